@@ -1,0 +1,1 @@
+"""Which device should run which part of a network, and what it costs in time, energy and carbon."""

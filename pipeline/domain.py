@@ -1,0 +1,412 @@
+"""The frozen nouns of an experiment and the protocols of its families. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from pipeline.fleet_state import FleetState
+    from pipeline.graph import Graph
+    from pipeline.profile import Profile
+
+AUTO = "auto"
+"""Stands in a plan where the scheduler chooses the device, task by task."""
+
+
+class ConfigError(ValueError):
+    """Bad input, told in one line: the key or device, the value, what was expected. Exit code 2."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError(message) unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_number(owner: str, name: str, value: Any, *, least: float, above: bool = False) -> None:
+    """Require a finite number that is at least (or, with `above`, greater than) `least`."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = good and (value > least if above else value >= least)
+    relation = ">" if above else ">="
+    require(good, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor as it stands in a graph: its name, shape and dtype (as in `float32`), and its size."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The smallest unit we profile: the operators between two neighbouring cut points."""
+
+    index: int
+    name: str
+    op: str
+    """Operator type: `conv2d`, `conv2d_depthwise`, `linear`, `hardtanh_` ..."""
+    eq5_cost: int
+    """Cost by Eq. 5 of the paper: kh*kw*Cin*Cout, Nin*Nout, or the number of parameters."""
+    param_bytes: int
+    """Parameters, buffers and constants that the layer holds."""
+    peak_bytes: int
+    """All activations alive while the layer runs, inputs and outputs (kernel workspace excluded)."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place between layers where a model may be split: its boundary is all the tensors alive there.
+
+    Cut k lies before layer k; cut 0 holds the model's input and the last cut its output.
+    """
+
+    index: int
+    tensors: tuple[TensorSpec, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that cross when the model is split here."""
+        return sum(tensor.num_bytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cuts and a device for each stage: stage k is layers[bounds[k]:bounds[k + 1]] on devices[k].
+
+    A device may be AUTO: the scheduler then chooses one for every task of that stage.
+    """
+
+    bounds: tuple[int, ...]
+    devices: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", tuple(self.bounds))
+        object.__setattr__(self, "devices", tuple(self.devices))
+        rising = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
+        require(
+            len(self.bounds) >= 2 and self.bounds[0] == 0 and rising,
+            f"bounds must rise strictly from 0 (bounds: {self.bounds})",
+        )
+        require(
+            len(self.devices) == len(self.bounds) - 1,
+            f"a plan needs a device (or auto) for each stage (stages: {len(self.bounds) - 1}, "
+            f"devices: {self.devices})",
+        )
+
+    @property
+    def num_stages(self) -> int:
+        """How many stages the plan has."""
+        return len(self.devices)
+
+    def stage(self, index: int) -> tuple[int, int]:
+        """The half-open range of layers of a stage."""
+        return self.bounds[index], self.bounds[index + 1]
+
+
+# --- the fleet ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine that can run stages. Power is the whole device's, at the wall where the source says so.
+
+    Its speed relative to one core of this host is, in this order: `speed`; this host's time for the
+    fleet's reference model ÷ `reference_latency_s`, its published time; else its CPU quota.
+    """
+
+    name: str
+    memory_bytes: float
+    active_w: float
+    idle_w: float = 0.0
+    cpu_quota: float = 1.0
+    """CPUs that the device may use: the quota of a container, the cores of a board."""
+    speed: float | None = None
+    reference_latency_s: float | None = None
+    zone: str | None = None
+    intensity_g_per_kwh: float | None = None
+    """Fixed intensity, which wins over the zone's."""
+    pue: float = 1.0
+    embodied_kg: float | None = None
+    lifetime_years: float | None = None
+
+    def __post_init__(self) -> None:
+        owner = f"fleet.devices.{self.name}"
+        require_number(owner, "memory_bytes", self.memory_bytes, least=0, above=True)
+        require_number(owner, "idle_w", self.idle_w, least=0)
+        require_number(owner, "active_w", self.active_w, least=self.idle_w)
+        require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True)
+        require_number(owner, "pue", self.pue, least=1)
+        for name in ("speed", "reference_latency_s", "lifetime_years"):
+            if getattr(self, name) is not None:
+                require_number(owner, name, getattr(self, name), least=0, above=True)
+        for name in ("intensity_g_per_kwh", "embodied_kg"):
+            if getattr(self, name) is not None:
+                require_number(owner, name, getattr(self, name), least=0)
+        require(
+            self.zone is not None or self.intensity_g_per_kwh is not None,
+            f"{owner}: zone or intensity_g_per_kwh must be given (zone: a grid region such as DE)",
+        )
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection between two devices; without `between`, between any two that have none of their own."""
+
+    name: str
+    bandwidth_bytes_per_s: float
+    latency_s: float = 0.0
+    energy_j_per_byte: float | None = None
+    """Energy of both ends together; None where no source gives it (the ledger then leaves it out)."""
+    between: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        owner = f"fleet.links.{self.name}"
+        require_number(owner, "bandwidth_bytes_per_s", self.bandwidth_bytes_per_s, least=0, above=True)
+        require_number(owner, "latency_s", self.latency_s, least=0)
+        if self.energy_j_per_byte is not None:
+            require_number(owner, "energy_j_per_byte", self.energy_j_per_byte, least=0)
+        if self.between is not None:
+            object.__setattr__(self, "between", tuple(self.between))
+            require(
+                len(self.between) == 2 and self.between[0] != self.between[1],
+                f"{owner}: between must name two different devices (between: {self.between})",
+            )
+
+    def transfer_s(self, num_bytes: float) -> float:
+        """Seconds to move that many bytes: latency + bytes ÷ bandwidth."""
+        return self.latency_s + num_bytes / self.bandwidth_bytes_per_s
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Devices and their links. `source` is where requests arise; None: wherever the first stage runs."""
+
+    name: str
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...] = ()
+    source: str | None = None
+    reference_model: str = "mobilenet_v2"
+    """The torchvision model whose published time on a device is its `reference_latency_s`."""
+    by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        require(len(self.devices) > 0, "fleet.devices: at least one device must be given")
+        object.__setattr__(self, "by_name", {device.name: device for device in self.devices})
+        require(AUTO not in self.by_name, f"fleet.devices: no device may be called {AUTO!r}")
+        for link in self.links:
+            for end in link.between or ():
+                self.require_device(f"fleet.links.{link.name}.between", end)
+        if self.source is not None:
+            self.require_device("fleet.source", self.source)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        devices: Mapping[str, Mapping[str, Any]],
+        links: Mapping[str, Mapping[str, Any]] | None = None,
+        **rest: Any,
+    ) -> Self:
+        """A fleet from its config, where devices and links are keyed by name.
+
+        Raises ConfigError naming the device or link and the key that is unknown, missing or bad.
+        """
+        return cls(
+            name=name,
+            devices=tuple(_named(Device, "fleet.devices", k, v) for k, v in (devices or {}).items()),
+            links=tuple(_named(Link, "fleet.links", k, v) for k, v in (links or {}).items()),
+            **rest,
+        )
+
+    def require_device(self, key: str, name: str) -> Device:
+        """The device of that name; ConfigError naming the config key where there is none."""
+        require(
+            name in self.by_name,
+            f"{key}: unknown device {name!r} (the fleet {self.name!r} has {', '.join(self.by_name)})",
+        )
+        return self.by_name[name]
+
+    def link(self, a: str, b: str) -> Link | None:
+        """The link between two different devices, in either direction; None where they are not connected."""
+        for link in self.links:
+            if link.between is not None and {a, b} == set(link.between):
+                return link
+        return next((link for link in self.links if link.between is None), None)
+
+
+_Named = TypeVar("_Named", Device, Link)
+
+
+def _named(cls: type[_Named], key: str, name: str, values: Mapping[str, Any]) -> _Named:
+    require(isinstance(values, Mapping), f"{key}.{name}: must be a mapping (it is {values!r})")
+    known = {f.name for f in fields(cls) if f.name != "name"}
+    for unknown in set(values) - known:
+        raise ConfigError(f"{key}.{name}: unknown key {unknown!r} (known: {', '.join(sorted(known))})")
+    try:
+        return cls(name=name, **values)
+    except TypeError as error:
+        missing = str(error).partition("argument")[2].lstrip("s: ")
+        raise ConfigError(f"{key}.{name}: missing {missing}") from error
+
+
+# --- a run ----------------------------------------------------------------------------------------
+
+RECORD_COLUMNS = (
+    "request",
+    "tenant",
+    "stage",
+    "kind",
+    "device",
+    "queued_s",
+    "start_s",
+    "end_s",
+    "cpu_s",
+    "bytes",
+    "status",
+    "reason",
+)
+"""Columns of the records table, one row per task or transfer.
+
+kind is compute, transfer or rejected; device is the device that computed, or `from->to` of a transfer;
+status is ok or failed; times are seconds from the run's start. queued_s is when the task became ready.
+cpu_s is CPU seconds (at the host speed of the profile, see Profile); bytes are those that a transfer moved.
+"""
+
+
+@dataclass(frozen=True)
+class Records:
+    """What happened in a run: the narrow waist between backends and everything after them."""
+
+    table: pd.DataFrame
+    start_utc: datetime
+    window_s: float
+    """Length of the run on the clock of the table, over which reserved devices draw idle power."""
+    reserved: tuple[str, ...]
+    """Devices that were held for this run."""
+    measurement: str
+    """measured, emulated or simulated."""
+    outputs: tuple[torch.Tensor, ...] = ()
+    """The model's answer to each request that succeeded, in request order; empty if not computed."""
+    scheduling_s: tuple[float, ...] = ()
+    """Wall seconds of each scheduler decision."""
+    host_drift: float = 1.0
+    """This host's time for the reference model now ÷ when profiled, divided out of the table."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What one configuration gives back to a sweep: its MLflow run and its metrics."""
+
+    run_id: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a partitioner may know."""
+
+    graph: Graph
+    fleet: Fleet
+    profile: Profile
+    intensity_g_per_kwh: Mapping[str, float]
+    """By device, at the run's start."""
+
+
+# --- the scheduler's question and its answers -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of one request, ready to run."""
+
+    request: int
+    stage: int
+    cpu_need: float
+    """CPUs it takes while it runs."""
+    memory_need_bytes: float
+    input_bytes: int
+    location: str | None
+    """The device that holds its input; None: wherever it runs."""
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Run the task on this device."""
+
+    device: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Ask again at that time (seconds from the run's start), or when a task ends, whichever is first."""
+
+    until_s: float
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The task cannot run at all, and why."""
+
+    reason: str
+
+
+Decision = Assign | Wait | Refuse
+
+
+# --- families: one method each --------------------------------------------------------------------
+
+
+class Partitioner(Protocol):
+    """Where to cut."""
+
+    def partition(self, problem: Problem) -> Plan:
+        """The plan for a problem; deterministic, its inputs unchanged."""
+        ...
+
+
+class Scheduler(Protocol):
+    """Who runs a stage. Frozen: the fleet's state belongs to the backend."""
+
+    def decide(self, task: Task, state: FleetState) -> Decision:
+        """Assign the task to a device, wait, or refuse it."""
+        ...
+
+
+class Grid(Protocol):
+    """Carbon intensity of a zone."""
+
+    def intensity_g_per_kwh(self, zone: str, at: datetime) -> float:
+        """gCO2e/kWh of a zone at a time (UTC). Raises ConfigError for an unknown zone."""
+        ...
+
+
+class Workload(Protocol):
+    """Which pictures are asked about."""
+
+    def inputs(self, spec: Any) -> Sequence[torch.Tensor]:
+        """The requests' input tensors, each (1, 3, size, size), preprocessed as the model's spec says."""
+        ...
+
+
+class Backend(Protocol):
+    """Runs a plan."""
+
+    def run(
+        self, problem: Problem, plan: Plan, inputs: Sequence[torch.Tensor], scheduler: Scheduler
+    ) -> Records:
+        """Run every request through the plan's stages and say what happened."""
+        ...
