@@ -201,6 +201,8 @@ class Fleet:
     source: str | None = None
     reference_model: str = "mobilenet_v2"
     """The torchvision model whose published time on a device is its `reference_latency_s`."""
+    monolithic: str | None = None
+    """The device whose unsplit run stands for "monolithic" in comparisons."""
     by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
@@ -212,6 +214,8 @@ class Fleet:
                 self.require_device(f"fleet.links.{link.name}.between", end)
         if self.source is not None:
             self.require_device("fleet.source", self.source)
+        if self.monolithic is not None:
+            self.require_device("fleet.monolithic", self.monolithic)
 
     @classmethod
     def of(
@@ -312,7 +316,10 @@ class TrialResult:
     """What one configuration gives back to a sweep: its MLflow run and its metrics."""
 
     run_id: str
+    name: str
     metrics: Mapping[str, float]
+    labels: Mapping[str, str]
+    """What people tell trials apart by: cuts, devices, partitioner, scheduler."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,60 @@
+# Every command sets up what it needs, once: a .venv pinned by constraints.txt. `make` lists the commands.
+PYTHON ?= python3
+EXPERIMENT ?= carbonedge
+PORT ?= 5000
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+# What `mlflow run` and the UI need: this .venv's `python` first in PATH, and one store; MLFLOW_TRACKING_URI wins where set.
+ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run ui test test-full lint format types check constraints clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## build .venv (every other command does so itself)
+
+run: $(STAMP) ## sweep and find the front; ARGS="-P n_trials=30 -P overrides='seed=3 workload.requests=20'", or "-e run ..."
+	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" $(ARGS)
+
+ui: $(STAMP) ## look at the results in the MLflow UI, on port 5000 (PORT=...)
+	$(ENV) sh -c '$(BIN)/python -m mlflow ui --port $(PORT) --backend-store-uri "$$MLFLOW_TRACKING_URI"'
+
+test: $(STAMP) ## the tests, without those marked full; ARGS="-k name"
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-full: $(STAMP) ## the tests marked full: the same checks at full size
+	$(BIN)/python -m pytest -m full $(ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: $(STAMP) ## ruff: put both right
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+types: $(STAMP) ## mypy
+	$(BIN)/python -m mypy
+
+check: lint types test ## lint, types, test
+
+constraints: $(STAMP) ## write what .venv holds to constraints.txt
+	$(BIN)/python .ci/constraints.py > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	touch $(STAMP)
+
+clean: ## remove .venv and caches; results (mlflow.db, mlruns) stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'CarbonEdge needs Python 3.11 or newer as `$(PYTHON)`; name another: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@echo 'Setting up .venv: once, some minutes, 2 GB'
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Where to cut: one file a strategy, one YAML in conf/partitioner/."""

@@ -1,0 +1,67 @@
+"""The plan that the config spells out: what a sweep varies. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.domain import AUTO, Plan, Problem, require
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """Cuts as fractions of the chain's layers, so that one space fits every model, and the stages' devices.
+
+    The first `stages - 1` cuts and the first `stages` devices count and the rest are ignored, so that a sweep
+    may vary `stages` alone. Cuts may come in any order. Where two fall on the same cut point the empty stage
+    between them is left out, and with it its device.
+    """
+
+    stages: int
+    cuts: Sequence[float] = ()
+    devices: Sequence[str] = (AUTO,)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cuts", tuple(self.cuts))
+        object.__setattr__(self, "devices", tuple(self.devices))
+        whole = isinstance(self.stages, int) and not isinstance(self.stages, bool)
+        require(
+            whole and self.stages >= 1, f"partitioner.stages: must be at least 1 (stages: {self.stages!r})"
+        )
+        require(
+            len(self.cuts) >= self.stages - 1,
+            f"partitioner.cuts: {self.stages} stages need {self.stages - 1} cuts (cuts: {list(self.cuts)})",
+        )
+        require(
+            len(self.devices) >= self.stages,
+            f"partitioner.devices: {self.stages} stages need {self.stages} devices or auto "
+            f"(devices: {list(self.devices)})",
+        )
+        for index, cut in enumerate(self.cuts):
+            number = isinstance(cut, int | float) and not isinstance(cut, bool) and math.isfinite(cut)
+            require(
+                number and 0 < cut < 1,
+                f"partitioner.cuts.{index}: a cut is a fraction of the chain, between 0 and 1 (cut: {cut!r})",
+            )
+
+    def partition(self, problem: Problem) -> Plan:
+        """Cut point = round(fraction * layers), held inside the chain. ConfigError for an unknown device."""
+        num_layers = len(problem.graph.layers)
+        require(
+            self.stages <= num_layers,
+            f"partitioner.stages: {problem.graph.name} has {num_layers} layers (stages: {self.stages})",
+        )
+        for index, device in enumerate(self.devices[: self.stages]):
+            if device != AUTO:
+                problem.fleet.require_device(f"partitioner.devices.{index}", device)
+        inner = sorted(
+            min(max(round(cut * num_layers), 1), num_layers - 1) for cut in self.cuts[: self.stages - 1]
+        )
+        bounds = [0]
+        devices = []
+        for end, device in zip([*inner, num_layers], self.devices, strict=False):
+            if end > bounds[-1]:
+                bounds.append(end)
+                devices.append(device)
+        return Plan(tuple(bounds), tuple(devices))

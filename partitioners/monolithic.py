@@ -1,0 +1,21 @@
+"""The whole model on one device: the baseline of every split. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.domain import AUTO, Plan, Problem
+
+
+@dataclass(frozen=True)
+class Monolithic:
+    """No cut; on the named device, by default the fleet's `monolithic` one; `auto` asks the scheduler."""
+
+    device: str | None = None
+
+    def partition(self, problem: Problem) -> Plan:
+        """One stage. Raises ConfigError for an unknown device."""
+        device = self.device or problem.fleet.monolithic or AUTO
+        if device != AUTO:
+            problem.fleet.require_device("partitioner.device", device)
+        return Plan(bounds=(0, len(problem.graph.layers)), devices=(device,))

@@ -1,0 +1,105 @@
+"""The command line, `python -m pipeline [OVERRIDE ...]`: one configuration is one MLflow run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import sweeper
+from pipeline.domain import ConfigError, TrialResult
+from pipeline.trial import Provenance, Trial
+
+BAD_INPUT = 2
+CONF = str(Path(__file__).resolve().parents[1] / "conf")
+
+
+@hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+def run(config: DictConfig) -> TrialResult:
+    """Build the trial that the config describes, and run it."""
+    trial: Trial = instantiate(config)
+    settings = HydraConfig.get()
+    return trial.run(
+        Provenance(
+            choices=settings.runtime.choices,
+            config_yaml=OmegaConf.to_yaml(config),
+            overrides=list(settings.overrides.task),
+        )
+    )
+
+
+def spread_overrides(arguments: Sequence[str]) -> list[str]:
+    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2."""
+    spread = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        spread += shlex.split(value) if key == "overrides" else [argument]
+    return spread
+
+
+def complaint(error: BaseException) -> str | None:
+    """One line for the person who gave bad input; None where the fault is not theirs."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ConfigError):
+            return _one_line(str(cause))
+    for cause in causes:
+        if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
+            return _one_line(_wrong_argument(cause, str(error)))
+    if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
+        return _one_line(str(error))
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _wrong_argument(error: TypeError, message: str) -> str:
+    """`workload: unknown key 'colour'` from Hydra's account of a failed constructor call."""
+    full_key = re.search(r"full_key: (\S+)", message)
+    owner = full_key.group(1) if full_key else "config"
+    unknown = re.search(r"unexpected keyword argument ('\w+')", str(error))
+    if unknown:
+        return f"{owner}: unknown key {unknown.group(1)}"
+    return f"{owner}: {str(error).partition(' ')[2]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def main() -> None:
+    """Run the app; bad input ends with one line on standard error and exit code 2."""
+    # Hydra would print its own account of an error and exit with 1; this hands the exception to us.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv[1:] = spread_overrides(sys.argv[1:])
+    sweeper.register()
+    try:
+        run()
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except Exception as error:
+        line = complaint(error)
+        if line is None:
+            traceback.print_exc()
+            sys.exit(1)
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+if __name__ == "__main__":
+    main()

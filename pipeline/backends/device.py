@@ -1,0 +1,139 @@
+"""A device as an OS process: holds stages and values, runs one stage at a time, stretched to its speed.
+
+Started as `python -m pipeline.backends.device ENDPOINT NAME`. It needs torch, pyzmq and safetensors alone.
+Requests (header "op") and their replies:
+    deploy   a stage's program and parameters; runs it `warmup` times on zeros -> param_bytes
+    put      tensors: the value that a request stands at                       -> nothing
+    run      a stage on the value of a request, which its output replaces      -> start, end, cpu_s
+    fetch    hand over, and forget, the value of a request                     -> tensors
+    profile  run a chain of deployed stages once, on seeded noise              -> cpu_s, wall_s by stage
+    reset    forget all stages and values                                      -> nothing
+`start` and `end` are readings of time.perf_counter, which all processes of one host share.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import zmq
+
+from pipeline.backends import wire
+from pipeline.program import from_program
+
+Values = tuple[torch.Tensor, ...]
+PARENT_CHECK_MS = 2000
+
+
+class Device:
+    """The stages and values that one device holds."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, torch.fx.GraphModule] = {}
+        self._values: dict[str, Values] = {}
+
+    def handle(
+        self, header: dict[str, Any], tensors: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, Any], Mapping[str, torch.Tensor]]:
+        """Answer one request."""
+        operation = header.pop("op")
+        if operation == "put":
+            self._values[header["request"]] = tuple(tensors.values())
+            return {}, {}
+        if operation == "fetch":
+            return {}, {str(i): value for i, value in enumerate(self._values.pop(header["request"]))}
+        if operation == "deploy":
+            return self._deploy(tensors=tensors, **header), {}
+        if operation == "run":
+            return self._run(**header), {}
+        if operation == "profile":
+            return self._profile(**header), {}
+        if operation == "reset":
+            self._stages.clear()
+            self._values.clear()
+            return {}, {}
+        raise ValueError(f"unknown operation {operation!r}")
+
+    def _deploy(
+        self,
+        stage: str,
+        program: dict[str, Any],
+        inputs: Sequence[tuple[Sequence[int], str]],
+        warmup: int,
+        tensors: dict[str, torch.Tensor],
+    ) -> dict[str, Any]:
+        module = from_program(program, tensors)
+        self._stages[stage] = module
+        for _ in range(warmup):
+            module(*(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in inputs))
+        return {"param_bytes": sum(tensor.nbytes for tensor in module.state_dict().values())}
+
+    def _run(self, stage: str, request: str, slowdown: float, not_before: float) -> dict[str, Any]:
+        """Run a stage, no earlier than `not_before`; its wall time becomes CPU time * slowdown."""
+        values = self._values[request]
+        _sleep_until(not_before)
+        start = time.perf_counter()
+        output, cpu_s = _timed(self._stages[stage], values)
+        _sleep_until(start + cpu_s * slowdown)
+        end = time.perf_counter()
+        self._values[request] = output
+        return {"start": start, "end": end, "cpu_s": cpu_s}
+
+    def _profile(
+        self, stages: Sequence[str], shape: Sequence[int], seed: int, slowdown: float
+    ) -> dict[str, Any]:
+        """CPU and wall seconds of each stage, one after the other, then stretched as a run would be."""
+        values: Values = (torch.randn(shape, generator=torch.Generator().manual_seed(seed)),)
+        start = time.perf_counter()
+        cpu_s, wall_s = [], []
+        for stage in stages:
+            begin = time.perf_counter()
+            values, stage_cpu_s = _timed(self._stages[stage], values)
+            wall_s.append(time.perf_counter() - begin)
+            cpu_s.append(stage_cpu_s)
+        _sleep_until(start + sum(cpu_s) * slowdown)
+        return {"cpu_s": cpu_s, "wall_s": wall_s}
+
+
+def _timed(module: torch.fx.GraphModule, values: Values) -> tuple[Values, float]:
+    # thread_time leaves out the thread that moves messages; with one torch thread it has all of the work.
+    begin = time.thread_time()
+    output = module.forward(*values)
+    return output, time.thread_time() - begin
+
+
+def _sleep_until(moment: float) -> None:
+    remaining = moment - time.perf_counter()
+    if remaining > 0:
+        time.sleep(remaining)
+
+
+def serve(endpoint: str, name: str) -> None:
+    """Answer requests until told to stop or until the parent process is gone."""
+    torch.set_num_threads(1)
+    parent = os.getppid()
+    device = Device()
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket, torch.inference_mode():
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IDENTITY, name.encode())
+        socket.connect(endpoint)
+        socket.send_multipart(wire.encode({"hello": name}))
+        while os.getppid() == parent:
+            if not socket.poll(PARENT_CHECK_MS):
+                continue
+            header, tensors = wire.decode(socket.recv_multipart())
+            if header["op"] == "stop":
+                return
+            try:
+                reply, values = device.handle(header, tensors)
+            except Exception as error:  # every failure travels to the coordinator, which decides
+                reply, values = {"error": f"{type(error).__name__}: {error}"}, {}
+            socket.send_multipart(wire.encode(reply, values))
+
+
+if __name__ == "__main__":
+    serve(endpoint=sys.argv[1], name=sys.argv[2])

@@ -1,0 +1,130 @@
+"""The device processes of this host: start them, talk to them, end them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import zmq
+
+from pipeline.backends import wire
+from pipeline.graph import Graph
+from pipeline.program import program
+
+START_TIMEOUT_S = 120
+POLL_MS = 1000
+
+
+class DeviceError(RuntimeError):
+    """A device process failed or ended."""
+
+
+class DevicePool:
+    """One OS process a device, each with one torch thread.
+
+    Sockets are files in a directory that only this user may enter; where the system has no such sockets,
+    loopback TCP.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="carbonedge-")
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        address = f"ipc://{self._directory.name}/devices" if os.name == "posix" else "tcp://127.0.0.1:*"
+        self._socket.bind(address)
+        endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._processes = {name: _start(endpoint, name) for name in names}
+        try:
+            waiting = set(names)
+            while waiting:
+                waiting.discard(self._receive(next(iter(waiting)), START_TIMEOUT_S)[0])
+        except BaseException:
+            self.close()
+            raise
+
+    def call(
+        self, name: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Ask a device and wait for its reply. Raises DeviceError if it fails or has ended."""
+        return wire.decode(self.forward(name, wire.encode(header, tensors)))
+
+    def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
+        """`call` without looking into the tensors, to hand one device's value to another."""
+        self._socket.send_multipart([name.encode(), *frames])
+        _, reply = self._receive(name)
+        error = wire.header(reply).get("error")
+        if error is not None:
+            raise DeviceError(f"device {name}: {error}")
+        return reply
+
+    def deploy(self, name: str, stage: str, graph: Graph, begin: int, end: int, warmup: int = 0) -> None:
+        """Send layers[begin:end] to a device, under a name, and run them `warmup` times there."""
+        description, parameters = program(graph.stage(begin, end))
+        inputs = [(tensor.shape, tensor.dtype) for tensor in graph.cuts[begin].tensors]
+        header = {"op": "deploy", "stage": stage, "program": description, "inputs": inputs, "warmup": warmup}
+        self.call(name, header, parameters)
+
+    def _receive(self, name: str, timeout_s: float = float("inf")) -> tuple[str, list[bytes]]:
+        waited_ms = 0
+        while not self._socket.poll(POLL_MS):
+            waited_ms += POLL_MS
+            code = self._processes[name].poll()
+            if code is not None:
+                raise DeviceError(f"the process of device {name} has ended (exit code {code})")
+            if waited_ms > timeout_s * 1000:
+                raise DeviceError(f"the process of device {name} did not start in {timeout_s:g} s")
+        sender, *frames = self._socket.recv_multipart()
+        return sender.decode(), frames
+
+    def close(self) -> None:
+        """End all processes; harmless when done twice."""
+        for name, process in self._processes.items():
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.send_multipart([name.encode(), *wire.encode({"op": "stop"})])
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes = {}
+        self._socket.close()
+        self._context.term()
+        self._directory.cleanup()
+
+
+def _start(endpoint: str, name: str) -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipeline.backends.device", endpoint, name]
+    # A session of its own: Ctrl-C reaches the coordinator alone, which then ends its devices in order.
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+_pools: dict[tuple[str, ...], DevicePool] = {}
+
+
+def shared_pool(names: Sequence[str]) -> DevicePool:
+    """The pool of these devices, kept between the trials of this process (starting one costs seconds)."""
+    key = tuple(names)
+    if key not in _pools:
+        discard_pools()
+        _pools[key] = DevicePool(key)
+    return _pools[key]
+
+
+@atexit.register
+def discard_pools() -> None:
+    """End all kept pools, such as after a failure that leaves one in an unknown state."""
+    while _pools:
+        _pools.popitem()[1].close()

@@ -1,0 +1,512 @@
+"""Figures and tables of a sweep, and its comparison with the paper. Pure: data in, figures out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.pareto import Points, knee, non_dominated, signed
+from pipeline.tracking import metric
+
+GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
+"""Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""
+
+PLAN = {
+    "name": "trial",
+    "cuts": "cuts",
+    "devices": "devices",
+    "scheduler": "scheduler",
+    "carbon_weight": "carbon weight",
+    "run_id": "run",
+}
+"""What tells a plan apart: optional columns of the trials, and how people call them."""
+
+HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
+"""Metrics that a table of plans shows beside the objectives."""
+
+# --- a sweep's trials and its front ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Front:
+    """Trials that gave every objective, and which of them are on the front."""
+
+    trials: pd.DataFrame
+    objectives: Sequence[str]
+    directions: Sequence[str]
+    costs: Points
+    """Objectives, minimised: one row a trial."""
+    member: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> _Front:
+        trials = trials.reindex(columns=list(dict.fromkeys([*trials.columns, *objectives])))
+        values = trials[list(objectives)].to_numpy(dtype=float)
+        done = np.isfinite(values).all(axis=1)
+        costs = signed(values[done], directions)
+        return cls(trials[done], tuple(objectives), tuple(directions), costs, non_dominated(costs))
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """The front, best in the first objective first; column `knee` marks the best compromise.
+
+        In this order a line that first goes along the first objective's axis, then along the second's
+        (`hv`), bounds what the front dominates, whatever the directions.
+        """
+        best = [knee(self.costs)] if len(self.costs) else []
+        marked = self.trials.assign(knee=np.isin(np.arange(len(self.trials)), best))
+        return marked[self.member].sort_values(
+            list(self.objectives), ascending=[way == "minimize" for way in self.directions]
+        )
+
+    @property
+    def others(self) -> pd.DataFrame:
+        """The trials that another one dominates."""
+        return self.trials[~self.member]
+
+    @property
+    def title(self) -> str:
+        """How many of how many."""
+        if len(self.objectives) == 1:
+            return f"Best of {len(self.trials)} trials"
+        return f"Pareto front: {self.member.sum()} of {len(self.trials)} trials"
+
+    def axis(self, index: int) -> tuple[str, float]:
+        """Title of an objective's axis, and the factor from its key's unit to the unit shown there."""
+        key = self.objectives[index]
+        title, factor = readable(key, self.trials[key])
+        return f"{title}, {'less' if self.directions[index] == 'minimize' else 'more'} is better", factor
+
+
+def readable(key: str, values: ArrayLike) -> tuple[str, float]:
+    """A metric's name with a unit of fitting size, as `Carbon per inference (mg)`, and the factor to it."""
+    label, unit, _ = metric(key)
+    sizes = np.abs(np.asarray(values, dtype=float))
+    largest = sizes[np.isfinite(sizes)].max(initial=0.0)
+    if unit not in ("g", "J", "B") or largest == 0:
+        return f"{label} ({unit})" if unit else label, 1.0
+    power = min(max(math.floor(math.log10(largest) / 3), -3), 2)
+    return f"{label} ({'nµm kM'[power + 3].strip()}{unit})", 1000.0**-power
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or n/a."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
+
+
+def _text(value: Any) -> str:
+    return "n/a" if pd.isna(value) else str(value) or "none"
+
+
+def _numbers(trials: pd.DataFrame) -> pd.Series[Any]:
+    """When each trial was made: its number, or its place in the table."""
+    return trials["number"] if "number" in trials else pd.Series(range(len(trials)), index=trials.index)
+
+
+def _missed(trials: pd.DataFrame, key: str, factor: float) -> dict[str, NDArray[np.float64]] | None:
+    """How far a metric's 95% interval reaches above and below its value; None if it has none."""
+    if f"{key}_lo" not in trials or f"{key}_hi" not in trials:
+        return None
+    above = (trials[f"{key}_hi"] - trials[key]).to_numpy(dtype=float) * factor
+    below = (trials[key] - trials[f"{key}_lo"]).to_numpy(dtype=float) * factor
+    return {"above": np.nan_to_num(above).clip(0), "below": np.nan_to_num(below).clip(0)}
+
+
+# --- the front as a figure ------------------------------------------------------------------------
+
+
+def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> go.Figure:
+    """An interactive figure of a sweep: what each trial is shows when pointed at.
+
+    One objective: its history. Two: the front, with 95% intervals where known. Three: a space.
+    More: all pairs.
+    """
+    front = _Front.of(trials, objectives, directions)
+    draw = {1: _plotly_history, 2: _plotly_front, 3: _plotly_space}.get(len(objectives), _plotly_pairs)
+    figure = draw(front)
+    figure.update_layout(
+        title=front.title,
+        template="plotly_white",
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        hoverlabel={"bgcolor": "white"},
+    )
+    return figure
+
+
+def _hover(trials: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
+    scales = [(*readable(key, trials[key]), key) for key in objectives]
+    known = [column for column in PLAN if column in trials]
+    return [
+        "<br>".join(
+            [f"{PLAN[column]}: {_text(row[column])}" for column in known]
+            + [f"<b>{title}: {number(row[key] * factor)}</b>" for title, factor, key in scales]
+        )
+        for row in trials.to_dict("records")
+    ]
+
+
+def _plotly_groups(front: _Front) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Other trials, front, knee: the rows of each and what all of its traces have in common."""
+    members = front.members
+    looks = [
+        ("other trials", front.others, {"color": GREY, "size": 7, "opacity": 0.5}),
+        ("front", members, {"color": BLUE, "size": 10}),
+        ("knee", members[members["knee"]], {"color": ORANGE, "size": 15, "symbol": "diamond"}),
+    ]
+    return [
+        (
+            rows,
+            {
+                "name": name,
+                "marker": marker,
+                "hoverinfo": "text",
+                "hovertext": _hover(rows, front.objectives),
+            },
+        )
+        for name, rows, marker in looks
+    ]
+
+
+def _plotly_front(front: _Front) -> go.Figure:
+    x, y = front.objectives
+    (x_title, x_factor), (y_title, y_factor) = front.axis(0), front.axis(1)
+    figure = go.Figure(layout={"xaxis_title": x_title, "yaxis_title": y_title})
+    for rows, common in _plotly_groups(front):
+        if common["name"] == "front":
+            common |= {"mode": "lines+markers", "line": {"color": BLUE, "shape": "hv"}}
+            for axis, key, factor in (("error_x", x, x_factor), ("error_y", y, y_factor)):
+                if (missed := _missed(rows, key, factor)) is not None:
+                    common[axis] = {"array": missed["above"], "arrayminus": missed["below"], "thickness": 1}
+        else:
+            common |= {"mode": "markers"}
+        figure.add_scatter(x=rows[x] * x_factor, y=rows[y] * y_factor, **common)
+    return figure
+
+
+def _plotly_history(front: _Front) -> go.Figure:
+    (key,) = front.objectives
+    title, factor = front.axis(0)
+    figure = go.Figure(layout={"xaxis_title": "Trial", "yaxis_title": title})
+    numbers, best = _best_so_far(front)
+    figure.add_scatter(x=numbers, y=best * factor, name="best so far", line={"color": BLUE, "shape": "hv"})
+    for rows, common in _plotly_groups(front)[:2]:
+        common["name"] = "best" if common["name"] == "front" else "trials"
+        figure.add_scatter(x=_numbers(rows), y=rows[key] * factor, mode="markers", **common)
+    return figure
+
+
+def _plotly_space(front: _Front) -> go.Figure:
+    axes = [front.axis(index) for index in range(3)]
+    scene = {f"{name}axis_title": title for name, (title, _) in zip("xyz", axes, strict=True)}
+    figure = go.Figure(layout={"scene": scene})
+    for rows, common in _plotly_groups(front):
+        common["marker"]["size"] *= 0.5
+        values = {
+            name: rows[key] * factor
+            for name, key, (_, factor) in zip("xyz", front.objectives, axes, strict=True)
+        }
+        figure.add_scatter3d(mode="markers", **values, **common)
+    return figure
+
+
+def _plotly_pairs(front: _Front) -> go.Figure:
+    axes = [front.axis(index) for index in range(len(front.objectives))]
+    figure = go.Figure()
+    for rows, common in _plotly_groups(front):
+        dimensions = [
+            {"label": title.replace(", ", "<br>"), "values": rows[key] * factor}
+            for key, (title, factor) in zip(front.objectives, axes, strict=True)
+        ]
+        figure.add_splom(dimensions=dimensions, showupperhalf=False, diagonal_visible=False, **common)
+    return figure
+
+
+def _best_so_far(front: _Front) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    numbers = _numbers(front.trials).sort_values()
+    values = front.trials.loc[numbers.index, front.objectives[0]]
+    return numbers, values.cummin() if front.directions[0] == "minimize" else values.cummax()
+
+
+# --- the front as a picture -----------------------------------------------------------------------
+
+
+def front_picture(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> Figure:
+    """The same figure to print: one panel for one or two objectives, one for each pair of more."""
+    front = _Front.of(trials, objectives, directions)
+    pairs = list(combinations(range(len(objectives)), 2))
+    columns = min(len(pairs), 3) or 1
+    rows = math.ceil(len(pairs) / columns) or 1
+    figure = Figure(
+        figsize=(8.0, 5.0) if len(pairs) <= 1 else (4.6 * columns, 4.2 * rows), layout="constrained"
+    )
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels:
+        panel.grid(color="0.92")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.set_axisbelow(True)
+    for panel in panels[len(pairs) or 1 :]:
+        panel.set_visible(False)
+    if pairs:
+        for panel, (x, y) in zip(panels, pairs, strict=False):
+            _picture_pair(panel, front, x, y)
+    else:
+        _picture_history(panels[0], front)
+    figure.suptitle(front.title, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    panels[0].legend(frameon=False, fontsize=9)
+    if len(pairs) == 1 and front.member.any() and "devices" in front.trials:
+        _label_devices(panels[0], front)
+    return figure
+
+
+def _picture_pair(panel: Axes, front: _Front, x: int, y: int) -> None:
+    (x_title, x_factor), (y_title, y_factor) = front.axis(x), front.axis(y)
+    x_key, y_key = front.objectives[x], front.objectives[y]
+    members = front.members
+    best = members[members["knee"]]
+    panel.scatter(
+        front.others[x_key] * x_factor, front.others[y_key] * y_factor, s=22, c=GREY, alpha=0.45, lw=0,
+        label="other trials",
+    )  # fmt: skip
+    xs, ys = members[x_key] * x_factor, members[y_key] * y_factor
+    if len(front.objectives) == 2:
+        panel.plot(xs, ys, drawstyle="steps-post", color=BLUE, lw=1.5, zorder=2)
+        for axis, key, factor in (("xerr", x_key, x_factor), ("yerr", y_key, y_factor)):
+            if (missed := _missed(members, key, factor)) is not None:
+                reach: dict[str, Any] = {axis: np.stack([missed["below"], missed["above"]])}
+                panel.errorbar(xs, ys, fmt="none", ecolor=BLUE, elinewidth=0.8, capsize=2, **reach)
+    panel.scatter(xs, ys, s=48, c=BLUE, ec="white", lw=0.8, zorder=3, label="front")
+    panel.scatter(
+        best[x_key] * x_factor, best[y_key] * y_factor, s=90, c=ORANGE, ec="white", lw=0.8, marker="D",
+        zorder=4, label="knee",
+    )  # fmt: skip
+    panel.set(xlabel=x_title, ylabel=y_title)
+    panel.margins(0.08)
+
+
+def _picture_history(panel: Axes, front: _Front) -> None:
+    (key,) = front.objectives
+    title, factor = front.axis(0)
+    numbers, best = _best_so_far(front)
+    panel.scatter(
+        _numbers(front.others), front.others[key] * factor, s=22, c=GREY, alpha=0.6, lw=0, label="trials"
+    )
+    panel.plot(numbers, best * factor, drawstyle="steps-post", color=BLUE, lw=1.8, label="best so far")
+    members = front.members
+    panel.scatter(
+        _numbers(front.trials)[members.index], members[key] * factor, s=70, c=ORANGE, ec="white", marker="D",
+        zorder=3, label="best",
+    )  # fmt: skip
+    panel.set(xlabel="Trial", ylabel=title)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _label_devices(panel: Axes, front: _Front) -> None:
+    """Write plans' devices beside them, the knee's and the extremes' first, where there is room."""
+    figure = panel.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # fixes the transform from data to pixels
+    factors = [front.axis(index)[1] for index in (0, 1)]
+    members = front.members
+    places = members[list(front.objectives)].to_numpy(dtype=float) * factors
+    taken = _obstacles(panel, places, front.others[list(front.objectives)].to_numpy(dtype=float) * factors)
+    better = [-1 if direction == "minimize" else 1 for direction in front.directions]
+    corners = [(better[0] * sx, better[1] * sy) for sx, sy in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
+    ends = (0, len(members) - 1)
+    said: set[str] = set()
+    for row in sorted(
+        range(len(members)), key=lambda row: (not members["knee"].iloc[row], row not in ends, row)
+    ):
+        devices = _text(members["devices"].iloc[row])
+        for right, up in corners if devices not in said else ():
+            label = panel.annotate(
+                devices,
+                xy=(places[row][0], places[row][1]),
+                xytext=(7 * right, 5 * up),
+                textcoords="offset points",
+                ha="left" if right > 0 else "right",
+                va="bottom" if up > 0 else "top",
+                fontsize=8.5,
+                color="0.2",
+            )
+            box = label.get_window_extent()
+            inside = panel.bbox.containsx(box.x0) and panel.bbox.containsx(box.x1)
+            inside = inside and panel.bbox.containsy(box.y0) and panel.bbox.containsy(box.y1)
+            if inside and not box.count_overlaps(taken):
+                taken.append(box)
+                said.add(devices)
+                break
+            label.remove()
+
+
+def _obstacles(panel: Axes, members: Points, others: Points) -> list[Bbox]:
+    """What a label must not cover, in pixels: points, the front's line, the legend."""
+    front = panel.transData.transform(members)
+    points = np.concatenate([front, panel.transData.transform(others)]) if len(others) else front
+    boxes = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]
+    for (x0, y0), (x1, y1) in pairwise(front):
+        boxes.append(Bbox.from_extents(min(x0, x1), y0 - 1, max(x0, x1), y0 + 1))
+        boxes.append(Bbox.from_extents(x1 - 1, min(y0, y1), x1 + 1, max(y0, y1)))
+    legend = panel.get_legend()
+    return boxes + ([legend.get_window_extent()] if legend else [])
+
+
+# --- the front as a table -------------------------------------------------------------------------
+
+
+def front_table(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> pd.DataFrame:
+    """The plans on the front, best in the first objective first, in the units of the metric keys.
+
+    Columns, where known: what tells a plan apart, the objectives, the headline metrics; `knee` marks
+    the best compromise.
+    """
+    members = _Front.of(trials, objectives, directions).members
+    wanted = dict.fromkeys(["number", *PLAN, *objectives, *HEADLINE])
+    return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
+
+
+def print_front(console: Console, table: pd.DataFrame) -> None:
+    """Print a front_table for people: units of fitting size, the knee marked."""
+    if table.empty:
+        console.print("No trial gave every objective: there is no front.")
+        return
+    known = [column for column in ("number", *PLAN) if column in table]
+    always = {"cuts", "devices", "number" if "number" in known else "name"}
+    varied = {column for column in ("scheduler", "carbon_weight") if len(set(table.get(column, ()))) > 1}
+    plan = [column for column in known if column in always | varied]
+    metrics = [str(column) for column in table if column not in (*known, "knee")]
+    scales = [readable(key, table[key]) for key in metrics]
+    shown = Table(title=f"Pareto front ({len(table)})", caption="◆ knee: the best compromise")
+    shown.add_column()
+    for column in plan:
+        shown.add_column(PLAN.get(column, "trial"))
+    for title, _ in scales:
+        shown.add_column(title, justify="right")
+    for row in table.to_dict("records"):
+        shown.add_row(
+            "◆" if row["knee"] else "",
+            *[_text(row[column]) for column in plan],
+            *[number(row[key] * factor) for key, (_, factor) in zip(metrics, scales, strict=True)],
+        )
+    console.print(shown)
+
+
+# --- beside the paper -----------------------------------------------------------------------------
+
+J_PER_KWH = 3.6e6
+
+COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
+
+PAPER = {
+    "monolithic": dict(zip(COMPARED, (254.85, 0.0053, 189.5, 0.0053 / 530 * J_PER_KWH), strict=True)),
+    "green": dict(zip(COMPARED, (272.02, 0.0041, 245.8, 0.0041 / 380 * J_PER_KWH), strict=True)),
+}
+"""CarbonEdge (arXiv 2603.27420), Table II, MobileNetV2. Its latency is a mean; its energy is not published
+but implied by the scenario's 530 (monolithic) and 380 g/kWh (node-green): C = E * I."""
+
+
+def paper_comparison(
+    monolithic: Mapping[str, float] | None, green: Mapping[str, float] | None
+) -> pd.DataFrame:
+    """This run's metrics beside the paper's: rows (here | paper) x (monolithic | green | ratio).
+
+    Ratio is green ÷ monolithic. With the effective intensity (g/kWh) = carbon ÷ energy of the last
+    column, the ratios of carbon = energy x intensity, exactly. What is not known is NaN.
+    """
+    rows = {}
+    for source, before, after in (
+        ("here", monolithic, green),
+        ("paper", PAPER["monolithic"], PAPER["green"]),
+    ):
+        first, second = _compared(before), _compared(after)
+        rows[source, "monolithic"], rows[source, "green"] = first, second
+        rows[source, "ratio"] = {key: _divide(second[key], first[key]) for key in first}
+    table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(rows))
+    return table.rename_axis(["source", "configuration"])
+
+
+def _compared(metrics: Mapping[str, float] | None) -> dict[str, float]:
+    known = {key: (metrics or {}).get(key) for key in COMPARED}
+    row = {key: math.nan if value is None else float(value) for key, value in known.items()}
+    return row | {
+        "intensity_g_per_kwh": _divide(row["carbon_g_per_inf"], row["energy_j_per_inf"]) * J_PER_KWH
+    }
+
+
+def _divide(a: float, b: float) -> float:
+    return a / b if b else math.nan
+
+
+def saving(ratio: Mapping[str, float]) -> str:
+    """One sentence on what green's saving consists of, from a ratio row of paper_comparison."""
+    carbon, energy, intensity = (
+        ratio[key] for key in ("carbon_g_per_inf", "energy_j_per_inf", "intensity_g_per_kwh")
+    )
+    if not all(map(math.isfinite, (carbon, energy, intensity))):
+        return "n/a: carbon and energy of both configurations are needed."
+
+    def change(factor: float, less: str, more: str) -> str:
+        return f"{abs(1 - factor):.1%} {less if factor < 1 else more}"
+
+    if carbon >= 1:
+        verdict = "there is no saving"
+    elif energy >= 1:
+        verdict = "all of the saving is cleaner electricity, none is less energy"
+    elif intensity >= 1:
+        verdict = "all of the saving is less energy, none is cleaner electricity"
+    else:  # factors multiply, so shares are of logarithms
+        share = math.log(energy) / math.log(carbon)
+        verdict = f"{share:.0%} of the saving is less energy, {1 - share:.0%} cleaner electricity"
+    return (
+        f"{change(carbon, 'less', 'more')} carbon ({_times(carbon)}) = "
+        f"{change(energy, 'less', 'more')} energy ({_times(energy)}) at "
+        f"{change(intensity, 'lower', 'higher')} intensity ({_times(intensity)}): {verdict}."
+    )
+
+
+def print_comparison(console: Console, comparison: pd.DataFrame) -> None:
+    """Print a paper_comparison for people, and say what the saving consists of."""
+    shown = Table(title="Green beside monolithic, here and in the paper (MobileNetV2)")
+    shown.add_column("per inference")
+    for source, configuration in comparison.index:
+        shown.add_column(f"{source}\n{configuration}", justify="right")
+    rows = cast("dict[tuple[str, str], dict[str, float]]", comparison.to_dict("index"))
+    for key in map(str, comparison.columns):
+        plain = [row[key] for (_, configuration), row in rows.items() if configuration != "ratio"]
+        title, factor = readable(key, plain) if key in COMPARED else ("Effective intensity (g/kWh)", 1.0)
+        shown.add_row(
+            title,
+            *[
+                _times(row[key]) if configuration == "ratio" else number(row[key] * factor)
+                for (_, configuration), row in rows.items()
+            ],
+        )
+    console.print(shown)
+    for source in ("here", "paper"):
+        console.print(f"[bold]{source.capitalize()}:[/] {saving(rows[source, 'ratio'])}")
+    console.print(
+        "Effective intensity is carbon ÷ energy: PUE, network and embodied carbon count in it. The paper's "
+        "energy is implied by 530 and 380 g/kWh; it states 22.9%, from 189.5 and 245.8 inferences per gram.",
+        style="dim",
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"×{ratio:.3f}" if math.isfinite(ratio) else "n/a"

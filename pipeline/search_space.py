@@ -1,0 +1,154 @@
+"""What a sweep varies, said in Hydra's override grammar: grid points, or Optuna distributions. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.errors import HydraException
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from pipeline.domain import ConfigError, require
+
+Value = bool | int | float | str
+"""A number as it is; anything else as the text that stands after `=` in an override."""
+Point = dict[str, Value]
+"""One place in the space: a value for each dimension, by config key."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The overrides that every job gets, and those that vary from job to job."""
+
+    fixed: Mapping[str, Override]
+    dimensions: Mapping[str, Override]
+
+    @classmethod
+    def parse(
+        cls, params: Mapping[str, Any], arguments: Sequence[str] = (), loader: ConfigLoader | None = None
+    ) -> Self:
+        """The space of `hydra.sweeper.params` and the command line, which wins key by key."""
+        lines = [*_lines(params), *arguments]
+        overrides = {_key(override): override for override in _parse(lines, loader)}
+        return cls(
+            fixed={key: o for key, o in overrides.items() if not o.is_sweep_override()},
+            dimensions={key: o for key, o in overrides.items() if o.is_sweep_override()},
+        )
+
+    def overrides(self, point: Point) -> list[str]:
+        """The overrides of one job."""
+        fixed = [str(override.input_line) for override in self.fixed.values()]
+        return fixed + [f"{self.dimensions[key].get_key_element()}={value}" for key, value in point.items()]
+
+    def grid(self) -> Iterator[Point]:
+        """Every combination of the dimensions' values, the last dimension fastest."""
+        return _product(self.dimensions)
+
+    def probes(self) -> Iterator[Point]:
+        """The fewest points that show every choice once: if these compose, so do all."""
+        values = {key: _probe_values(override) for key, override in self.dimensions.items()}
+        for index in range(max(map(len, values.values()), default=1)):
+            yield {key: column[index % len(column)] for key, column in values.items()}
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The dimensions as Optuna samples them."""
+        return {key: _distribution(override) for key, override in self.dimensions.items()}
+
+    def points(self, owner: str, entry: Mapping[str, Any]) -> list[Point]:
+        """The points, perhaps partial, that a mapping in the config stands for; its choices multiply.
+
+        Those that a fixed override or a narrower dimension rules out are left out.
+        """
+        overrides = {_key(override): override for override in _parse(_lines(entry))}
+        for key in overrides:
+            require(
+                key in self.fixed or key in self.dimensions,
+                f"{owner}: {key!r} is no dimension of the sweep (dimensions: {', '.join(self.dimensions)})",
+            )
+        return [
+            {key: value for key, value in point.items() if key in self.dimensions}
+            for point in _product(overrides)
+            if all(self._allows(key, value) for key, value in point.items())
+        ]
+
+    def _allows(self, key: str, value: Value) -> bool:
+        if key in self.fixed:
+            return value in _values(self.fixed[key])
+        distribution = _distribution(self.dimensions[key])
+        if isinstance(distribution, FloatDistribution | IntDistribution):
+            return not isinstance(value, str) and distribution.low <= value <= distribution.high
+        return isinstance(distribution, CategoricalDistribution) and value in distribution.choices
+
+
+def _lines(entry: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key}={value if isinstance(value, str) else Transformer.str(value)}" for key, value in entry.items()
+    ]
+
+
+def _parse(lines: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    parser = OverridesParser.create(config_loader=loader)
+    overrides = []
+    for line in lines:
+        try:
+            overrides += parser.parse_overrides([line])
+        except HydraException as error:
+            raise ConfigError(f"{line}: {str(error).splitlines()[0]}") from error
+    return overrides
+
+
+def _key(override: Override) -> str:
+    return override.get_key_element().lstrip("+~")
+
+
+def _product(overrides: Mapping[str, Override]) -> Iterator[Point]:
+    for values in itertools.product(*map(_values, overrides.values())):
+        yield dict(zip(overrides, values, strict=True))
+
+
+def _values(override: Override) -> list[Value]:
+    """All values of an override: one if it is fixed."""
+    require(
+        not override.is_interval_sweep(),
+        f"{override.input_line}: a grid cannot enumerate an interval; "
+        "use choice() or range(), or a sampler (hydra.sweeper.sampler=tpe)",
+    )
+    raw: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override._value]
+    values: list[Value] = [v if isinstance(v, bool | int | float) else Transformer.str(v) for v in raw]
+    require(len(values) > 0, f"{override.input_line}: holds no value")
+    return values
+
+
+def _probe_values(override: Override) -> list[Value]:
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        assert sweep.start is not None
+        return [sweep.start]
+    return _values(override)[:1] if isinstance(sweep, RangeSweep) else _values(override)
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    """Ints stay ints; both ends of an interval belong to it; a range ends before its stop, as in Python."""
+    sweep = override.value()
+    values: Sequence[Any]
+    if isinstance(sweep, IntervalSweep):
+        values, step = [sweep.start, sweep.end], {}
+    elif isinstance(sweep, RangeSweep):
+        values, step = sorted(_values(override)), {"step": abs(sweep.step)}
+    else:
+        return CategoricalDistribution(_values(override))
+    kind: Any = IntDistribution if isinstance(values[0], int) else FloatDistribution
+    try:
+        return cast(BaseDistribution, kind(values[0], values[-1], log="log" in sweep.tags, **step))
+    except ValueError as error:
+        raise ConfigError(f"{override.input_line}: {error}") from error

@@ -1,0 +1,190 @@
+"""Where a sweep's trials come from: a grid, or an Optuna study by ask and tell. Shell: a study is stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from pipeline.domain import ConfigError, TrialResult, require
+from pipeline.search_space import Point, SearchSpace
+
+SAMPLERS: Mapping[str, type[BaseSampler]] = {
+    "tpe": optuna.samplers.TPESampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
+    "nsga3": optuna.samplers.NSGAIIISampler,
+    "random": optuna.samplers.RandomSampler,
+}
+
+
+@dataclass(frozen=True)
+class SweepTrial:
+    """One point of a sweep and what came of it; `failure` says why it does not count."""
+
+    number: int
+    point: Point
+    result: TrialResult | None = None
+    failure: str = ""
+
+    def values(self, objectives: Mapping[str, str]) -> list[float]:
+        """The objectives' values; NaN for those that it does not have."""
+        metrics = self.result.metrics if self.result else {}
+        return [float(metrics.get(key, math.nan)) for key in objectives]
+
+
+class TrialSource(Protocol):
+    """Says which points come next and hears how they went."""
+
+    total: int
+
+    @property
+    def trials(self) -> Sequence[SweepTrial]:
+        """The trials that are finished."""
+        ...
+
+    def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
+        """The next points with their numbers, at most that many; none when the sweep is over."""
+        ...
+
+    def tell(self, trial: SweepTrial) -> None:
+        """Note a finished trial."""
+        ...
+
+
+class Grid:
+    """Every combination of the dimensions' values, in order."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._points = list(enumerate(space.grid()))
+        self._trials: list[SweepTrial] = []
+        self.total = len(self._points)
+
+    @property
+    def trials(self) -> Sequence[SweepTrial]:
+        """The trials that are finished."""
+        return self._trials
+
+    def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
+        """The next points of the product."""
+        return self._points[len(self._trials) : len(self._trials) + num_trials]
+
+    def tell(self, trial: SweepTrial) -> None:
+        """Note a finished trial."""
+        self._trials.append(trial)
+
+
+class Study:
+    """An Optuna study. All it knows is in its storage, so another process can go on where this one stops."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: dict[str, str],
+        *,
+        name: str,
+        storage: str,
+        total: int,
+        enqueue: Sequence[Point],
+        sampler: str,
+        sampler_options: Mapping[str, Any],
+        seed: int | None,
+    ) -> None:
+        self.total = total
+        self._objectives = objectives
+        self._distributions = space.distributions()
+        self._sampler = partial(_sampler, name=sampler, options=sampler_options, seed=seed)
+        self._asked: dict[int, optuna.Trial] = {}
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=_open(storage),
+            sampler=self._sampler(0),
+            directions=[StudyDirection[direction.upper()] for direction in objectives.values()],
+            load_if_exists=True,
+        )
+        known = self._study.user_attrs.get("objectives", objectives)
+        require(
+            known == objectives,
+            f"hydra.sweeper.objectives: the study {name!r} has others ({known}, not {objectives})",
+        )
+        if not self._study.get_trials(deepcopy=False):
+            self._study.set_user_attr("objectives", objectives)
+            for point in enqueue:
+                self._study.enqueue_trial(point)
+
+    @property
+    def trials(self) -> Sequence[SweepTrial]:
+        """The trials that are finished, whichever process ran them."""
+        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+        return [
+            SweepTrial(
+                trial.number,
+                dict(trial.params),
+                TrialResult(**trial.user_attrs["result"]) if "result" in trial.user_attrs else None,
+                trial.user_attrs.get("failure", ""),
+            )
+            for trial in finished
+        ]
+
+    def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
+        """Sample the next points."""
+        return [self._ask() for _ in range(min(num_trials, self.total - len(self.trials)))]
+
+    def _ask(self) -> tuple[int, Point]:
+        trials = self._study.get_trials(deepcopy=False)
+        number = next((t.number for t in trials if t.state is TrialState.WAITING), len(trials))
+        self._study.sampler = self._sampler(number)
+        try:
+            trial = self._study.ask(self._distributions)
+        except ValueError as error:  # Optuna refuses a categorical dimension whose choices have changed
+            raise ConfigError(
+                f"hydra.sweeper.study_name: the study {self._study.study_name!r} has another space ({error})"
+            ) from error
+        self._asked[trial.number] = trial
+        return trial.number, trial.params
+
+    def tell(self, trial: SweepTrial) -> None:
+        """Store the trial. One without a finite value for each objective is a failure."""
+        asked = self._asked.pop(trial.number)
+        values = trial.values(self._objectives)
+        bad = [key for key, value in zip(self._objectives, values, strict=True) if not math.isfinite(value)]
+        failure = trial.failure or (f"no finite {', '.join(bad)}" if bad else "")
+        if trial.result:
+            asked.set_user_attr("result", asdict(trial.result))
+        if failure:
+            asked.set_user_attr("failure", failure)
+            self._study.tell(asked, state=TrialState.FAIL)
+        else:
+            self._study.tell(asked, values)
+
+
+def _sampler(number: int, name: str, options: Mapping[str, Any], seed: int | None) -> BaseSampler:
+    """The sampler of one trial, seeded by the study's seed and its number: a resumed study asks the same."""
+    own = None if seed is None else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    make: Any = SAMPLERS[name]
+    try:
+        return make(seed=own, **options)  # type: ignore[no-any-return]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"hydra.sweeper.sampler_options: {error}") from error
+
+
+def _open(storage: str) -> BaseStorage | str:
+    if "://" in storage:
+        return storage
+    require(
+        storage.endswith(".journal"),
+        f"hydra.sweeper.storage must be a path ending in .journal or a storage URL (it is {storage!r})",
+    )
+    Path(storage).parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(storage))

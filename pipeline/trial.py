@@ -1,0 +1,152 @@
+"""One configuration from end to end. conf/config.yaml is this class's constructor call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from pipeline.domain import (
+    Backend,
+    Fleet,
+    Grid,
+    Partitioner,
+    Problem,
+    Records,
+    Scheduler,
+    TrialResult,
+    Workload,
+    require,
+)
+from pipeline.graph import Graph
+from pipeline.grid import device_intensity_g_per_kwh
+from pipeline.ledger import Accounting, account
+from pipeline.meter import Meter
+from pipeline.metrics import labels_of, run_name, summarise, top1_agreement
+from pipeline.models import ModelSpec
+from pipeline.profile import Profile, Profiler
+from pipeline.tracking import Run, Tracking
+
+ACTIONS = ("run", "profile")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a configuration came from: the choice in each config group, the whole config, the overrides."""
+
+    choices: Mapping[str, str]
+    config_yaml: str
+    overrides: Sequence[str]
+
+    def varied(self) -> dict[str, str]:
+        """The overrides as flat params, without those that say where to log."""
+        pairs = [override.lstrip("+~").partition("=") for override in self.overrides]
+        return {key: value for key, _, value in pairs if not key.startswith(("hydra", "tracking"))}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model cut, placed and run on a fleet, and what it emitted."""
+
+    model: ModelSpec
+    fleet: Fleet
+    grid: Grid
+    workload: Workload
+    partitioner: Partitioner
+    scheduler: Scheduler
+    backend: Backend
+    profiler: Profiler
+    accounting: Accounting
+    meter: Meter
+    tracking: Tracking
+    action: str = "run"
+    """run, or profile: measure (or look up) the profile, log it, and stop there."""
+
+    def __post_init__(self) -> None:
+        require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
+
+    def run(self, provenance: Provenance) -> TrialResult:
+        """Run it, log it, and say how it went. Raises ConfigError before anything is written to MLflow."""
+        self.tracking.check()
+        torch.set_num_threads(1)
+        started_utc = datetime.now(UTC)
+        intensity = {
+            device.name: device_intensity_g_per_kwh(device, self.grid, started_utc)
+            for device in self.fleet.devices
+        }
+        inputs = self.workload.inputs(self.model)
+        module, graph = _model(self.model)
+        problem = Problem(graph, self.fleet, self.profiler.profile(self.model, graph, self.fleet), intensity)
+        if self.action == "profile":
+            return self._log_profile(provenance, problem.profile)
+        plan = self.partitioner.partition(problem)
+
+        with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
+            with self.meter.measure() as host:
+                records = self.backend.run(problem, plan, inputs, self.scheduler)
+            ledger = account(records, self.fleet, intensity, self.accounting)
+            metrics = summarise(problem, plan, records, ledger) | host.metrics
+            metrics |= self._agreement(module, inputs, records)
+            labels = labels_of(provenance.choices, plan, records)
+            name = run_name(plan, labels)
+            run.set_tags(
+                {"mlflow.runName": name, "measurement": records.measurement, "host_meter": host.method}
+            )
+            run.log_params({"stages": plan.num_stages, **labels})
+            run.log_metrics(metrics)
+            run.log_table(ledger, "ledger.json")
+            run.log_table(records.table, "records.json")
+            run.log_table(problem.profile.table, "profile.json")
+            _log_provenance(run, provenance)
+            reasons = records.table.loc[records.table["status"] != "ok", "reason"]
+            require(metrics["requests_ok"] > 0, f"every request was refused: {reasons.min()}")
+        return TrialResult(run.run_id, name, metrics, labels)
+
+    def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:
+        name = f"profile · {self.model.name} · {self.fleet.name}"
+        with self.tracking.open_run(name, self._tags(provenance), self._params(provenance)) as run:
+            run.log_table(profile.table, "profile.json")
+            run.log_params({f"speed.{device}": f"{value:.4g}" for device, value in profile.speeds.items()})
+            _log_provenance(run, provenance)
+        return TrialResult(run.run_id, name, {}, {})
+
+    def _tags(self, provenance: Provenance) -> dict[str, str]:
+        families = ("partitioner", "scheduler", "backend", "grid")
+        chosen = {family: provenance.choices.get(family, "") for family in families}
+        return {"model": self.model.name, "fleet": self.fleet.name, **chosen}
+
+    def _params(self, provenance: Provenance) -> dict[str, Any]:
+        return {"model": self.model.name, "fleet": self.fleet.name, **provenance.varied()}
+
+    def _agreement(
+        self, module: torch.nn.Module, inputs: Sequence[torch.Tensor], records: Records
+    ) -> dict[str, float]:
+        """top1_agreement with the unsplit model on the same pictures, where there are answers to compare."""
+        if not records.outputs:
+            return {}
+        refused = set(records.table.loc[records.table["status"] != "ok", "request"])
+        with torch.inference_mode():
+            expected = [module(x) for request, x in enumerate(inputs) if request not in refused]
+        return {"top1_agreement": top1_agreement(records.outputs, expected)}
+
+
+def _log_provenance(run: Run, provenance: Provenance) -> None:
+    run.log_text(provenance.config_yaml, "config.yaml")
+    run.log_text("".join(f"- {override}\n" for override in provenance.overrides), "overrides.yaml")
+
+
+_models: dict[str, tuple[torch.nn.Module, Graph]] = {}
+
+
+def _model(spec: ModelSpec) -> tuple[torch.nn.Module, Graph]:
+    """The model and its graph; the last one is kept, since the trials of a sweep mostly share it."""
+    key = repr(spec)
+    if key not in _models:
+        module = spec.build()
+        example = torch.zeros(1, 3, spec.input_size, spec.input_size)
+        _models.clear()
+        _models[key] = module, Graph.of(module, example, spec.name)
+    return _models[key]

@@ -1,0 +1,1 @@
+"""Who runs a stage: one file a strategy, one YAML in conf/scheduler/."""

@@ -1,0 +1,262 @@
+"""What figures and tables show, in the units that they say; the paper's saving, taken apart."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Annotation
+from rich.console import Console
+
+from pipeline.report import (
+    front_figure,
+    front_picture,
+    front_table,
+    number,
+    paper_comparison,
+    print_comparison,
+    print_front,
+    readable,
+    saving,
+)
+
+LATENCY, CARBON, RATE = "latency_ms_p50", "carbon_g_per_inf", "inferences_per_g"
+LESS = ("minimize", "minimize")
+
+
+@pytest.fixture
+def trials() -> pd.DataFrame:
+    """Five trials: 2, 0 and 3 are the front (0 its knee), 1 is dominated by 0, and 4 failed."""
+    carbon_g = np.array([0.004, 0.0045, 0.006, 0.0038, np.nan])
+    return pd.DataFrame(
+        {
+            "run_id": list("abcde"),
+            "number": range(5),
+            "name": [f"trial {index}" for index in range(5)],
+            "stages": [2, 2, 1, 1, 3],
+            "cuts": ["41", "41", "", "", "41, 87"],
+            "devices": ["node-green → node-high"] * 2 + ["node-high", "node-green", "node-high"],
+            "scheduler": ["green", "green", "green", "performance", "green"],
+            "carbon_weight": 0.5,
+            LATENCY: [110.0, 120.0, 100.0, 200.0, 90.0],
+            CARBON: carbon_g,
+            RATE: 1 / carbon_g,
+            "transfer_bytes_per_inf": [1e5, 2e5, 0.0, 0.0, 3e5],
+        }
+    )
+
+
+def printed(print_it: Any, *data: Any, width: int = 120) -> str:
+    console = Console(width=width, file=io.StringIO())
+    print_it(console, *data)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+# --- units ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "largest", "title", "factor"),
+    [
+        (CARBON, 0.0053, "Carbon per inference (mg)", 1e3),
+        (CARBON, 5.3, "Carbon per inference (g)", 1),
+        (CARBON, 4e-5, "Carbon per inference (µg)", 1e6),
+        (CARBON, 4e-13, "Carbon per inference (ng)", 1e9),
+        ("carbon_g_per_inf_hi", 0.001, "Carbon per inference (mg)", 1e3),
+        ("transfer_bytes_per_inf", 150_528, "Transfer per inference (kB)", 1e-3),
+        ("host_energy_j", 4.2e6, "Energy of the experiment (MJ)", 1e-6),
+        (LATENCY, 0.02, "Median latency (ms)", 1),
+        (RATE, 245.8, "Inferences per gram", 1),
+    ],
+)
+def test_axes_say_a_unit_of_fitting_size(key: str, largest: float, title: str, factor: float) -> None:
+    assert readable(key, [largest, 0.0, np.nan]) == (title, pytest.approx(factor))
+
+
+def test_numbers_have_four_digits_and_the_unknown_is_not_a_number() -> None:
+    values = [0.0041, 272.0, 1234.5, None, math.nan, math.inf]
+    assert [number(v) for v in values] == ["0.004100", "272.0", "1,234", "n/a", "n/a", "n/a"]
+
+
+# --- the front ------------------------------------------------------------------------------------
+
+
+def test_the_figure_of_two_objectives_shows_every_trial_once_and_the_front_as_steps(
+    trials: pd.DataFrame,
+) -> None:
+    before = trials.copy()
+    figure = front_figure(trials, [LATENCY, CARBON], LESS)
+    others, front, best = figure.data
+    assert list(others.x) == [120]
+    assert list(others.y) == pytest.approx([4.5])
+    assert list(front.x) == [100, 110, 200]
+    assert list(front.y) == pytest.approx([6, 4, 3.8])
+    assert front.line.shape == "hv"
+    assert list(best.x) == [110]
+    assert figure.layout.yaxis.title.text == "Carbon per inference (mg), less is better"
+    assert figure.layout.title.text == "Pareto front: 3 of 4 trials"
+    for part in (
+        "cuts: 41",
+        "node-green → node-high",
+        "green",
+        "carbon weight: 0.5",
+        "run: a",
+        "(mg): 4.000",
+    ):
+        assert part in front.hovertext[1]
+    assert "cuts: none" in front.hovertext[0]
+    pd.testing.assert_frame_equal(trials, before)
+
+
+def test_what_is_maximised_is_sorted_from_its_best(trials: pd.DataFrame) -> None:
+    figure = front_figure(trials, [RATE, LATENCY], ["maximize", "minimize"])
+    assert list(figure.data[1].y) == [200, 110, 100]
+    assert figure.layout.xaxis.title.text == "Inferences per gram, more is better"
+
+
+def test_intervals_are_drawn_where_they_are_known(trials: pd.DataFrame) -> None:
+    trials[f"{CARBON}_lo"] = trials[CARBON] - 0.0001
+    trials[f"{CARBON}_hi"] = [np.nan, 1, 0.0063, 0.004, np.nan]
+    front = front_figure(trials, [LATENCY, CARBON], LESS).data[1]
+    assert list(front.error_y.array) == pytest.approx([0.3, 0, 0.2])
+    assert list(front.error_y.arrayminus) == pytest.approx([0.1, 0.1, 0.1])
+    assert front.error_x.array is None
+
+
+def test_the_figure_of_one_objective_is_its_history(trials: pd.DataFrame) -> None:
+    so_far, others, best = front_figure(trials, [CARBON], ["minimize"]).data
+    assert list(so_far.x) == [0, 1, 2, 3]
+    assert list(so_far.y) == pytest.approx([4, 4, 4, 3.8])
+    assert list(others.x) == [0, 1, 2]
+    assert list(best.x) == [3]
+    so_far = front_figure(trials, [LATENCY], ["maximize"]).data[0]
+    assert list(so_far.y) == [110, 120, 120, 200, 200]
+
+
+def test_the_figures_of_three_and_more_objectives(trials: pd.DataFrame) -> None:
+    three = [LATENCY, CARBON, "transfer_bytes_per_inf"]
+    space = front_figure(trials, three, ["minimize"] * 3).data[1]
+    assert space.type == "scatter3d"
+    assert list(space.z) == pytest.approx([0, 100, 0])
+    pairs = front_figure(trials, [*three, RATE], ["minimize"] * 3 + ["maximize"]).data[1]
+    assert pairs.type == "splom"
+    assert len(pairs.dimensions) == 4
+
+
+def test_the_picture_draws_the_front_and_names_its_devices(trials: pd.DataFrame) -> None:
+    panel, *more = front_picture(trials, [LATENCY, CARBON], LESS).axes
+    assert not more
+    (line,) = panel.get_lines()
+    np.testing.assert_allclose(line.get_xydata(), [[100, 6], [110, 4], [200, 3.8]])
+    assert line.get_drawstyle() == "steps-post"
+    labels = {text.get_text() for text in panel.texts if isinstance(text, Annotation)}
+    assert labels == {"node-high", "node-green → node-high", "node-green"}
+    assert panel.get_xlabel() == "Median latency (ms), less is better"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "panels"),
+    [
+        ([CARBON], 1),
+        ([LATENCY, CARBON], 1),
+        ([LATENCY, CARBON, "stages"], 3),
+        ([LATENCY, CARBON, "stages", RATE], 6),
+    ],
+)
+@pytest.mark.parametrize("kept", ["all", "one", "failed", "none", "bare"])
+def test_every_sweep_can_be_drawn_and_printed(
+    trials: pd.DataFrame, objectives: list[str], panels: int, kept: str
+) -> None:
+    some = {
+        "all": trials,
+        "one": trials[:1],
+        "failed": trials[4:].drop(columns=CARBON),
+        "none": trials[:0],
+        "bare": trials[[LATENCY, CARBON, RATE, "stages"]],
+    }[kept]
+    directions = ["maximize" if key == RATE else "minimize" for key in objectives]
+    picture = front_picture(some, objectives, directions)
+    picture.savefig(io.BytesIO(), format="png")
+    assert sum(panel.get_visible() for panel in picture.axes) == panels
+    front_figure(some, objectives, directions).to_json()
+    assert printed(print_front, front_table(some, objectives, directions))
+
+
+def test_the_table_of_the_front_keeps_keys_and_units(trials: pd.DataFrame) -> None:
+    table = front_table(trials, [LATENCY, CARBON], LESS)
+    assert table["run_id"].tolist() == ["c", "a", "d"]
+    assert table[CARBON].tolist() == [0.006, 0.004, 0.0038]
+    assert table["knee"].tolist() == [False, True, False]
+    assert list(table) == (
+        ["number", "name", "cuts", "devices", "scheduler", "carbon_weight", "run_id"]
+        + [LATENCY, CARBON, RATE, "knee"]
+    )
+
+
+def test_the_front_is_printed_for_people(trials: pd.DataFrame) -> None:
+    text = printed(print_front, front_table(trials, [LATENCY, CARBON], LESS))
+    knee = next(line for line in text.splitlines() if line.startswith("│ ◆"))
+    assert knee.replace("│", " ").split() == (
+        ["◆", "0", "41", "node-green", "→", "node-high", "green", "110.0", "4.000", "250.0"]
+    )
+    assert "Carbon per inference (mg)" in text
+    assert "carbon weight" not in text  # all the same
+    assert "no front" in printed(print_front, front_table(trials[4:], [LATENCY, CARBON], LESS))
+
+
+# --- beside the paper -----------------------------------------------------------------------------
+
+
+def test_the_papers_saving_is_the_intensity_not_the_energy() -> None:
+    # C = E * I: 0.0053 g = 36.0 J * 530 g/kWh / 3.6e6, 0.0041 g = 38.8 J * 380 g/kWh / 3.6e6
+    paper = paper_comparison(None, None).loc["paper"]
+    assert paper["energy_j_per_inf"].tolist() == pytest.approx([36.0, 38.84, 1.0789], rel=1e-4)
+    assert paper["intensity_g_per_kwh"].tolist() == pytest.approx([530, 380, 380 / 530])
+    assert paper[CARBON].tolist() == pytest.approx([0.0053, 0.0041, 0.7736], rel=1e-4)
+    assert paper[LATENCY].tolist() == pytest.approx([254.85, 272.02, 1.0674], rel=1e-4)
+    assert paper[RATE].tolist() == pytest.approx([189.5, 245.8, 1.2971], rel=1e-4)
+    assert saving(paper.loc["ratio"].to_dict()) == (
+        "22.6% less carbon (×0.774) = 7.9% more energy (×1.079) at 28.3% lower intensity (×0.717): "
+        "all of the saving is cleaner electricity, none is less energy."
+    )
+
+
+def test_carbon_is_exactly_energy_times_intensity_here_too() -> None:
+    here = paper_comparison(
+        {LATENCY: 20.0, CARBON: 4e-4, RATE: 2500.0, "energy_j_per_inf": 3.0, "stages": 1},
+        {LATENCY: 25.0, CARBON: 3e-4, RATE: 3333.3, "energy_j_per_inf": 2.5},
+    ).loc["here"]
+    assert here.loc["monolithic", "intensity_g_per_kwh"] == pytest.approx(480)
+    ratio = here.loc["ratio"]
+    assert ratio[CARBON] == pytest.approx(0.75)
+    assert ratio["energy_j_per_inf"] * ratio["intensity_g_per_kwh"] == pytest.approx(ratio[CARBON])
+
+
+@pytest.mark.parametrize(
+    ("energy", "intensity", "verdict"),
+    [
+        (0.5, 0.5, "50% of the saving is less energy, 50% cleaner electricity."),
+        (0.5, 1.2, "all of the saving is less energy, none is cleaner electricity."),
+        (0.5, 1.0, "all of the saving is less energy, none is cleaner electricity."),
+        (1.1, 1.0, "there is no saving."),
+    ],
+)
+def test_the_sentence_follows_the_factors(energy: float, intensity: float, verdict: str) -> None:
+    ratio = {"energy_j_per_inf": energy, "intensity_g_per_kwh": intensity, CARBON: energy * intensity}
+    assert saving(ratio).endswith(verdict)
+
+
+def test_what_is_not_known_is_not_invented() -> None:
+    comparison = paper_comparison(None, {LATENCY: 25.0, CARBON: 3e-4, "energy_j_per_inf": 0.0})
+    here = comparison.loc["here"]
+    assert here.loc["monolithic"].isna().all()
+    assert here.loc["ratio"].isna().all()
+    assert math.isnan(here.loc["green", "intensity_g_per_kwh"])
+    text = printed(print_comparison, comparison)
+    assert "Here: n/a: carbon and energy of both configurations are needed." in text
+    assert "0.3000" in text
+    assert "nan" not in text

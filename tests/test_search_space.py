@@ -1,0 +1,83 @@
+from typing import Any
+
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from pipeline.domain import ConfigError
+from pipeline.search_space import SearchSpace
+
+
+def space(*arguments: str, **params: Any) -> SearchSpace:
+    return SearchSpace.parse(params, arguments)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "distribution"),
+    [
+        ("choice(auto,node-a)", CategoricalDistribution(["auto", "node-a"])),
+        ("auto,2,0.5,true,null", CategoricalDistribution(["auto", 2, 0.5, True, "null"])),
+        ("[a,b],[c]", CategoricalDistribution(["[a,b]", "[c]"])),
+        ("range(1,4)", IntDistribution(1, 3)),
+        ("range(1,8,3)", IntDistribution(1, 7, step=3)),
+        ("range(4,1,-1)", IntDistribution(2, 4)),
+        ("range(0,1,0.25)", FloatDistribution(0, 0.75, step=0.25)),
+        ("tag(log,range(1,9))", IntDistribution(1, 8, log=True)),
+        ("interval(0,1)", FloatDistribution(0, 1)),
+        ("tag(log,interval(1e-3,1))", FloatDistribution(1e-3, 1, log=True)),
+        ("int(interval(1,8))", IntDistribution(1, 8)),
+    ],
+)
+def test_grammar_becomes_a_distribution(sweep: str, distribution: BaseDistribution) -> None:
+    assert space(f"key={sweep}").distributions() == {"key": distribution}
+
+
+def test_command_line_overrides_params_key_by_key() -> None:
+    both = space(
+        "stages=2", "+weight=interval(0,1)", **{"stages": "range(1,4)", "device": "choice(a,b)", "n": 3}
+    )
+    assert list(both.dimensions) == ["device", "weight"]
+    assert both.overrides({"device": "a", "weight": 0.25}) == ["stages=2", "n=3", "device=a", "+weight=0.25"]
+
+
+def test_grid_is_the_product_with_the_last_dimension_fastest() -> None:
+    points = list(space("a=1,2", "b=range(0,3)", "model=resnet50").grid())
+    assert points == [{"a": a, "b": b} for a in (1, 2) for b in (0, 1, 2)]
+
+
+def test_grid_of_nothing_is_one_job() -> None:
+    assert list(space("model=resnet50").grid()) == [{}]
+    assert list(space("model=resnet50").probes()) == [{}]
+
+
+def test_grid_refuses_an_interval_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"carbon_weight=interval\(0,1\).*cannot enumerate an interval"):
+        list(space("carbon_weight=interval(0,1)").grid())
+
+
+def test_probes_show_every_choice_once_and_no_more() -> None:
+    probes = list(space("a=x,y,z", "b=p,q", "n=range(0,1000)", "w=interval(0.5,1)").probes())
+    assert [probe["a"] for probe in probes] == ["x", "y", "z"]
+    assert {probe["b"] for probe in probes} == {"p", "q"}
+    assert {(probe["n"], probe["w"]) for probe in probes} == {(0, 0.5)}
+
+
+def test_points_multiply_choices_and_leave_out_what_the_space_rules_out() -> None:
+    study = space("stages=range(1,4)", "device=choice(auto,a,b)", "weight=0.5")
+    assert study.points("enqueue", {"stages": 1, "device": "choice(a,b,gone)", "weight": 0.5}) == [
+        {"stages": 1, "device": "a"},
+        {"stages": 1, "device": "b"},
+    ]
+    assert study.points("enqueue", {"stages": 4}) == []
+    assert study.points("enqueue", {"stages": 1, "weight": 0.6}) == []
+    assert study.points("enqueue", {"device": None}) == []
+
+
+def test_points_refuse_a_key_that_does_not_vary() -> None:
+    with pytest.raises(ConfigError, match=r"hydra.sweeper.enqueue: 'stagse' is no dimension .*stages"):
+        space("stages=range(1,4)").points("hydra.sweeper.enqueue", {"stagse": 1})
+
+
+@pytest.mark.parametrize("bad", ["range(3,3)", "interval(1,0)", "tag(log,interval(0,1))", "choice("])
+def test_bad_sweeps_are_config_errors_that_name_the_key(bad: str) -> None:
+    with pytest.raises(ConfigError, match="key="):
+        space(f"key={bad}").distributions()

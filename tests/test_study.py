@@ -1,0 +1,132 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from pipeline.domain import ConfigError, TrialResult
+from pipeline.search_space import SearchSpace
+from pipeline.study import SAMPLERS, Study, SweepTrial
+
+OBJECTIVES = {"carbon": "minimize", "speed": "maximize"}
+SPACE = SearchSpace.parse(
+    {"stages": "range(1,4)", "cut": "interval(0.05,0.95)", "lr": "tag(log,interval(1e-4,1))", "device": "a,b"}
+)
+
+
+def study(path: Path, total: int, **kwargs: Any) -> Study:
+    defaults: dict[str, Any] = {
+        "sampler": "tpe",
+        "sampler_options": {"n_startup_trials": 3},
+        "seed": 7,
+        "enqueue": [],
+        "name": "s",
+    }
+    return Study(
+        kwargs.pop("space", SPACE),
+        kwargs.pop("objectives", OBJECTIVES),
+        storage=str(path / "study.journal"),
+        total=total,
+        **{**defaults, **kwargs},
+    )
+
+
+def run(source: Study, batch_size: int = 1) -> list[SweepTrial]:
+    while batch := source.ask(batch_size):
+        for number, point in batch:
+            cut, stages = float(point["cut"]), float(point["stages"])
+            metrics = {
+                "carbon": (cut - 0.3) ** 2 + 0.1 * stages,
+                "speed": -((cut - 0.7) ** 2) - (point["device"] == "a"),
+            }
+            source.tell(SweepTrial(number, point, TrialResult(f"run{number}", "trial", metrics, {"k": "v"})))
+    return list(source.trials)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samples_lie_in_the_space(tmp_path: Path, sampler: str) -> None:
+    trials = run(study(tmp_path, 12, sampler=sampler, sampler_options={}))
+    assert [trial.number for trial in trials] == list(range(12))
+    for trial in trials:
+        assert trial.point["stages"] in (1, 2, 3)
+        assert 0.05 <= float(trial.point["cut"]) <= 0.95
+        assert 1e-4 <= float(trial.point["lr"]) <= 1
+        assert trial.point["device"] in ("a", "b")
+    assert len({trial.point["cut"] for trial in trials}) == 12
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_resumed_study_is_the_undisturbed_one(tmp_path: Path, sampler: str, batch_size: int) -> None:
+    options = {"sampler": sampler, "sampler_options": {"population_size": 4} if sampler == "nsga2" else {}}
+    enqueue = [{"stages": 1, "device": "a"}, {"cut": 0.5}]
+    undisturbed = run(study(tmp_path / "one", 20, enqueue=enqueue, **options), batch_size)
+    first = run(study(tmp_path / "two", 12, enqueue=enqueue, **options), batch_size)
+    both = run(study(tmp_path / "two", 20, enqueue=enqueue, **options), batch_size)
+    assert len(first) == 12
+    assert both == undisturbed
+    assert [trial.point for trial in both[12:]] != [trial.point for trial in both[:8]]
+
+
+def test_another_seed_asks_other_points(tmp_path: Path) -> None:
+    cuts = [[t.point["cut"] for t in run(study(tmp_path / str(seed), 4, seed=seed))] for seed in (0, 0, 1)]
+    assert set(cuts[0]).isdisjoint(cuts[2])
+    again = [t.point["cut"] for t in run(study(tmp_path / "again", 4, seed=0))]
+    assert again == cuts[0]
+
+
+def test_enqueued_points_come_first_and_the_rest_of_them_is_sampled(tmp_path: Path) -> None:
+    trials = run(study(tmp_path, 4, enqueue=[{"stages": 1, "device": "a"}, {"stages": 3, "cut": 0.5}]))
+    assert (trials[0].point["stages"], trials[0].point["device"]) == (1, "a")
+    assert (trials[1].point["stages"], trials[1].point["cut"]) == (3, 0.5)
+    assert 0.05 <= float(trials[0].point["cut"]) <= 0.95
+
+
+@pytest.mark.parametrize("carbon", [math.nan, math.inf, None])
+def test_a_trial_without_a_finite_objective_fails_and_is_remembered_as_such(
+    tmp_path: Path, carbon: float | None
+) -> None:
+    source = study(tmp_path, 1)
+    [(number, point)] = source.ask(1)
+    metrics = {"speed": 1.0} | ({} if carbon is None else {"carbon": carbon})
+    source.tell(SweepTrial(number, point, TrialResult("run", "trial", metrics, {})))
+    [trial] = study(tmp_path, 1).trials
+    assert trial.failure == "no finite carbon"
+    assert trial.result is not None
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
+    )
+    [stored] = optuna.load_study(study_name="s", storage=storage).trials
+    assert stored.state is optuna.trial.TrialState.FAIL
+
+
+def test_other_objectives_or_choices_than_the_stored_study_s_are_refused(tmp_path: Path) -> None:
+    run(study(tmp_path, 2))
+    with pytest.raises(ConfigError, match=r"hydra.sweeper.objectives: the study 's' has others .*latency"):
+        study(tmp_path, 3, objectives={"latency": "minimize"})
+    wider = SearchSpace.parse(
+        {"stages": "range(1,4)", "cut": "interval(0,1)", "lr": "0.1,0.2", "device": "a,b,c"}
+    )
+    with pytest.raises(ConfigError, match="the study 's' has another space"):
+        study(tmp_path, 3, space=wider).ask(1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"sampler_options": {"n_startup": 3}}, "hydra.sweeper.sampler_options: .*n_startup"),
+    ],
+)
+def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(tmp_path, 1, **bad)
+
+
+def test_storage_must_be_a_journal_or_a_url() -> None:
+    with pytest.raises(ConfigError, match=r"hydra.sweeper.storage .*'study.db'"):
+        Study(
+            SPACE, OBJECTIVES, name="s", storage="study.db", total=1, enqueue=[], sampler="tpe",
+            sampler_options={}, seed=0,
+        )  # fmt: skip

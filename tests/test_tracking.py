@@ -1,0 +1,351 @@
+"""Runs in a real SQLite store: their life, their content, and what is said where none can be had."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from hydra.utils import instantiate
+from matplotlib.figure import Figure
+from mlflow.entities import Run as Stored
+from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
+
+from pipeline import tracking as module
+from pipeline.domain import ConfigError
+from pipeline.tracking import METRICS, Tracking, metric
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = ("TRACKING_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracking]:
+    """A store in a fresh directory, which is also the working directory: artifacts go to ./mlruns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("store"))
+        for name in ENVIRONMENT:
+            patch.delenv(f"MLFLOW_{name}", raising=False)
+        tracking = Tracking(uri=f"sqlite:///{Path.cwd()}/mlflow.db")
+        tracking.check()
+        yield tracking
+
+
+def stored(tracking: Tracking, run_id: str) -> Stored:
+    return MlflowClient(tracking_uri=tracking.uri).get_run(run_id)
+
+
+def run(tracking: Tracking, name: str = "trial") -> str:
+    with tracking.open_run(name, {}, {}) as opened:
+        return opened.run_id
+
+
+def artifact(tracking: Tracking, run_id: str, path: str) -> bytes:
+    return Path(MlflowClient(tracking_uri=tracking.uri).download_artifacts(run_id, path)).read_bytes()
+
+
+# --- a run's life ---------------------------------------------------------------------------------
+
+
+def test_a_run_is_running_inside_its_block_and_finished_after_it(store: Tracking) -> None:
+    with store.open_run("split in two", {"model": "mobilenet_v2"}, {"stages": 2}) as opened:
+        assert stored(store, opened.run_id).info.status == "RUNNING"
+    after = stored(store, opened.run_id)
+    assert after.info.status == "FINISHED"
+    assert after.info.run_name == "split in two"
+    assert after.data.tags["model"] == "mobilenet_v2"
+    assert after.data.tags["mlflow.user"]
+    assert after.data.params == {"stages": "2"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("no such\ncut"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+)
+def test_an_error_ends_the_run_says_why_and_goes_on(
+    store: Tracking, error: BaseException, status: str
+) -> None:
+    with pytest.raises(type(error)), store.open_run("trial", {}, {}) as opened:
+        raise error
+    after = stored(store, opened.run_id)
+    assert after.info.status == status
+    assert after.data.tags["failure"] == f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def test_a_start_that_fails_half_way_leaves_no_run_running(store: Tracking) -> None:
+    with pytest.raises(Exception, match="Invalid value"), store.open_run("broken start", {}, {"what?": 1}):
+        pass
+    client = MlflowClient(tracking_uri=store.uri)
+    (found,) = client.search_runs(["1"], "attributes.run_name = 'broken start'")
+    assert found.info.status == "FAILED"
+
+
+def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -> None:
+    script = (
+        "import sys, time\n"
+        "from dataclasses import replace\n"
+        "from pipeline.tracking import Tracking\n"
+        f"tracking = Tracking(uri={store.uri!r})\n"
+        "with tracking.open_run('sweep', {}, {}) as sweep:\n"
+        "    with replace(tracking, parent_run_id=sweep.run_id).open_run('trial', {}, {}) as trial:\n"
+        "        print(sweep.run_id, trial.run_id, flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    run_ids = process.stdout.readline().decode().split()
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate(timeout=30)
+    assert complaint.decode().splitlines()[-1] == "KeyboardInterrupt: SIGTERM"
+    assert [stored(store, run_id).info.status for run_id in run_ids] == ["KILLED", "KILLED"]
+
+
+def test_handlers_of_sigterm_are_restored_and_other_threads_left_alone(store: Tracking) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run_ids: list[str] = []
+    thread = threading.Thread(target=lambda: run_ids.append(run(store)))
+    thread.start()
+    thread.join()
+    assert stored(store, run_ids[0]).info.status == "FINISHED"
+    run(store)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# --- which run, which experiment ------------------------------------------------------------------
+
+
+def test_the_run_that_mlflow_run_opened_is_resumed(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient(tracking_uri=store.uri)
+    project = client.create_run("1", run_name="by mlflow run").info.run_id
+    client.log_param(project, "model", "as typed")
+    monkeypatch.setenv("MLFLOW_RUN_ID", project)
+    with store.open_run("ours", {"backend": "simulated"}, {"model": "resolved", "seed": 1}) as opened:
+        assert opened.run_id == project
+    after = stored(store, project)
+    assert (after.info.run_name, after.info.status) == ("ours", "FINISHED")
+    assert after.data.tags["backend"] == "simulated"
+    assert after.data.params == {"model": "as typed", "seed": "1"}
+
+
+def test_a_trial_is_a_new_run_of_its_sweep_even_under_mlflow_run(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = run(store, "sweep")
+    monkeypatch.setenv("MLFLOW_RUN_ID", sweep)
+    trial = run(replace(store, experiment="elsewhere", parent_run_id=sweep))
+    assert trial != sweep
+    assert stored(store, trial).data.tags["mlflow.parentRunId"] == sweep
+    assert stored(store, trial).info.experiment_id == stored(store, sweep).info.experiment_id
+
+
+def test_the_environment_wins_over_the_config(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient(tracking_uri=store.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "by name")
+    tracking = Tracking(uri="http://127.0.0.1:9", experiment="by config")
+    by_name = stored(store, run(tracking)).info.experiment_id
+    assert client.get_experiment(by_name).name == "by name"
+    by_id = client.create_experiment("by id")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", by_id)
+    assert stored(store, run(tracking)).info.experiment_id == by_id
+
+
+def test_unknown_and_deleted_things_are_named_with_the_remedy(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"tracking.parent_run_id: .* no run 'gone'"):
+        run(replace(store, parent_run_id="gone"))
+    client = MlflowClient(tracking_uri=store.uri)
+    client.delete_experiment(client.create_experiment("old"))
+    with pytest.raises(ConfigError, match=r"tracking.experiment: 'old' is deleted; .* experiments restore"):
+        replace(store, experiment="old").check()
+    monkeypatch.setenv("MLFLOW_RUN_ID", "gone")
+    with pytest.raises(ConfigError, match=r"MLFLOW_RUN_ID: .* no run 'gone'"):
+        run(store)
+
+
+# --- a run's content ------------------------------------------------------------------------------
+
+
+def test_metrics_that_are_not_known_are_left_out(store: Tracking) -> None:
+    with store.open_run("trial", {}, {}) as opened:
+        opened.log_metrics(
+            {"latency_ms_p50": 0.0, "latency_ms_p50_lo": -1.5, "energy_j_per_inf": None}
+            | {"carbon_g_per_inf": float("nan"), "inferences_per_g": float("inf")}
+        )
+        opened.log_metrics({"hypervolume": 1.0}, step=1)
+        opened.log_metrics({"hypervolume": 2.0}, step=2)
+    metrics = stored(store, opened.run_id).data.metrics
+    assert metrics == {"latency_ms_p50": 0.0, "latency_ms_p50_lo": -1.5, "hypervolume": 2.0}
+
+
+@pytest.mark.parametrize("key", ["latency", "latency_ms_p50_low", "latency_ms_p50_lo_hi", "_lo"])
+def test_a_second_spelling_of_a_metric_is_refused(store: Tracking, key: str) -> None:
+    with (
+        pytest.raises(ValueError, match=f"unknown metric '{key}'"),
+        store.open_run("trial", {}, {}) as opened,
+    ):
+        opened.log_metrics({"latency_ms_p50": 1.0, key: 1.0})
+    assert stored(store, opened.run_id).data.metrics == {}
+
+
+def test_every_metric_reads_well_and_its_key_names_its_unit() -> None:
+    units = {"_ms_": "ms", "_us_": "µs", "_j": "J", "_rps": "requests/s", "_bytes": "B"}
+    for key, (label, unit, meaning) in METRICS.items():
+        assert label[0].isupper()
+        assert len(meaning) > len(key)
+        assert metric(f"{key}_hi") is METRICS[key]
+        for part, expected in units.items():
+            assert part not in key or unit == expected, key
+        assert not re.search("carbon_([a-z]+_)?g(_per_inf)?$", key) or unit == "g", key
+
+
+def test_artifacts_are_shown_by_the_ui_and_work_offline(store: Tracking) -> None:
+    picture = Figure()
+    picture.add_subplot().plot([1, 2])
+    with store.open_run("trial", {}, {}) as opened:
+        opened.log_table(pd.DataFrame({"request": [0, 1], "device": ["a", None]}), "ledger.json")
+        opened.log_text("seed: 1\n", "config.yaml")
+        opened.log_figure(go.Figure(go.Scatter(x=[1], y=[2])), "front.html")
+        opened.log_figure(picture, "front.png")
+    run_id = opened.run_id
+    assert artifact(store, run_id, "ledger.json") == (
+        b'{"columns":["request","device"],"data":[[0,"a"],[1,null]]}'
+    )
+    assert '"ledger.json", "type": "table"' in stored(store, run_id).data.tags["mlflow.loggedArtifacts"]
+    assert artifact(store, run_id, "config.yaml") == b"seed: 1\n"
+    assert b"<script src=" not in artifact(store, run_id, "front.html").replace(b"'", b"")
+    assert artifact(store, run_id, "front.png").startswith(b"\x89PNG")
+
+
+# --- a sweep --------------------------------------------------------------------------------------
+
+
+def test_all_trials_of_a_sweep_are_found_page_by_page(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAGE", 2)
+    sweep = run(store, "sweep")
+    trials = replace(store, parent_run_id=sweep)
+    assert list(store.children(sweep).columns) == ["run_id", "name", "status"]
+    for number in range(5):
+        with trials.open_run(f"trial {number}", {"model": "m"}, {"number": number}) as opened:
+            opened.log_metrics({"latency_ms_p50": number})
+    children = store.children(sweep)
+    assert children["name"].tolist() == [f"trial {number}" for number in range(5)]
+    assert children["metrics.latency_ms_p50"].tolist() == [0, 1, 2, 3, 4]
+    assert children["params.number"].tolist() == ["0", "1", "2", "3", "4"]
+    assert set(children["tags.model"]) == {"m"}
+    assert set(children["status"]) == {"FINISHED"}
+
+
+def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None:
+    sweep, other = run(store, "sweep"), run(store, "other sweep")
+    a, b, c = (run(replace(store, parent_run_id=sweep)) for _ in range(3))
+    apart = run(replace(store, parent_run_id=other))
+    store.tag_front([apart])
+    store.tag_front([a, b])
+    store.tag_front([b, c])
+    store.tag_front([])
+    tags = [stored(store, run_id).data.tags.get("pareto") for run_id in (a, b, c, apart)]
+    assert tags == [None, "true", "true", "true"]
+
+
+# --- no store, and no noise -----------------------------------------------------------------------
+
+
+def _environment() -> dict[str, str]:
+    hidden = {f"MLFLOW_{name}" for name in ENVIRONMENT}
+    return {k: v for k, v in os.environ.items() if k not in hidden} | {"PYTHONPATH": str(ROOT)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("http://user:secret@127.0.0.1:{port}", "Connection refused"),
+        ("postgresql://user:secret@127.0.0.1:{port}/mlflow", "Connection refused"),
+        ("sqlite:////no/such/directory/mlflow.db", "not in a directory where we may write"),
+        ("sqlite:///mlruns", "unable to open database file"),
+        ("sqlite:///text", "not a database"),
+        ("carrier-pigeon://coop", "unsupported URI"),
+        ("./mlruns", "maintenance mode"),
+    ],
+)
+def test_a_store_out_of_reach_is_one_line_soon(
+    store: Tracking,
+    uri: str,
+    reason: str,
+    recwarn: pytest.WarningsRecorder,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Path("text").write_text("This is no database, but long enough to look like one to SQLite." * 20)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=reason) as caught:
+        Tracking(uri=uri.format(port=_free_port())).check()
+    assert time.monotonic() - started < 15
+    message = str(caught.value)
+    assert message.startswith("tracking.uri: ")
+    assert "\n" not in message
+    assert "secret" not in message
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.full
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(ConfigError, match=r"tracking.uri: .* timed out"):
+            Tracking(uri=f"http://127.0.0.1:{silent.getsockname()[1]}").check()
+        assert time.monotonic() - started < 15
+
+
+@pytest.mark.parametrize("bad", ["", " ", None, 5])
+def test_uri_and_experiment_must_be_text(bad: str) -> None:
+    with pytest.raises(ConfigError, match=r"tracking.uri must be a text"):
+        Tracking(uri=bad)
+
+
+def test_the_first_use_in_a_fresh_directory_is_silent(tmp_path: Path) -> None:
+    script = (
+        "import logging; logging.basicConfig(level='INFO')\n"  # as Hydra does
+        "import pandas as pd\n"
+        "from pipeline.tracking import Tracking\n"
+        "with Tracking().open_run('first', {}, {'seed': 1}) as run:\n"
+        "    run.log_metrics({'stages': 2})\n"
+        "    run.log_table(pd.DataFrame({'device': ['a']}), 'ledger.json')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=_environment(), capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert {path.name for path in tmp_path.iterdir()} == {"mlflow.db", "mlruns"}
+
+
+def test_nothing_else_in_the_project_imports_mlflow() -> None:
+    folders = ("pipeline", "partitioners", "schedulers")
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    writers = {p.name for p in sources if re.search(r"^\s*(import|from) mlflow", p.read_text(), re.MULTILINE)}
+    assert writers == {"tracking.py"}
+
+
+def test_the_yaml_is_the_default() -> None:
+    assert instantiate(OmegaConf.load(ROOT / "conf/tracking/default.yaml")) == Tracking()
