@@ -100,16 +100,6 @@ def carbon_by_component(ledger: pd.DataFrame, known: tuple[str, ...]) -> dict[st
     return {**by_component, "total": sum(by_component.values())}
 
 
-def decompose(baseline: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Carbon ratio of two runs as energy ratio x intensity ratio, exactly.
-
-    Takes metrics with carbon_g_per_inf and energy_j_per_inf; a run's effective intensity is their quotient.
-    """
-    carbon = other["carbon_g_per_inf"] / baseline["carbon_g_per_inf"]
-    energy = other["energy_j_per_inf"] / baseline["energy_j_per_inf"]
-    return {"carbon_ratio": carbon, "energy_ratio": energy, "intensity_ratio": carbon / energy}
-
-
 def _busy(records: Records) -> pd.DataFrame:
     table = records.table
     done = table[table["kind"] == "compute"]

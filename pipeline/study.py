@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,8 +57,8 @@ class TrialSource(Protocol):
         """The next points with their numbers, at most that many; none when the sweep is over."""
         ...
 
-    def tell(self, trial: SweepTrial) -> None:
-        """Note a finished trial."""
+    def tell(self, trial: SweepTrial) -> SweepTrial:
+        """Note a finished trial; gives back what was noted."""
         ...
 
 
@@ -79,9 +79,10 @@ class Grid:
         """The next points of the product."""
         return self._points[len(self._trials) : len(self._trials) + num_trials]
 
-    def tell(self, trial: SweepTrial) -> None:
-        """Note a finished trial."""
+    def tell(self, trial: SweepTrial) -> SweepTrial:
+        """Note a finished trial; gives back what was noted."""
         self._trials.append(trial)
+        return trial
 
 
 class Study:
@@ -106,13 +107,20 @@ class Study:
         self._sampler = partial(_sampler, name=sampler, options=sampler_options, seed=seed)
         self._asked: dict[int, optuna.Trial] = {}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=_open(storage),
-            sampler=self._sampler(0),
-            directions=[StudyDirection[direction.upper()] for direction in objectives.values()],
-            load_if_exists=True,
-        )
+        directions = [StudyDirection[direction.upper()] for direction in objectives.values()]
+        first = self._sampler(0)
+        try:
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=_open(storage),
+                sampler=first,
+                directions=directions,
+                load_if_exists=True,
+            )
+        except ConfigError:
+            raise
+        except Exception as error:  # of whichever database it is
+            raise ConfigError(f"hydra.sweeper.storage: {str(error).splitlines()[0]}") from error
         known = self._study.user_attrs.get("objectives", objectives)
         require(
             known == objectives,
@@ -154,7 +162,7 @@ class Study:
         self._asked[trial.number] = trial
         return trial.number, trial.params
 
-    def tell(self, trial: SweepTrial) -> None:
+    def tell(self, trial: SweepTrial) -> SweepTrial:
         """Store the trial. One without a finite value for each objective is a failure."""
         asked = self._asked.pop(trial.number)
         values = trial.values(self._objectives)
@@ -167,6 +175,7 @@ class Study:
             self._study.tell(asked, state=TrialState.FAIL)
         else:
             self._study.tell(asked, values)
+        return replace(trial, failure=failure)
 
 
 def _sampler(number: int, name: str, options: Mapping[str, Any], seed: int | None) -> BaseSampler:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,13 @@ def register() -> None:
     # Hydra instantiates plug-ins by names with this prefix only; the class itself it imports from here.
     target = "hydra_plugins.carbonedge.CarbonEdgeSweeper"
     Plugins.instance().class_name_to_class[target] = CarbonEdgeSweeper
-    node = {"_target_": target, "_convert_": "all", **asdict(CarbonEdgeSweeper())}
-    ConfigStore.instance().store(group="hydra/sweeper", name="carbonedge", node=node)
+    node = {
+        f.name: f.default if f.default_factory is MISSING else f.default_factory()
+        for f in fields(CarbonEdgeSweeper)
+    }
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name="carbonedge", node={"_target_": target, "_convert_": "all", **node}
+    )
     OmegaConf.register_new_resolver(
         "device_names", lambda *, _root_: ",".join(_root_.fleet.devices), replace=True
     )
@@ -53,9 +59,7 @@ class CarbonEdgeSweeper(Sweeper):
     """`hydra.sweeper`: its fields are the config keys, explained in conf/sweep/pareto.yaml."""
 
     params: dict[str, Any] = field(default_factory=dict)
-    objectives: dict[str, str] = field(
-        default_factory=lambda: {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"}
-    )
+    objectives: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 1
     max_failures: int | None = None
     compare: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -68,6 +72,8 @@ class CarbonEdgeSweeper(Sweeper):
     study_name: str = "sweep"
 
     def __post_init__(self) -> None:
+        for name in ("params", "objectives", "compare"):  # YAML merges mappings: null takes an entry out
+            setattr(self, name, {key: v for key, v in getattr(self, name).items() if v is not None})
         for name in ("batch_size", "n_trials"):
             value = getattr(self, name)
             require(
@@ -78,12 +84,12 @@ class CarbonEdgeSweeper(Sweeper):
             f"hydra.sweeper.sampler: unknown {self.sampler!r} (null for a grid, or {', '.join(SAMPLERS)})",
         )
         require(len(self.objectives) > 0, "hydra.sweeper.objectives: at least one metric must be given")
-        pareto.signed([0.0] * len(self.objectives), list(self.objectives.values()))
-        for key in self.objectives:
-            try:
+        try:
+            pareto.signed([[0.0] * len(self.objectives)], list(self.objectives.values()))
+            for key in self.objectives:
                 metric(key)
-            except ValueError as error:
-                raise ConfigError(f"hydra.sweeper.objectives: {error}") from error
+        except ValueError as error:
+            raise ConfigError(f"hydra.sweeper.objectives: {error}") from error
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
@@ -100,9 +106,9 @@ class CarbonEdgeSweeper(Sweeper):
         compared = {
             name: space.points(f"hydra.sweeper.compare.{name}", entry) for name, entry in self.compare.items()
         }
-        source = self._source(space)
         tracking = instantiate(self.config.tracking)
         tracking.check()
+        source = self._source(space)
         console = Console(highlight=False, soft_wrap=True)
         if not console.is_terminal:
             console.width = WIDTH
@@ -121,7 +127,8 @@ class CarbonEdgeSweeper(Sweeper):
         if pair[0] and pair[1]:
             comparison = report.paper_comparison(pair[0].metrics, pair[1].metrics)
             report.print_comparison(console, comparison)
-        console.print(f"mlflow ui --backend-store-uri {tracking.uri}", markup=False)
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
+        console.print(f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}")
         return trials
 
     def _compose(self, space: SearchSpace) -> None:
@@ -170,8 +177,7 @@ class CarbonEdgeSweeper(Sweeper):
                     initial_job_idx=batch[0][0],
                 )
                 for (number, point), job in zip(batch, jobs, strict=True):
-                    source.tell(_trial(number, point, job))
-                    show()
+                    show(source.tell(_trial(number, point, job)))
                 trials = source.trials
                 if len(trials) >= (self.max_failures or source.total) and all(t.failure for t in trials):
                     return
@@ -238,7 +244,7 @@ def _frame(trials: Sequence[SweepTrial]) -> pd.DataFrame:
 @contextmanager
 def _progress(
     console: Console, source: TrialSource, objectives: Mapping[str, str]
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[[SweepTrial], None]]:
     """A bar on a terminal, a line for every trial elsewhere; failures are told on both."""
     columns = (
         TextColumn("trial {task.completed}/{task.total}"),
@@ -248,12 +254,12 @@ def _progress(
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=source.total, completed=len(source.trials))
 
-        def show() -> None:
+        def show(trial: SweepTrial) -> None:
             trials = source.trials
             best = _best(trials, objectives)
             bar.update(task, completed=len(trials), description=best)
-            if trials[-1].failure:
-                console.print(f"trial {trials[-1].number} failed: {trials[-1].failure}", markup=False)
+            if trial.failure:
+                console.print(f"trial {trial.number} failed: {trial.failure}", markup=False)
             elif not console.is_terminal:
                 console.print(f"trial {len(trials)}/{source.total}  {best}", markup=False)
 

@@ -40,8 +40,12 @@ class Metric(NamedTuple):
 METRICS: Mapping[str, Metric] = {
     "latency_ms_mean": Metric("Mean latency", "ms", "Mean time from a request's arrival to its answer"),
     "latency_ms_p50": Metric("Median latency", "ms", "Half of the requests are answered within this time"),
-    "latency_ms_p95": Metric("95th-percentile latency", "ms", "95% of the requests are answered within this time"),
-    "latency_ms_p99": Metric("99th-percentile latency", "ms", "99% of the requests are answered within this time"),
+    "latency_ms_p95": Metric(
+        "95th-percentile latency", "ms", "95% of the requests are answered within this time"
+    ),
+    "latency_ms_p99": Metric(
+        "99th-percentile latency", "ms", "99% of the requests are answered within this time"
+    ),
     "latency_ms_predicted": Metric(
         "Predicted latency", "ms", "What profile and cost model say for the plan as it ran"
     ),
@@ -182,8 +186,8 @@ class Tracking:
                 run.end("FINISHED")
             except BaseException as error:
                 with suppress(Exception):  # a store that fails now must not hide why we are here
-                    run.set_tags({"failure": _one_line(error)})
                     run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+                    run.set_tags({"failure": _one_line(error)})
                 raise
 
     def tag_front(self, run_ids: Collection[str]) -> None:
@@ -302,7 +306,7 @@ def _impatient() -> Iterator[None]:
     finally:
         retries.setLevel(level)
         for key in added:
-            del os.environ[key]
+            os.environ.pop(key, None)
 
 
 def _require_database(uri: str) -> None:

@@ -91,7 +91,8 @@ def test_a_trial_without_a_finite_objective_fails_and_is_remembered_as_such(
     source = study(tmp_path, 1)
     [(number, point)] = source.ask(1)
     metrics = {"speed": 1.0} | ({} if carbon is None else {"carbon": carbon})
-    source.tell(SweepTrial(number, point, TrialResult("run", "trial", metrics, {})))
+    told = source.tell(SweepTrial(number, point, TrialResult("run", "trial", metrics, {})))
+    assert told.failure == "no finite carbon"
     [trial] = study(tmp_path, 1).trials
     assert trial.failure == "no finite carbon"
     assert trial.result is not None
@@ -124,9 +125,25 @@ def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], mes
         study(tmp_path, 1, **bad)
 
 
-def test_storage_must_be_a_journal_or_a_url() -> None:
-    with pytest.raises(ConfigError, match=r"hydra.sweeper.storage .*'study.db'"):
+@pytest.mark.parametrize("storage", ["study.db", "nosuch://host/study", "sqlite:////no/such/dir/study.db"])
+def test_a_storage_that_cannot_be_used_is_a_config_error(storage: str) -> None:
+    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.storage"):
         Study(
-            SPACE, OBJECTIVES, name="s", storage="study.db", total=1, enqueue=[], sampler="tpe",
+            SPACE, OBJECTIVES, name="s", storage=storage, total=1, enqueue=[], sampler="tpe",
             sampler_options={}, seed=0,
         )  # fmt: skip
+
+
+def test_a_database_serves_as_well_as_a_journal(tmp_path: Path) -> None:
+    common: dict[str, Any] = {
+        "name": "s",
+        "enqueue": [],
+        "sampler": "random",
+        "sampler_options": {},
+        "seed": 0,
+    }
+    url = f"sqlite:///{tmp_path}/study.db"
+    first = run(Study(SPACE, OBJECTIVES, storage=url, total=2, **common))
+    both = run(Study(SPACE, OBJECTIVES, storage=url, total=3, **common))
+    assert both[:2] == first
+    assert both == run(study(tmp_path, 3, sampler="random", sampler_options={}, seed=0))

@@ -205,7 +205,7 @@ def test_a_second_spelling_of_a_metric_is_refused(store: Tracking, key: str) -> 
 def test_every_metric_reads_well_and_its_key_names_its_unit() -> None:
     units = {"_ms_": "ms", "_us_": "µs", "_j": "J", "_rps": "requests/s", "_bytes": "B"}
     for key, (label, unit, meaning) in METRICS.items():
-        assert label[0].isupper()
+        assert label[0] == label[0].upper()
         assert len(meaning) > len(key)
         assert metric(f"{key}_hi") is METRICS[key]
         for part, expected in units.items():

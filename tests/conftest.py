@@ -1,0 +1,101 @@
+"""A small network, a small fleet and a profile whose figures are easy to work with by hand."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from pipeline.backends.pool import discard_pools
+from pipeline.domain import Device, Fleet, Link, Problem
+from pipeline.graph import Graph
+from pipeline.profile import Profile
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def choices(group: str) -> list[str]:
+    """The members of a config group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def configured(group: str, name: str, **changes: Any) -> Any:
+    """What a file of a config group builds."""
+    return instantiate(OmegaConf.load(CONF / group / f"{name}.yaml"), _convert_="all", **changes)
+
+
+class Tiny(nn.Module):
+    """Six layers: conv, relu, conv, add (a residual), flatten, linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4 * 8 * 8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first(x))
+        z = self.second(y) + y
+        logits: torch.Tensor = self.head(torch.flatten(z, 1))
+        return logits
+
+
+@pytest.fixture(scope="session")
+def tiny_module() -> nn.Module:
+    torch.manual_seed(7)
+    return Tiny().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(tiny_module: nn.Module) -> Graph:
+    graph = Graph.of(tiny_module, torch.zeros(1, 3, 8, 8), "tiny")
+    assert len(graph.layers) == 6
+    return graph
+
+
+@pytest.fixture
+def two_devices() -> Fleet:
+    """fast: speed 1, 10 W idle, 30 W active, 600 g/kWh, PUE 1.5. clean: speed 0.5, 2 W, 12 W, 100 g/kWh."""
+    fast = Device(
+        "fast", memory_bytes=1e9, idle_w=10, active_w=30, speed=1.0, intensity_g_per_kwh=600, pue=1.5
+    )
+    clean = Device("clean", memory_bytes=1e9, idle_w=2, active_w=12, speed=0.5, intensity_g_per_kwh=100)
+    link = Link("lan", bandwidth_bytes_per_s=1e6, latency_s=0.001, energy_j_per_byte=1e-6)
+    return Fleet("two", (fast, clean), (link,))
+
+
+MakeProblem = Callable[[Fleet], Problem]
+
+
+@pytest.fixture
+def make_problem(tiny_graph: Graph) -> MakeProblem:
+    """A problem over the tiny graph whose layer k takes (k + 1) ms of CPU on this host."""
+
+    def make(fleet: Fleet) -> Problem:
+        cpu_s = np.arange(1, 7) / 1000
+        speeds = {device.name: device.speed or device.cpu_quota for device in fleet.devices}
+        tables = [
+            pd.DataFrame({"device": name, "layer": range(6), "cpu_s": cpu_s, "wall_s": cpu_s / speeds[name]})
+            for name in speeds
+        ]
+        profile = Profile(pd.concat(tables, ignore_index=True), speeds, reference_cpu_s=0.02)
+        intensity = {device.name: device.intensity_g_per_kwh or 0.0 for device in fleet.devices}
+        return Problem(tiny_graph, fleet, profile, intensity)
+
+    return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _end_devices() -> Iterator[None]:
+    yield
+    discard_pools()
+    atexit.unregister(discard_pools)

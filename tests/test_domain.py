@@ -1,0 +1,79 @@
+"""Values that cannot be: refused at birth, in one line that names the key, the value and what was expected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.domain import ConfigError, Device, Fleet, Link, Plan
+
+DEVICE = {"memory_bytes": 1e9, "active_w": 5.0, "zone": "DE"}
+
+
+def test_a_stage_is_the_half_open_range_between_two_bounds() -> None:
+    plan = Plan((0, 3, 7), ("a", "auto"))
+    assert [plan.stage(k) for k in range(plan.num_stages)] == [(0, 3), (3, 7)]
+
+
+@pytest.mark.parametrize("bounds", [(0,), (1, 3), (0, 3, 3), (0, 5, 2)])
+def test_bounds_must_rise_strictly_from_0(bounds: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"rise strictly from 0 \(bounds: \("):
+        Plan(bounds, ("a",) * (len(bounds) - 1))
+
+
+def test_a_plan_needs_a_device_for_each_stage() -> None:
+    with pytest.raises(ConfigError, match="a device .or auto. for each stage"):
+        Plan((0, 2, 4), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"memory_bytes": 0}, r"fleet.devices.d: memory_bytes must be a number > 0 \(memory_bytes: 0\)"),
+        ({"memory_bytes": None}, "fleet.devices.d: memory_bytes must be a number > 0"),
+        ({"active_w": 1.0, "idle_w": 2.0}, r"active_w must be a number >= 2 \(active_w: 1.0\)"),
+        ({"idle_w": float("nan")}, "idle_w must be a number >= 0"),
+        ({"pue": 0.9}, r"pue must be a number >= 1 \(pue: 0.9\)"),
+        ({"speed": 0}, "speed must be a number > 0"),
+        ({"cpu_quota": "fast"}, "cpu_quota must be a number > 0"),
+        ({"zone": None}, "zone or intensity_g_per_kwh must be given"),
+        ({"intensity_g_per_kwh": -1}, "intensity_g_per_kwh must be a number >= 0"),
+        ({"colour": "red"}, "fleet.devices.d: unknown key 'colour' .known: .*memory_bytes"),
+    ],
+)
+def test_a_device_that_cannot_be(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Fleet.of("f", {"d": {**DEVICE, **change}})
+
+
+def test_a_device_without_memory_names_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"fleet.devices.d: missing 'memory_bytes'"):
+        Fleet.of("f", {"d": {"active_w": 5.0, "zone": "DE"}})
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ({"bandwidth_bytes_per_s": -1}, r"fleet.links.lan: bandwidth_bytes_per_s must be a number > 0"),
+        ({"bandwidth_bytes_per_s": 1, "latency_s": -1}, "latency_s must be a number >= 0"),
+        ({"bandwidth_bytes_per_s": 1, "between": ["a", "nobody"]}, "unknown device 'nobody'"),
+        ({"bandwidth_bytes_per_s": 1, "between": ["a", "a"]}, "two different devices"),
+    ],
+)
+def test_a_link_that_cannot_be(link: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Fleet.of("f", {"a": DEVICE, "b": DEVICE}, {"lan": link})
+
+
+def test_the_link_of_a_pair_wins_over_the_link_of_all() -> None:
+    fast, slow = Link("fast", 1e9, between=("a", "b")), Link("slow", 1e6)
+    devices = tuple(Device(name, 1e9, 5.0, zone="DE") for name in "abc")
+    fleet = Fleet("f", devices, (slow, fast))
+    assert fleet.link("b", "a") is fast
+    assert fleet.link("a", "c") is slow
+    assert Fleet("f", devices, (fast,)).link("a", "c") is None
+
+
+def test_a_transfer_takes_latency_and_bytes_over_bandwidth() -> None:
+    assert Link("lan", bandwidth_bytes_per_s=2e6, latency_s=0.25).transfer_s(1e6) == 0.75

@@ -1,0 +1,146 @@
+"""Eq. 2 and the components by hand; conservation as a law."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.domain import RECORD_COLUMNS, ConfigError, Fleet, Link, Records
+from pipeline.ledger import (
+    ATTRIBUTIONS,
+    LEDGER_COLUMNS,
+    Accounting,
+    account,
+    carbon_by_component,
+    carbon_g,
+    known_components,
+)
+
+INTENSITY = {"fast": 600.0, "clean": 100.0}
+
+
+def record(request: int, stage: int, kind: str, device: str, start_s: float, end_s: float, **rest: Any) -> Any:
+    row = dict.fromkeys(RECORD_COLUMNS) | {"status": "ok", "reason": "", "bytes": 0, "cpu_s": 0.0}
+    row |= {"request": request, "stage": stage, "kind": kind, "device": device, "queued_s": start_s}
+    return row | {"start_s": start_s, "end_s": end_s, **rest}
+
+
+def records(rows: list[Any], window_s: float, reserved: tuple[str, ...] = ("fast", "clean")) -> Records:
+    table = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    return Records(table, datetime(2030, 1, 1, tzinfo=UTC), window_s, reserved, "simulated")
+
+
+TWO_STAGES = records(
+    [
+        record(0, 0, "compute", "fast", 0.0, 2.0),
+        record(0, 1, "transfer", "fast->clean", 2.0, 3.0, bytes=4_000_000),
+        record(0, 1, "compute", "clean", 3.0, 8.0),
+    ],
+    window_s=10.0,
+)
+
+
+def test_equation_2() -> None:
+    # 1 kWh at 500 g/kWh and PUE 1.2.
+    assert carbon_g(3.6e6, 500.0, 1.2) == 600.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "idle_j"),
+    [("full", 10 * 10 + 2 * 10), ("proportional", 10 * 2 + 2 * 5), ("marginal", 0)],
+)
+def test_components_by_hand(rule: str, idle_j: float, two_devices: Fleet) -> None:
+    ledger = account(TWO_STAGES, two_devices, INTENSITY, Accounting(rule))
+    energy = ledger.groupby("component")["energy_j"].sum()
+    assert tuple(ledger.columns) == LEDGER_COLUMNS
+    assert energy["dynamic"] == (30 - 10) * 2 + (12 - 2) * 5
+    assert energy["idle"] == idle_j
+    assert energy["network"] == pytest.approx(4.0)  # 4 MB at 1 µJ/byte, half at each end
+    carbon = ledger.groupby(["component", "device"])["carbon_g"].sum()
+    assert carbon["dynamic", "fast"] == pytest.approx(40 / 3.6e6 * 600 * 1.5)
+    assert carbon["network", "clean"] == pytest.approx(2 / 3.6e6 * 100)
+
+
+def test_full_attribution_is_active_power_while_busy_and_idle_power_else(two_devices: Fleet) -> None:
+    ledger = account(TWO_STAGES, two_devices, INTENSITY, Accounting("full"))
+    own = ledger[ledger["component"].isin(["dynamic", "idle"])].groupby("device")["energy_j"].sum()
+    assert own["fast"] == 30 * 2 + 10 * 8
+    assert own["clean"] == 12 * 5 + 2 * 5
+
+
+def test_embodied_is_the_share_of_a_lifetime(two_devices: Fleet) -> None:
+    year_s = 365.25 * 24 * 3600
+    made = tuple(replace(d, embodied_kg=40.0, lifetime_years=4.0) for d in two_devices.devices)
+    fleet = replace(two_devices, devices=made)
+    run = replace(TWO_STAGES, window_s=year_s)
+    ledger = account(run, fleet, INTENSITY, Accounting("marginal"))
+    assert ledger.loc[ledger["component"] == "embodied", "carbon_g"].tolist() == pytest.approx([1e4, 1e4])
+    assert known_components(run, fleet) == ("dynamic", "idle", "network", "embodied")
+
+
+def test_what_nobody_can_know_is_left_out(two_devices: Fleet) -> None:
+    silent = replace(two_devices, links=(Link("lan", 1e6),))
+    assert known_components(TWO_STAGES, two_devices) == ("dynamic", "idle", "network")
+    assert known_components(TWO_STAGES, silent) == ("dynamic", "idle")
+    ledger = account(TWO_STAGES, silent, INTENSITY, Accounting())
+    assert "network" not in set(ledger["component"])
+    half_known = (replace(two_devices.devices[0], embodied_kg=1.0, lifetime_years=1.0), two_devices.devices[1])
+    assert "embodied" not in known_components(TWO_STAGES, replace(two_devices, devices=half_known))
+
+
+def test_an_unknown_attribution_is_refused() -> None:
+    with pytest.raises(ConfigError, match="accounting.idle: must be one of marginal, proportional, full"):
+        Accounting("none")
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Records:
+    rows = []
+    now = 0.0
+    for request in range(draw(st.integers(0, 6))):
+        place = None
+        for stage in range(draw(st.integers(1, 3))):
+            device = draw(st.sampled_from(["fast", "clean"]))
+            if place not in (None, device):
+                moved = draw(st.integers(0, 10**9))
+                rows.append(
+                    record(request, stage, "transfer", f"{place}->{device}", now, now + 0.1, bytes=moved)
+                )
+            end = now + draw(st.floats(0, 100))
+            rows.append(record(request, stage, "compute", device, now, end))
+            now, place = end, device
+    return records(rows, window_s=now)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(run=runs(), rule=st.sampled_from(ATTRIBUTIONS))
+def test_components_add_up_to_the_total(run: Records, rule: str, two_devices: Fleet) -> None:
+    ledger = account(run, two_devices, INTENSITY, Accounting(rule))
+    carbon = carbon_by_component(ledger, known_components(run, two_devices))
+    assert carbon["total"] == pytest.approx(float(ledger["carbon_g"].sum()), rel=1e-9)
+    parts = sum(grams for component, grams in carbon.items() if component != "total")
+    assert parts == pytest.approx(carbon["total"], rel=1e-12)
+    joules = ledger["energy_j"] / 3.6e6 * ledger["intensity_g_per_kwh"] * ledger["pue"]
+    assert float(joules.sum()) == pytest.approx(carbon["total"], rel=1e-9)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(run=runs())
+def test_a_wider_rule_never_counts_less(run: Records, two_devices: Fleet) -> None:
+    totals = [
+        float(account(run, two_devices, INTENSITY, Accounting(rule))["carbon_g"].sum())
+        for rule in ("marginal", "proportional", "full")
+    ]
+    assert totals == sorted(totals)
+
+
+def test_accounting_leaves_the_records_alone(two_devices: Fleet) -> None:
+    before = TWO_STAGES.table.copy()
+    account(TWO_STAGES, two_devices, INTENSITY, Accounting())
+    assert TWO_STAGES.table.equals(before)

@@ -1,0 +1,194 @@
+"""Algorithm 1 against numbers worked out by hand, and the contract that every scheduler in conf/ keeps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from conftest import choices, configured
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain import Assign, ConfigError, Device, Fleet, Link, Refuse, Task, Wait
+from pipeline.fleet_state import HISTORY, DeviceState, FleetState
+from schedulers.round_robin import RoundRobin
+from schedulers.weighted import scores
+
+TASK = Task(request=0, stage=0, cpu_need=0.1, memory_need_bytes=100e6, input_bytes=0, location=None)
+
+
+scheduler = functools.partial(configured, "scheduler")
+
+
+cached = functools.cache(scheduler)
+
+
+@functools.cache
+def paper_fleet() -> Fleet:
+    fleet: Fleet = configured("fleet", "paper")
+    return fleet
+
+
+def state_of(fleet: Fleet, times_s: Mapping[str, float], unfit: tuple[str, ...] = ()) -> FleetState:
+    return FleetState(
+        fleet,
+        {
+            device.name: DeviceState(
+                device,
+                device.intensity_g_per_kwh or 0.0,
+                fits=lambda stage, name=device.name: name not in unfit,  # type: ignore[misc]
+                predict_s=lambda stage, name=device.name: times_s[name],  # type: ignore[misc]
+            )
+            for device in fleet.devices
+        },
+    )
+
+
+# The paper's own times: 250 ms on every node (its quota hardly acted).
+EQUAL = {"node-high": 0.25, "node-medium": 0.25, "node-green": 0.25}
+# Honest slow-down: 20 ms of CPU at quotas 1, 0.6 and 0.4.
+HONEST = {"node-high": 0.02, "node-medium": 0.02 / 0.6, "node-green": 0.05}
+
+
+def test_the_five_scores_by_hand() -> None:
+    device = Device("d", memory_bytes=200e6, active_w=72.0, cpu_quota=0.5, intensity_g_per_kwh=500)
+    state = state_of(Fleet("f", (device,)), {"d": 0.25})
+    d = state.devices["d"]
+    idle = scores(TASK, d)
+    assert (idle.resource, idle.load, idle.balance) == (1.0, 1.0, 1.0)
+    assert idle.performance == pytest.approx(1 / 1.25)
+    # 72 W * 250 ms / 3 600 000 = 0.005 Wh; * 500 g = 2.5
+    assert idle.carbon == pytest.approx(1 / 3.5)
+
+    state.begin(TASK, "d")
+    state.begin(replace(TASK, cpu_need=0.35, memory_need_bytes=25e6), "d")
+    busy = scores(TASK, d)
+    assert d.load == pytest.approx(0.9)
+    assert busy.load == pytest.approx(0.1)
+    # 0.05 of 0.1 CPU is free, 75 of 100 MB: 0.5 * 0.5 + 0.5 * 0.75
+    assert busy.resource == pytest.approx(0.625)
+    assert busy.balance == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "weights"),
+    [
+        ("performance", (0.25, 0.25, 0.30, 0.15, 0.05)),
+        ("green", (0.15, 0.15, 0.10, 0.10, 0.50)),
+        ("balanced", (0.20, 0.20, 0.15, 0.15, 0.30)),
+    ],
+)
+def test_table_1(mode: str, weights: tuple[float, ...]) -> None:
+    w = scheduler(mode).weights()
+    assert (w.resource, w.load, w.performance, w.balance, w.carbon) == weights
+
+
+def test_the_carbon_weight_rescales_the_other_four() -> None:
+    w = scheduler("green", carbon_weight=0.8).weights()
+    # The other four of green sum to 0.5 and must now sum to 0.2.
+    assert w.carbon == 0.8
+    assert (w.resource, w.load, w.performance, w.balance) == pytest.approx((0.06, 0.06, 0.04, 0.04))
+    at_mode = scheduler("green", carbon_weight=0.5).weights()
+    assert at_mode.resource == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("mode", "times", "device"),
+    [
+        # S_P spans 1/1.02 - 1/1.05 = .0280; I * E_est is 620*140*20/3.6e6 = .4822 on node-high and
+        # 380*56*50/3.6e6 = .2956 on node-green, so S_C spans .7719 - .6747 = .0972.
+        ("performance", HONEST, "node-high"),  # .30 * .0280 > .05 * .0972
+        ("green", HONEST, "node-green"),  # .10 * .0280 < .50 * .0972
+        ("balanced", HONEST, "node-green"),  # .15 * .0280 < .30 * .0972: not Table V's node-high
+        ("green", EQUAL, "node-green"),
+    ],
+)
+def test_table_5(mode: str, times: dict[str, float], device: str) -> None:
+    assert scheduler(mode).decide(TASK, state_of(paper_fleet(), times)) == Assign(device)
+
+
+def test_a_loaded_device_is_skipped_and_all_loaded_means_wait() -> None:
+    state = state_of(paper_fleet(), HONEST)
+    green = scheduler("green")
+    heavy = replace(TASK, cpu_need=0.33)
+    state.begin(heavy, "node-green")  # load .33 / .4 = .825 > .8
+    assert green.decide(TASK, state) == Assign("node-medium")
+    state.begin(replace(TASK, cpu_need=0.5), "node-medium")
+    state.begin(replace(TASK, cpu_need=0.9), "node-high")
+    assert green.decide(TASK, state) == Wait(float("inf"))
+    state.end(heavy, "node-green", 0.05)
+    assert state.devices["node-green"].load == 0.0
+    assert green.decide(TASK, state) == Assign("node-green")
+
+
+def test_a_distant_device_is_skipped_where_a_threshold_is_set() -> None:
+    fleet = paper_fleet()
+    far = Link("far", 1e8, latency_s=0.2, between=("node-high", "node-green"))
+    state = state_of(replace(fleet, links=(*fleet.links, far)), HONEST)
+    task = replace(TASK, location="node-high")
+    assert scheduler("green").decide(task, state) == Assign("node-green")
+    assert scheduler("green", max_latency_s=0.1).decide(task, state) == Assign("node-medium")
+
+
+def test_refusal_says_why() -> None:
+    state = state_of(paper_fleet(), HONEST, unfit=("node-high", "node-medium", "node-green"))
+    decision = scheduler("green").decide(TASK, state)
+    assert isinstance(decision, Refuse)
+    assert "node-green has too little memory" in decision.reason
+    too_much = scheduler("green").decide(replace(TASK, cpu_need=2), state_of(paper_fleet(), HONEST))
+    assert isinstance(too_much, Refuse)
+    assert "too little CPU" in too_much.reason
+
+
+def test_history_replaces_the_profile_and_keeps_the_last_100() -> None:
+    state = state_of(paper_fleet(), HONEST)
+    device = state.devices["node-high"]
+    assert device.mean_time_s(0) == 0.02
+    for value in [1000.0, *[0.5] * (HISTORY - 1)]:
+        state.begin(TASK, "node-high")
+        state.end(TASK, "node-high", value)
+    assert device.mean_time_s(0) == pytest.approx((1000 + 0.5 * (HISTORY - 1)) / HISTORY)
+    state.begin(TASK, "node-high")
+    state.end(TASK, "node-high", 0.5)
+    assert device.mean_time_s(0) == pytest.approx(0.5)
+    assert device.mean_time_s(1) == 0.02  # another stage has a history of its own
+
+
+def test_round_robin_takes_turns_among_the_able() -> None:
+    state = state_of(paper_fleet(), HONEST, unfit=("node-medium",))
+    turns = []
+    for _ in range(4):
+        decision = RoundRobin().decide(TASK, state)
+        assert isinstance(decision, Assign)
+        turns.append(decision.device)
+        state.begin(TASK, decision.device)
+    assert turns == ["node-high", "node-green", "node-high", "node-green"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("carbon_weight", 1.2), ("resource_weight", -0.1), ("mode_carbon_weight", "much")]
+)
+def test_weights_outside_0_to_1_are_refused(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"scheduler.*{key}"):
+        replace(scheduler("green"), **{key: value})
+
+
+@pytest.mark.parametrize("name", choices("scheduler"))
+@given(times=st.lists(st.floats(1e-4, 10), min_size=3, max_size=3), busy=st.integers(0, 7))
+def test_contract(name: str, times: list[float], busy: int) -> None:
+    """Same state, same decision; an assigned device exists and can hold the stage; the state is untouched."""
+    fleet = paper_fleet()
+    unfit = tuple(d.name for i, d in enumerate(fleet.devices) if busy >> i & 1)
+    state = state_of(fleet, dict(zip(fleet.by_name, times, strict=True)), unfit)
+    member = cached(name)
+    decision = member.decide(TASK, state)
+    assert decision == member.decide(TASK, state)
+    if len(unfit) == 3:
+        assert isinstance(decision, Refuse)
+    else:
+        assert isinstance(decision, Assign)
+        assert decision.device in set(fleet.by_name) - set(unfit)
+    assert all(device.in_flight == 0 for device in state.devices.values())

@@ -1,0 +1,57 @@
+"""Requests are real pictures at the model's size and scale, the same for a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.domain import ConfigError
+from pipeline.models import ModelSpec
+from pipeline.workload import ImageFolder, Photographs, preprocess
+
+SPEC = ModelSpec(name="mobilenet_v2", library="torchvision", input_size=32)
+
+
+def test_preprocess_by_hand() -> None:
+    spec = ModelSpec(
+        name="mobilenet_v2", library="torchvision", input_size=32, mean=[0.5, 0, 0], std=[0.25, 1, 2]
+    )
+    x = preprocess(Image.new("RGB", (40, 40), (255, 51, 102)), spec)
+    assert x.shape == (1, 3, 32, 32)
+    assert x[0, :, 0, 0].tolist() == pytest.approx([2.0, 0.2, 0.2])
+
+
+def test_crops_are_of_both_photographs_seeded_and_different() -> None:
+    first = Photographs(requests=4, seed=3).inputs(SPEC)
+    again = Photographs(requests=4, seed=3).inputs(SPEC)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], Photographs(requests=1, seed=4).inputs(SPEC)[0])
+    assert len({float(x.sum()) for x in first}) == 4
+    assert all(x.std() > 0.1 for x in first)
+
+
+def test_a_folder_is_taken_in_order_and_again_when_it_runs_out(tmp_path: Path) -> None:
+    for name, value in (("b.png", 200), ("a.jpg", 100), ("notes.txt", 0)):
+        if name.endswith("txt"):
+            (tmp_path / name).write_text("not a picture")
+        else:
+            Image.fromarray(np.full((50, 70, 3), value, np.uint8)).save(tmp_path / name)
+    x = ImageFolder(str(tmp_path), requests=3).inputs(SPEC)
+    assert torch.equal(x[0], x[2])
+    assert x[0].mean() < x[1].mean()
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="workload.path: no such folder .*nowhere"):
+        ImageFolder(str(tmp_path / "nowhere")).inputs(SPEC)
+    with pytest.raises(ConfigError, match="workload.path: no pictures in"):
+        ImageFolder(str(tmp_path)).inputs(SPEC)
+    (tmp_path / "broken.png").write_bytes(b"no")
+    with pytest.raises(ConfigError, match="cannot read the picture .*broken.png"):
+        ImageFolder(str(tmp_path)).inputs(SPEC)
+    with pytest.raises(ConfigError, match=r"workload.requests: must be at least 1 \(requests: 0\)"):
+        Photographs(requests=0)
