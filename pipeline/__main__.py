@@ -9,10 +9,12 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -28,15 +30,30 @@ CONF = str(Path(__file__).resolve().parents[1] / "conf")
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
 def run(config: DictConfig) -> TrialResult:
     """Build the trial that the config describes, and run it."""
-    trial: Trial = instantiate(config)
     settings = HydraConfig.get()
-    return trial.run(
-        Provenance(
-            choices=settings.runtime.choices,
-            config_yaml=OmegaConf.to_yaml(config),
-            overrides=list(settings.overrides.task),
+    try:
+        trial: Trial = instantiate(config)
+        return trial.run(
+            Provenance(
+                choices=settings.runtime.choices,
+                config_yaml=OmegaConf.to_yaml(config),
+                overrides=list(settings.overrides.task),
+            )
         )
-    )
+    except Exception as error:
+        if settings.mode is RunMode.MULTIRUN:
+            raise  # the sweeper counts a failed trial and goes on
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    """End the program: one line and exit code 2 for bad input, a traceback and 1 for a fault of ours."""
+    line = complaint(error)
+    if line is None:
+        traceback.print_exception(error)
+        sys.exit(1)
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
 
 
 def spread_overrides(arguments: Sequence[str]) -> list[str]:
@@ -58,7 +75,7 @@ def complaint(error: BaseException) -> str | None:
         if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
             return _one_line(_wrong_argument(cause, str(error)))
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
-        return _one_line(str(error))
+        return _one_line(str(error).partition("Config search path")[0])
     return None
 
 
@@ -86,19 +103,15 @@ def main() -> None:
     """Run the app; bad input ends with one line on standard error and exit code 2."""
     # Hydra would print its own account of an error and exit with 1; this hands the exception to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv[1:] = spread_overrides(sys.argv[1:])
+    # Hydra's parser takes flags only before the overrides.
+    sys.argv[1:] = sorted(spread_overrides(sys.argv[1:]), key=lambda argument: argument[0] != "-")
     sweeper.register()
     try:
         run()
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:
-        line = complaint(error)
-        if line is None:
-            traceback.print_exc()
-            sys.exit(1)
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        fail(error)
 
 
 if __name__ == "__main__":

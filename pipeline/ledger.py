@@ -108,7 +108,7 @@ def _busy(records: Records) -> pd.DataFrame:
             "request": done["request"],
             "stage": done["stage"],
             "device": done["device"],
-            "busy_s": done["end_s"] - done["start_s"],
+            "busy_s": (done["end_s"] - done["start_s"]).astype(float),
         }
     )
 
@@ -116,16 +116,16 @@ def _busy(records: Records) -> pd.DataFrame:
 def _dynamic(records: Records, fleet: Fleet) -> pd.DataFrame:
     busy = _busy(records)
     power_w = {device.name: device.active_w - device.idle_w for device in fleet.devices}
-    energy_j = busy["busy_s"] * busy["device"].map(power_w)
-    return busy.drop(columns="busy_s").assign(component="dynamic", energy_j=energy_j.astype(float))
+    energy_j = busy["busy_s"] * busy["device"].map(power_w).astype(float)
+    return busy.drop(columns="busy_s").assign(component="dynamic", energy_j=energy_j)
 
 
 def _idle(records: Records, fleet: Fleet, attribution: str) -> pd.DataFrame:
     busy_s = _busy(records).groupby("device")["busy_s"].sum()
     counted_s = {
-        "marginal": lambda name: 0.0,
-        "proportional": lambda name: float(busy_s.get(name, 0.0)),
-        "full": lambda name: records.window_s,
+        "marginal": dict.fromkeys(records.reserved, 0.0),
+        "proportional": {name: float(busy_s.get(name, 0.0)) for name in records.reserved},
+        "full": dict.fromkeys(records.reserved, records.window_s),
     }[attribution]
     return pd.DataFrame(
         [
@@ -134,7 +134,7 @@ def _idle(records: Records, fleet: Fleet, attribution: str) -> pd.DataFrame:
                 "stage": -1,
                 "device": name,
                 "component": "idle",
-                "energy_j": fleet.by_name[name].idle_w * counted_s(name),
+                "energy_j": fleet.by_name[name].idle_w * counted_s[name],
             }
             for name in records.reserved
         ]

@@ -20,7 +20,8 @@ from pipeline.domain import Device, Fleet, Link, Problem
 from pipeline.graph import Graph
 from pipeline.profile import Profile
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
 
 
 def choices(group: str) -> list[str]:

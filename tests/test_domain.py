@@ -1,4 +1,4 @@
-"""Values that cannot be: refused at birth, in one line that names the key, the value and what was expected."""
+"""Values that cannot be are refused at birth, in one line: the key, the value, what was expected."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ from pipeline.ledger import (
 INTENSITY = {"fast": 600.0, "clean": 100.0}
 
 
-def record(request: int, stage: int, kind: str, device: str, start_s: float, end_s: float, **rest: Any) -> Any:
+def record(
+    request: int, stage: int, kind: str, device: str, start_s: float, end_s: float, **rest: Any
+) -> Any:
     row = dict.fromkeys(RECORD_COLUMNS) | {"status": "ok", "reason": "", "bytes": 0, "cpu_s": 0.0}
     row |= {"request": request, "stage": stage, "kind": kind, "device": device, "queued_s": start_s}
     return row | {"start_s": start_s, "end_s": end_s, **rest}
@@ -90,7 +92,10 @@ def test_what_nobody_can_know_is_left_out(two_devices: Fleet) -> None:
     assert known_components(TWO_STAGES, silent) == ("dynamic", "idle")
     ledger = account(TWO_STAGES, silent, INTENSITY, Accounting())
     assert "network" not in set(ledger["component"])
-    half_known = (replace(two_devices.devices[0], embodied_kg=1.0, lifetime_years=1.0), two_devices.devices[1])
+    half_known = (
+        replace(two_devices.devices[0], embodied_kg=1.0, lifetime_years=1.0),
+        two_devices.devices[1],
+    )
     assert "embodied" not in known_components(TWO_STAGES, replace(two_devices, devices=half_known))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_boundaries_are_those_of_the_rule(costs: list[int], count: int) -> None:
     bounds = boundaries(costs, [1 / count] * count)
     assert bounds[0] == 0
     assert bounds[-1] == len(costs)
-    assert all(a < b for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a < b for a, b in pairwise(bounds))
     for index, bound in enumerate(bounds[1:-1], start=1):
         early = bound > bounds[index - 1] + 1  # a stage of one layer may have been forced
         if early:

@@ -18,7 +18,7 @@ SPEC = ModelSpec(name="mobilenet_v2", library="torchvision", input_size=32)
 
 def test_preprocess_by_hand() -> None:
     spec = ModelSpec(
-        name="mobilenet_v2", library="torchvision", input_size=32, mean=[0.5, 0, 0], std=[0.25, 1, 2]
+        name="mobilenet_v2", library="torchvision", input_size=32, mean=(0.5, 0, 0), std=(0.25, 1, 2)
     )
     x = preprocess(Image.new("RGB", (40, 40), (255, 51, 102)), spec)
     assert x.shape == (1, 3, 32, 32)

@@ -1,0 +1,230 @@
+"""Real device processes: the emulated clock, the bits of the answer, memory, links, refusals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, MakeProblem
+
+from pipeline.backends.emulated import Emulated, place
+from pipeline.backends.pool import DeviceError, shared_pool
+from pipeline.domain import (
+    AUTO,
+    RECORD_COLUMNS,
+    Assign,
+    ConfigError,
+    Decision,
+    Fleet,
+    Plan,
+    Problem,
+    Refuse,
+    Scheduler,
+    Task,
+    Wait,
+)
+from pipeline.fleet_state import FleetState
+from schedulers.round_robin import RoundRobin
+
+EMULATED = Emulated(warmup=1)
+
+
+def pictures(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(1, 3, 8, 8, generator=generator) for _ in range(count)]
+
+
+def run(problem: Problem, plan: Plan, count: int, scheduler: Scheduler | None = None):  # type: ignore[no-untyped-def]
+    return EMULATED.run(problem, plan, pictures(count), scheduler or RoundRobin())
+
+
+def test_a_split_run_answers_bit_for_bit_as_the_whole_model(
+    make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module
+) -> None:
+    records = run(make_problem(two_devices), Plan((0, 3, 5, 6), ("fast", "clean", "fast")), 5)
+    expected = [tiny_module(x) for x in pictures(5)]
+    assert all(torch.equal(a, b) for a, b in zip(records.outputs, expected, strict=True))
+    assert not torch.equal(records.outputs[0], expected[1])
+    assert tuple(records.table.columns) == RECORD_COLUMNS
+    assert records.reserved == ("fast", "clean")
+    assert records.measurement == "emulated"
+
+
+def test_a_stage_takes_its_cpu_time_over_the_speed(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    slow = replace(two_devices, devices=tuple(replace(d, speed=0.02) for d in two_devices.devices))
+    records = run(make_problem(slow), Plan((0, 3, 6), ("fast", "clean")), 30)
+    compute = records.table[records.table["kind"] == "compute"]
+    ratio = (compute["end_s"] - compute["start_s"]) * 0.02 / compute["cpu_s"]
+    assert ratio.groupby(compute["device"]).median().tolist() == pytest.approx([1, 1], abs=0.05)
+
+
+def test_a_transfer_takes_what_its_link_takes_and_times_never_overlap(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    link = replace(two_devices.links[0], latency_s=0.02, bandwidth_bytes_per_s=1e5)
+    fleet = replace(two_devices, links=(link,), source="clean")
+    table = run(make_problem(fleet), Plan((0, 3, 6), ("fast", "clean")), 6).table
+    moved = table[table["kind"] == "transfer"]
+    assert moved["device"].tolist() == ["clean->fast", "fast->clean"] * 6
+    assert moved["bytes"].tolist() == [768, 2048] * 6  # 3*8*8 and twice 4*8*8 float32
+    planned = 0.02 + moved["bytes"] / 1e5
+    spent = moved["end_s"] - moved["start_s"]
+    assert (spent >= planned).all()
+    assert float((spent / planned).median()) == pytest.approx(1, abs=0.1)
+    for _, rows in table.groupby("request"):
+        assert (rows["start_s"] >= rows["queued_s"]).all()
+        assert (rows["end_s"].to_numpy()[:-1] <= rows["start_s"].to_numpy()[1:] + 1e-9).all()
+
+
+def test_the_time_scale_divides_out(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """A device ten times faster than this host is emulated by slowing the whole run down."""
+    quick = replace(two_devices, devices=tuple(replace(d, speed=10.0) for d in two_devices.devices))
+    begin = time.perf_counter()
+    # A headroom of 20 slows everything down by 200, so that waking up late (about 60 µs) weighs little.
+    records = Emulated(headroom=20).run(
+        make_problem(quick), Plan((0, 6), ("fast",)), pictures(20), RoundRobin()
+    )
+    compute = records.table
+    ratio = (compute["end_s"] - compute["start_s"]) * 10 / compute["cpu_s"]
+    assert float(ratio.median()) == pytest.approx(1, abs=0.05)
+    assert records.window_s * 200 < time.perf_counter() - begin
+
+
+def test_auto_stages_ask_the_scheduler_and_pinned_ones_do_not(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    records = run(make_problem(two_devices), Plan((0, 3, 6), ("clean", AUTO)), 4)
+    compute = records.table[records.table["kind"] == "compute"]
+    assert compute.loc[compute["stage"] == 0, "device"].unique().tolist() == ["clean"]
+    # Round robin counts every task given to a device, so stage 1 of request r is task 2r + 1: the second.
+    assert compute.loc[compute["stage"] == 1, "device"].tolist() == ["clean"] * 4
+    assert len(records.scheduling_s) == 4
+    assert run(make_problem(two_devices), Plan((0, 6), ("clean",)), 2).scheduling_s == ()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Gives its decisions in turn, again from the first."""
+
+    decisions: Sequence[Decision]
+
+    def decide(self, task: Task, state: FleetState) -> Decision:
+        return self.decisions[(task.request) % len(self.decisions)]
+
+
+def test_a_refused_request_is_in_the_records_and_the_others_go_on(
+    make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module
+) -> None:
+    scheduler = Answers([Assign("fast"), Refuse("not today"), Wait(float("inf"))])
+    records = run(make_problem(two_devices), Plan((0, 6), (AUTO,)), 4, scheduler)
+    assert records.table["kind"].tolist() == ["compute", "rejected", "rejected", "compute"]
+    assert records.table["reason"].tolist()[1] == "not today"
+    expected = [tiny_module(x) for x in pictures(4)]
+    assert torch.equal(records.outputs[1], expected[3])
+
+
+def test_placing_respects_memory(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    # The head holds 256 * 10 + 10 parameters (10 280 bytes) and 1 064 bytes of activations.
+    def fleet(clean_bytes: float) -> Fleet:
+        fast, clean = two_devices.devices
+        return replace(two_devices, devices=(fast, replace(clean, memory_bytes=clean_bytes)))
+
+    roomy = make_problem(fleet(20_000))
+    assert place(roomy, Plan((0, 5, 6), ("fast", AUTO))) == [["fast"], ["fast", "clean"]]
+    tight = make_problem(fleet(5_000))
+    assert place(tight, Plan((0, 5, 6), ("fast", AUTO))) == [["fast"], ["fast"]]
+    with pytest.raises(ConfigError, match=r"stage 1 .layers 5 to 6. needs 0.0 MB and clean has 0.0 MB left"):
+        place(tight, Plan((0, 5, 6), ("fast", "clean")))
+
+
+def test_two_stages_on_one_device_share_its_memory(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    graph = make_problem(two_devices).graph
+    first = graph.stage_param_bytes(0, 3) + graph.stage_peak_bytes(0, 3)
+    second = graph.stage_param_bytes(3, 6) + graph.stage_peak_bytes(3, 6)
+    devices = (replace(two_devices.devices[0], memory_bytes=max(first, second)), two_devices.devices[1])
+    problem = make_problem(replace(two_devices, devices=devices))
+    assert place(problem, Plan((0, 3, 6), ("clean", "fast")))
+    with pytest.raises(ConfigError, match="fast has"):
+        place(problem, Plan((0, 3, 6), ("fast", "fast")))
+
+
+def test_unconnected_devices_are_refused_before_the_start(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    apart = make_problem(replace(two_devices, links=()))
+    with pytest.raises(ConfigError, match="fast and clean are not connected, and stage 1 needs them to be"):
+        run(apart, Plan((0, 3, 6), ("fast", "clean")), 1)
+    assert len(run(apart, Plan((0, 3, 6), ("fast", "fast")), 1).outputs) == 1
+
+
+def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    problem = make_problem(two_devices)
+    run(problem, Plan((0, 6), ("fast",)), 1)
+    pool = shared_pool(["fast", "clean"])
+    os.kill(pool._processes["clean"].pid, signal.SIGKILL)
+    with pytest.raises(DeviceError, match="device clean has ended .exit code -9"):
+        run(problem, Plan((0, 6), ("clean",)), 1)
+    assert len(run(problem, Plan((0, 6), ("clean",)), 1).outputs) == 1
+
+
+def test_devices_end_with_their_coordinator() -> None:
+    """A coordinator killed outright leaves no device process behind."""
+    script = (
+        "import time; from pipeline.backends.pool import DevicePool; "
+        "print(DevicePool(['d'])._processes['d'].pid, flush=True); time.sleep(60)"
+    )
+    coordinator = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert coordinator.stdout is not None
+    device = int(coordinator.stdout.readline())
+    coordinator.kill()
+    coordinator.wait()
+    deadline = time.monotonic() + 20
+    while _alive(device):
+        assert time.monotonic() < deadline, "the device process is still there"
+        time.sleep(0.1)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_wrong_stage_fails_the_equality(
+    make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module
+) -> None:
+    """Negative control: leaving a layer out changes the answer, so the equality above can fail."""
+    problem = make_problem(two_devices)
+    graph = problem.graph
+    x = pictures(1)[0]
+    y = graph.stage(0, 1)(x)
+    wrong = graph.stage(2, 6)(*y)[0]  # without the ReLU
+    assert wrong.shape == (1, 10)
+    assert not torch.equal(wrong, tiny_module(x))
+
+
+def test_idle_time_is_within_the_window(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    begin = time.perf_counter()
+    records = run(make_problem(two_devices), Plan((0, 3, 6), ("fast", "clean")), 25)
+    spans = records.table["end_s"] - records.table["start_s"]
+    assert spans.sum() <= records.window_s <= time.perf_counter() - begin
+    assert np.isfinite(records.host_drift)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ConfigError, match="backend: headroom must be a number >= 1"):
+        Emulated(headroom=0.5)

@@ -1,0 +1,209 @@
+"""The command line as people use it: real processes, a real store; bad input in one line with exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from mlflow import MlflowClient
+
+from pipeline.__main__ import main, spread_overrides
+
+SMALL = (
+    "model=mobilenetv4_conv_small",
+    "model.input_size=64",
+    "workload.requests=4",
+    "profiler.warmup=0",
+    "profiler.repeats=2",
+    "backend.warmup=1",
+    "meter=none",
+)
+
+
+class Outcome(NamedTuple):
+    code: int
+    output: str
+    errors: str
+
+
+def carbonedge(directory: Path, *arguments: str, **environment: str) -> Outcome:
+    """Run `python -m pipeline` in a directory of its own, with its own store."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=directory,
+        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Outcome(result.returncode, result.stdout, result.stderr)
+
+
+def client(directory: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{directory}/mlflow.db")
+
+
+def table(directory: Path, run_id: str, path: str) -> pd.DataFrame:
+    """A table artifact, as MLflow stores it: columns and rows."""
+    file = client(directory).download_artifacts(run_id, path, str(directory))
+    return pd.DataFrame(**json.loads(Path(file).read_text()))
+
+
+def runs(directory: Path) -> list:  # type: ignore[type-arg]
+    store = client(directory)
+    experiments = [experiment.experiment_id for experiment in store.search_experiments()]
+    return list(store.search_runs(experiments))
+
+
+def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path) -> None:
+    outcome = carbonedge(
+        tmp_path, *SMALL, "partitioner=explicit", "partitioner.devices=[node-high,auto,auto]"
+    )
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FINISHED"
+    metrics = run.data.metrics
+    assert metrics["requests_ok"] == 4
+    assert metrics["stages"] == 2
+    assert metrics["top1_agreement"] == 1.0
+    assert metrics["scheduling_us_per_task"] > 0
+    parts = sum(metrics[f"carbon_{part}_g"] for part in ("dynamic", "idle", "network"))
+    assert parts == pytest.approx(metrics["carbon_total_g"])
+    assert run.data.tags["measurement"] == "emulated"
+    assert run.data.tags["mlflow.runName"].startswith("green · 2 stages · cut 4")
+    artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)}
+    assert artifacts >= {"config.yaml", "overrides.yaml", "ledger.json", "records.json", "profile.json"}
+    ledger = table(tmp_path, run.info.run_id, "ledger.json")
+    assert isinstance(ledger, pd.DataFrame)
+    assert ledger["carbon_g"].sum() == pytest.approx(metrics["carbon_total_g"])
+
+
+def test_the_profile_alone(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, "action=profile", "fleet=boards")
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    assert set(table(tmp_path, run.info.run_id, "profile.json")["device"]) == {
+        "pi3b_plus",
+        "pi4b",
+        "pi5",
+        "jetson_nano",
+    }
+    # The published times set the speeds' ratio: 111.68 ms against 10.52 ms.
+    speeds = {key: float(value) for key, value in run.data.params.items() if key.startswith("speed.")}
+    assert speeds["speed.pi5"] / speeds["speed.pi3b_plus"] == pytest.approx(111.68 / 10.52, rel=1e-3)
+
+
+def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, "sweep=pareto", "hydra.sweeper.n_trials=6")
+    assert outcome.code == 0, outcome.errors
+    found = runs(tmp_path)
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if run is not parent]
+    assert len(children) == 6
+    assert {run.info.status for run in found} == {"FINISHED"}
+    points = {
+        run.info.run_id: (run.data.metrics["carbon_g_per_inf"], run.data.metrics["latency_ms_p50"])
+        for run in children
+    }
+    front = {
+        a
+        for a, p in points.items()
+        if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points.values())
+    }
+    assert {run.info.run_id for run in children if run.data.tags.get("pareto") == "true"} == front
+    assert parent.data.metrics["trials_complete"] == 6
+    assert parent.data.metrics["front_size"] == len(front)
+    assert "monolithic" in outcome.output
+    assert "mlflow ui --backend-store-uri" in outcome.output
+
+
+BAD = [
+    (("model=mobile_net",), ["model", "mobile_net"]),
+    (("model=torchvision", "model.name=resnet5"), ["model.name", "resnet5", "resnet50"]),
+    (("model.weights=/no/such.pth",), ["model.weights", "/no/such.pth"]),
+    (("fleet.devices.node-high.memory_bytes=null",), ["fleet.devices.node-high", "memory_bytes"]),
+    (("fleet.devices.node-high.intensity_g_per_kwh=null",), ["fleet.devices.node-high", "zone"]),
+    (
+        ("fleet.devices.node-high.intensity_g_per_kwh=null", "+fleet.devices.node-high.zone=XX"),
+        ["fleet.devices.node-high.zone", "XX"],
+    ),
+    (("fleet.links.lan.bandwidth_bytes_per_s=-5",), ["fleet.links.lan", "bandwidth_bytes_per_s", "-5"]),
+    (("scheduler.carbon_weight=1.5",), ["scheduler.carbon_weight", "[0, 1]", "1.5"]),
+    (("partitioner=explicit", "partitioner.cuts=[1.2]"), ["partitioner.cuts.0", "1.2"]),
+    (("partitioner.device=node-blue",), ["partitioner.device", "node-blue", "node-high"]),
+    (("workload=imagefolder", "workload.path=."), ["workload.path", "no pictures"]),
+    (("workload.colour=red",), ["workload.colour"]),
+    (("+workload.colour=red",), ["workload", "colour"]),
+    (("-m", "scheduler.colour=1,2"), ["scheduler.colour"]),
+    (("-m", "scheduler=green,grey"), ["scheduler", "grey"]),
+    (("sweep=pareto", "scheduler.carbon_wait=interval(0,1)"), ["carbon_wait"]),
+    (("tracking.uri=http://127.0.0.1:9",), ["tracking.uri", "127.0.0.1:9"]),
+    (("model.name=",), ["model.name"]),
+    (("workload.requests=(",), ["workload.requests"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other_model = any(argument.startswith("model=") for argument in arguments)
+    small = [argument for argument in SMALL if not (other_model and argument.startswith("model"))]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline", *small, *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    errors = capsys.readouterr().err
+    assert end.value.code == 2, errors
+    assert "Traceback" not in errors
+    line = errors.splitlines()[-1]  # before it, in this process, what MLflow logs
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    if (tmp_path / "mlflow.db").exists():
+        assert runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "scheduler=green,grey"), ("model.name=",), ("workload.requests=(",)]
+)
+def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, *arguments)
+    assert outcome.code == 2
+    assert outcome.output == ""
+    assert outcome.errors.startswith("error: ")
+    assert outcome.errors.count("\n") == 1
+
+
+def test_a_stage_that_fits_no_device_ends_its_run_as_failed(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, "fleet.devices.node-medium.memory_bytes=1000")
+    assert outcome.code == 2
+    assert outcome.errors.startswith("error: memory_bytes: stage 0 (layers 0 to")
+    assert outcome.errors.count("\n") == 1
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FAILED"
+    assert "node-medium has 0.0 MB" in run.data.tags["failure"]
+
+
+def test_overrides_of_an_mlproject_are_spread() -> None:
+    assert spread_overrides(["model=a", "overrides=x=1 y='b c' 'z=[1, 2]'"]) == [
+        "model=a",
+        "x=1",
+        "y=b c",
+        "z=[1, 2]",
+    ]
+    assert spread_overrides(["overrides="]) == []

@@ -1,0 +1,92 @@
+"""A run's figures worked by hand from a small table of records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from conftest import MakeProblem
+from test_ledger import record, records
+
+from pipeline.domain import AUTO, Fleet, Plan
+from pipeline.ledger import Accounting, account
+from pipeline.metrics import as_it_ran, labels_of, request_latency_s, run_name, summarise, top1_agreement
+from pipeline.tracking import metric
+
+PLAN = Plan((0, 3, 6), ("fast", AUTO))
+RUN = replace(
+    records(
+        [
+            record(0, 0, "compute", "fast", 1.0, 2.0, queued_s=0.5),
+            record(0, 1, "transfer", "fast->clean", 2.0, 3.0, bytes=2000),
+            record(0, 1, "compute", "clean", 3.0, 4.5),
+            record(1, 0, "compute", "fast", 5.0, 6.0),
+            record(1, 1, "transfer", "fast->clean", 6.0, 7.0, bytes=2000),
+            record(1, 1, "compute", "clean", 7.0, 7.5),
+            record(2, 0, "compute", "fast", 8.0, 9.0),
+            record(2, 1, "rejected", "", 9.0, 9.0, status="failed", reason="full"),
+        ],
+        window_s=10.0,
+    ),
+    scheduling_s=(2e-6, 4e-6),
+    host_drift=1.25,
+)
+
+
+def test_figures_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    problem = make_problem(two_devices)
+    ledger = account(RUN, two_devices, problem.intensity_g_per_kwh, Accounting("full"))
+    figures = summarise(problem, PLAN, RUN, ledger)
+    assert request_latency_s(RUN).to_dict() == {0: 4.0, 1: 2.5}
+    assert figures["latency_ms_mean"] == 3250
+    assert figures["latency_ms_p50"] == 3250
+    assert figures["latency_ms_p95"] == pytest.approx(2500 + 0.95 * 1500)
+    assert (figures["requests_ok"], figures["requests_failed"], figures["requests_rejected"]) == (2, 0, 1)
+    assert figures["throughput_rps"] == 0.2
+    assert figures["transfer_bytes_per_inf"] == 2000
+    assert figures["scheduling_us_per_task"] == pytest.approx(3.0)
+    assert (figures["stages"], figures["devices_used"], figures["host_drift"]) == (2, 2, 1.25)
+    # Idle 10 W and 2 W over 10 s; dynamic 20 W * 3 s and 10 W * 2 s; network 2 * 2000 bytes at 1 µJ.
+    assert figures["energy_j_per_inf"] == pytest.approx((120 + 60 + 20 + 4e-3) / 2)
+    parts = [figures[f"carbon_{part}_g"] for part in ("dynamic", "idle", "network")]
+    assert sum(parts) == pytest.approx(figures["carbon_total_g"])
+    assert figures["carbon_g_per_inf"] == pytest.approx(figures["carbon_total_g"] / 2)
+    assert figures["inferences_per_g"] == pytest.approx(2 / figures["carbon_total_g"])
+    assert "carbon_embodied_g" not in figures  # nobody gave it
+    assert figures["latency_ms_predicted"] == pytest.approx((0.006 + 0.001 + 2048e-6 + 0.030) * 1e3)
+    assert all(metric(key) for key in figures)
+
+
+def test_nothing_answered_leaves_out_what_needs_an_answer(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    run = records([record(0, 0, "rejected", "", 0.0, 0.0, status="failed", reason="full")], 1.0, ())
+    problem = make_problem(two_devices)
+    ledger = account(run, two_devices, problem.intensity_g_per_kwh, Accounting())
+    figures = summarise(problem, PLAN, run, ledger)
+    assert figures["requests_rejected"] == 1
+    assert not {"latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "throughput_rps"} & set(figures)
+
+
+def test_names_tell_plans_apart() -> None:
+    labels = labels_of({"scheduler": "green", "partitioner": "explicit"}, PLAN, RUN)
+    assert labels == {
+        "cuts": "3",
+        "devices": "fast → clean",
+        "partitioner": "explicit",
+        "scheduler": "green",
+    }
+    assert run_name(PLAN, labels) == "green · 2 stages · cut 3 · fast → clean"
+    assert as_it_ran(PLAN, RUN) == Plan((0, 3, 6), ("fast", "clean"))
+    both = pd.concat([RUN.table, pd.DataFrame([record(3, 0, "compute", "clean", 9.0, 9.5)])])
+    assert as_it_ran(PLAN, replace(RUN, table=both)) is None
+    pinned = labels_of({"scheduler": "green"}, PLAN, replace(RUN, scheduling_s=()))
+    assert pinned["scheduler"] == "pinned"
+
+
+def test_agreement_is_the_share_of_equal_top_classes() -> None:
+    answers = [torch.tensor([[0.1, 0.9]]), torch.tensor([[0.8, 0.2]])]
+    expected = [torch.tensor([[0.4, 0.6]]), torch.tensor([[0.3, 0.7]])]
+    assert top1_agreement(answers, expected) == 0.5
