@@ -27,7 +27,7 @@ class Cost:
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     """Cost of placed plans, all of the same number of stages.
 
-    latency = sum over stages of (transfer to its device + its time there); energy = sum of active_w * time
+    latency = sum over stages of (dispatch + transfer to its device + its time there); energy = sum of active_w * time
     (of the devices while they run; idle energy depends on the load and is the ledger's) + links' J/byte.
     Raises ConfigError for a stage left on auto or two devices without a link.
     """
@@ -50,7 +50,8 @@ def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     boundary = np.array([cut.num_bytes for cut in problem.graph.cuts], dtype=float)
     latency, per_byte, j_per_byte = _links(problem, names)
 
-    seconds = cumulative[where, bounds[:, 1:]] - cumulative[where, bounds[:, :-1]]
+    start_s = np.array([problem.profile.task_s(name) for name in names])
+    seconds = start_s[where] + cumulative[where, bounds[:, 1:]] - cumulative[where, bounds[:, :-1]]
     energy = seconds * active_w[where]
     source = np.full((len(plans), 1), len(names) if fleet.source is None else index[fleet.source])
     sender = np.concatenate([source, where[:, :-1]], axis=1)
@@ -63,7 +64,7 @@ def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     link_energy = moved * j_per_byte[sender, where]
     ends_g_per_j = 0.5 * (np.append(g_per_j, 0.0)[sender] + g_per_j[where])
     return Cost(
-        latency_s=(seconds + travel).sum(axis=1),
+        latency_s=(problem.profile.dispatch_s + travel + seconds).sum(axis=1),
         energy_j=(energy + link_energy).sum(axis=1),
         carbon_g=(energy * g_per_j[where] + link_energy * ends_g_per_j).sum(axis=1),
         transfer_bytes=moved.sum(axis=1),

@@ -25,6 +25,8 @@ from pipeline.models import ModelSpec
 
 MAX_PROFILE_SLOWDOWN = 4.0
 """Stretching leaves caches cold, as a run does; more than this adds time, not coldness."""
+PARTS = 4
+"""Stages that the model is cut into to see what starting a stage costs."""
 
 
 class HostReference:
@@ -62,6 +64,10 @@ class Profile:
     """Of each device, relative to this host when profiled."""
     reference_cpu_s: float
     """This host's CPU seconds for the reference model when profiled."""
+    task_cpu_s: Mapping[str, float]
+    """CPU seconds that starting a stage costs on each device, beyond its layers: caches are cold."""
+    dispatch_s: float
+    """Seconds between a task's being ready and its start, where nothing has to be moved."""
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,9 +82,13 @@ class Profile:
         return self._cpu_s[device] / self.speeds[device]
 
     def stage_s(self, device: str, begin: int, end: int) -> float:
-        """Seconds that layers[begin:end] take on the device."""
+        """Seconds that a stage of layers[begin:end] takes on the device."""
         cumulative = self.cumulative_s(device)
-        return float(cumulative[end] - cumulative[begin])
+        return float(cumulative[end] - cumulative[begin]) + self.task_s(device)
+
+    def task_s(self, device: str) -> float:
+        """Seconds that starting a stage costs on the device."""
+        return self.task_cpu_s[device] / self.speeds[device]
 
     def to_json(self) -> str:
         """All of it, as text."""
@@ -86,6 +96,8 @@ class Profile:
             {
                 "speeds": dict(self.speeds),
                 "reference_cpu_s": self.reference_cpu_s,
+                "task_cpu_s": dict(self.task_cpu_s),
+                "dispatch_s": self.dispatch_s,
                 "table": self.table.to_csv(index=False),
             }
         )
@@ -94,8 +106,8 @@ class Profile:
     def from_json(cls, text: str) -> Profile:
         """The inverse of `to_json`."""
         value = json.loads(text)
-        table = pd.read_csv(io.StringIO(value["table"]), float_precision="round_trip")
-        return cls(table, value["speeds"], value["reference_cpu_s"])
+        table = pd.read_csv(io.StringIO(value.pop("table")), float_precision="round_trip")
+        return cls(table=table, **value)
 
 
 def speed(device: Device, reference_cpu_s: float) -> float:
@@ -150,59 +162,101 @@ class Profiler:
         reference = host_reference(fleet.reference_model)
         speeds = {device.name: speed(device, reference.cpu_s()) for device in fleet.devices}
         pool = shared_pool(list(fleet.by_name))
-        layers = range(len(graph.layers))
-        for name in fleet.by_name:
-            pool.call(name, {"op": "reset"})
-            for index in layers:
-                pool.deploy(name, f"layer {index}", graph, index, index + 1)
-            pool.deploy(name, "whole", graph, 0, len(graph.layers))
-        reference_s: list[float] = []
-        layer_s: dict[str, list[list[float]]] = {name: [] for name in fleet.by_name}
-        whole_s: dict[str, list[float]] = {name: [] for name in fleet.by_name}
-        for _ in range(self.warmup + self.repeats):
+        bench = {name: _Bench(pool, name, graph, 1 / speeds[name]) for name in fleet.by_name}
+        reference_s = []
+        for repeat in range(self.warmup + self.repeats):
             reference_s.append(reference.cpu_s())
-            for name in fleet.by_name:
-                slowdown = min(max(1.0, 1 / speeds[name]), MAX_PROFILE_SLOWDOWN)
-                layer_s[name].append(_pass(pool, name, graph, [f"layer {i}" for i in layers], slowdown))
-                whole_s[name] += _pass(pool, name, graph, ["whole"], slowdown)
-        for name in fleet.by_name:
+            for device in bench.values():
+                device.measure(keep=repeat >= self.warmup)
+        for name in bench:
             pool.call(name, {"op": "reset"})
         reference_cpu_s = float(np.median(reference_s[self.warmup :]))
         speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
-        tables = [
-            _rows(
-                graph,
-                name,
-                speeds[name],
-                layers_from_passes(layer_s[name][self.warmup :], whole_s[name][self.warmup :]),
-            )
-            for name in fleet.by_name
-        ]
-        return Profile(pd.concat(tables, ignore_index=True), speeds, reference_cpu_s)
+        times = {name: split_times(b.layer_s, b.whole_s, b.parts_s) for name, b in bench.items()}
+        tables = [_rows(graph, name, speeds[name], layers) for name, (layers, _) in times.items()]
+        return Profile(
+            table=pd.concat(tables, ignore_index=True),
+            speeds=speeds,
+            reference_cpu_s=reference_cpu_s,
+            task_cpu_s={name: task for name, (_, task) in times.items()},
+            dispatch_s=float(np.median([wait for b in bench.values() for wait in b.dispatch_s])),
+        )
 
 
-def _pass(pool: DevicePool, name: str, graph: Graph, stages: Sequence[str], slowdown: float) -> list[float]:
-    shape = graph.cuts[0].tensors[0].shape
-    reply, _ = pool.call(
-        name, {"op": "profile", "stages": stages, "shape": shape, "seed": 0, "slowdown": slowdown}
-    )
-    return list(reply["cpu_s"])
+class _Bench:
+    """One device's process under measurement: the model layer by layer, whole, and in parts."""
+
+    def __init__(self, pool: DevicePool, name: str, graph: Graph, slowdown: float) -> None:
+        self._pool = pool
+        self._name = name
+        self._slowdown = min(max(1.0, slowdown), MAX_PROFILE_SLOWDOWN)
+        self._layers = [f"layer {layer.index}" for layer in graph.layers]
+        (model_input,) = graph.cuts[0].tensors
+        self._input = torch.randn(model_input.shape, generator=torch.Generator().manual_seed(0))
+        self.layer_s: list[list[float]] = []
+        self.whole_s: list[float] = []
+        self.parts_s: list[list[float]] = []
+        self.dispatch_s: list[float] = []
+        pool.call(name, {"op": "reset"})
+        for index, layer in enumerate(self._layers):
+            pool.deploy(name, layer, graph, index, index + 1)
+        pool.deploy(name, "whole", graph, 0, len(graph))
+        bounds = sorted({round(part * len(graph) / PARTS) for part in range(PARTS + 1)})
+        self._parts = [f"part {index}" for index in range(len(bounds) - 1)]
+        for part, begin, end in zip(self._parts, bounds, bounds[1:], strict=False):
+            pool.deploy(name, part, graph, begin, end)
+
+    def measure(self, *, keep: bool) -> None:
+        """One pass of each kind."""
+        shape = list(self._input.shape)
+        reply, _ = self._pool.call(
+            self._name,
+            {"op": "profile", "stages": self._layers, "shape": shape, "seed": 0, "slowdown": self._slowdown},
+        )
+        (whole, dispatch) = self._run(["whole"])
+        (parts, _) = self._run(self._parts)
+        if keep:
+            self.layer_s.append(reply["cpu_s"])
+            self.whole_s += whole
+            self.parts_s.append(parts)
+            self.dispatch_s += dispatch
+
+    def _run(self, stages: Sequence[str]) -> tuple[list[float], list[float]]:
+        """CPU seconds of each stage, and the seconds that each call took beyond its stage, as in a run."""
+        self._pool.call(self._name, {"op": "put", "request": "profile"}, {"0": self._input})
+        cpu_s, dispatch_s = [], []
+        for stage in stages:
+            begin = time.perf_counter()
+            header = {"op": "run", "stage": stage, "request": "profile", "slowdown": self._slowdown}
+            reply, _ = self._pool.call(self._name, {**header, "not_before": 0.0})
+            dispatch_s.append(time.perf_counter() - begin - (reply["end"] - reply["start"]))
+            cpu_s.append(reply["cpu_s"])
+        return cpu_s, dispatch_s
 
 
-def layers_from_passes(
-    layer_s: Sequence[Sequence[float]], whole_s: Sequence[float]
-) -> npt.NDArray[np.float64]:
-    """Seconds of each layer, adding up to the whole model's.
+Seconds = Sequence[float]
 
-    Layers run one by one cost a call each, which a stage of many layers does not: the median over passes of
-    each layer loses the same share of the difference between their sum and the whole, and what rounding at
-    zero leaves is scaled away. layer_s: passes x layers; whole_s: passes.
+
+def split_times(
+    layer_s: Sequence[Seconds], whole_s: Seconds, parts_s: Sequence[Seconds]
+) -> tuple[npt.NDArray[np.float64], float]:
+    """CPU seconds of each layer, and of starting a stage: with one start they add up to the whole model.
+
+    layer_s: passes x layers, run one by one; whole_s: passes; parts_s: passes x parts. Medians over passes.
+    n parts start n - 1 times more often than the whole, so a start costs (parts - whole) / (n - 1). A layer
+    on its own costs a call, which a stage of many does not: each loses the same share of what their sum is
+    over the whole, and what rounding at zero leaves is scaled away.
     """
     layers = np.median(np.asarray(layer_s, dtype=float), axis=0)
     whole = float(np.median(whole_s))
-    call = max(0.0, (layers.sum() - whole) / len(layers))
+    parts = np.asarray(parts_s, dtype=float)
+    starts = parts.shape[1] - 1
+    task = float(np.median(parts.sum(axis=1)) - whole) / starts if starts else 0.0
+    task = min(max(task, 0.0), whole / 2)
+    inside = whole - task
+    call = max(0.0, (layers.sum() - inside) / len(layers))
     layers = np.maximum(layers - call, 0.0)
-    return np.asarray(layers * (whole / layers.sum()))
+    return np.asarray(layers * (inside / layers.sum())), task
 
 
 def _rows(graph: Graph, device: str, speed: float, cpu_s: npt.NDArray[np.float64]) -> pd.DataFrame:

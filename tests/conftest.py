@@ -79,7 +79,7 @@ MakeProblem = Callable[[Fleet], Problem]
 
 @pytest.fixture
 def make_problem(tiny_graph: Graph) -> MakeProblem:
-    """A problem over the tiny graph whose layer k takes (k + 1) ms of CPU on this host."""
+    """The tiny graph, where layer k takes (k + 1) ms of CPU, a start .5 ms and a dispatch .2 ms."""
 
     def make(fleet: Fleet) -> Problem:
         cpu_s = np.arange(1, 7) / 1000
@@ -88,7 +88,13 @@ def make_problem(tiny_graph: Graph) -> MakeProblem:
             pd.DataFrame({"device": name, "layer": range(6), "cpu_s": cpu_s, "wall_s": cpu_s / speeds[name]})
             for name in speeds
         ]
-        profile = Profile(pd.concat(tables, ignore_index=True), speeds, reference_cpu_s=0.02)
+        profile = Profile(
+            pd.concat(tables, ignore_index=True),
+            speeds,
+            reference_cpu_s=0.02,
+            task_cpu_s=dict.fromkeys(speeds, 0.0005),
+            dispatch_s=0.0002,
+        )
         intensity = {device.name: device.intensity_g_per_kwh or 0.0 for device in fleet.devices}
         return Problem(tiny_graph, fleet, profile, intensity)
 

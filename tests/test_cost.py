@@ -16,12 +16,12 @@ from pipeline.domain import AUTO, ConfigError, Fleet, Link, Plan, Problem
 def test_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     problem = make_problem(two_devices)
     cost = predict(problem, [Plan((0, 3, 6), ("fast", "clean"))])
-    # Layers take 1..6 ms of CPU: 6 ms at speed 1, then 15 ms at speed 0.5. At cut 3 the residual's two
-    # tensors of 4x8x8 float32 cross: 2048 bytes at 1 MB/s, after 1 ms.
+    # Layers take 1..6 ms of CPU, a start 0.5 ms: 6.5 ms at speed 1, 15.5 ms at speed 0.5. The residual's two
+    # tensors of 4x8x8 float32 cross at cut 3: 2048 bytes at 1 MB/s, after 1 ms.
     travel_s = 0.001 + 2048e-6
     assert cost.transfer_bytes[0] == 2048
-    assert cost.latency_s[0] == pytest.approx(0.006 + travel_s + 0.030)
-    fast_j, clean_j, link_j = 0.006 * 30, 0.030 * 12, 2048e-6
+    assert cost.latency_s[0] == pytest.approx(2 * 0.0002 + 0.0065 + travel_s + 0.031)
+    fast_j, clean_j, link_j = 0.0065 * 30, 0.031 * 12, 2048e-6
     assert cost.energy_j[0] == pytest.approx(fast_j + clean_j + link_j)
     fast_g, clean_g = 600 * 1.5 / 3.6e6, 100 / 3.6e6
     carbon_g = fast_j * fast_g + clean_j * clean_g + link_j * (fast_g + clean_g) / 2
@@ -36,7 +36,7 @@ def latency_by_definition(problem: Problem, plan: Plan) -> float:
             link = problem.fleet.link(place, device)
             assert link is not None
             total += link.transfer_s(problem.graph.cuts[begin].num_bytes)
-        total += problem.profile.stage_s(device, begin, end)
+        total += problem.profile.dispatch_s + problem.profile.stage_s(device, begin, end)
         place = device
     return total
 
@@ -66,5 +66,5 @@ def test_refusals(make_problem: MakeProblem, two_devices: Fleet) -> None:
         predict(apart, [Plan((0, 3, 6), ("fast", "clean"))])
     free = replace(two_devices, links=(Link("lan", 1e6),))
     assert predict(make_problem(free), [Plan((0, 3, 6), ("fast", "clean"))]).energy_j[0] == pytest.approx(
-        0.006 * 30 + 0.030 * 12
+        0.0065 * 30 + 0.031 * 12
     )

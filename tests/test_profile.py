@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,31 +14,43 @@ from hypothesis import strategies as st
 from pipeline.domain import Device, Fleet
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
-from pipeline.profile import Profile, Profiler, layers_from_passes, speed
+from pipeline.profile import Profile, Profiler, speed, split_times
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
 
 
-def test_the_cost_of_calls_is_taken_out_layer_by_layer() -> None:
-    # Three passes; the medians are 3, 5, 7 and the whole takes 12: each call costs (15 - 12) / 3 = 1.
-    passes = [[3, 5, 7], [1, 9, 7], [4, 2, 7]]
-    assert layers_from_passes(passes, [12, 12, 30]).tolist() == [2, 4, 6]
+def test_starts_and_calls_are_told_apart_from_layers() -> None:
+    # Medians: layers 3, 5, 7; the whole 13; three parts 15, so a start costs (15 - 13) / 2 = 1 and the layers
+    # have 12; one by one they took 15, so a call costs 1.
+    layer_s = [[3, 5, 7], [1, 9, 7], [4, 2, 7]]
+    layers, task = split_times(layer_s, [13, 13, 30], [[5, 5, 5], [4, 6, 5], [9, 9, 9]])
+    assert layers.tolist() == [2, 4, 6]
+    assert task == 1
 
 
-def test_a_layer_never_takes_less_than_nothing() -> None:
-    # A call costs (10.5 - 6) / 3 = 1.5, more than the first layer: 0, 3.5, 3.5 scaled from 7 to 6.
-    assert layers_from_passes([[0.5, 5, 5]], [6]).tolist() == pytest.approx([0, 3, 3])
+def test_no_time_is_below_nothing() -> None:
+    # Two parts took less than the whole: no cost of a start. A call costs (10.5 - 6) / 3 = 1.5, more than the
+    # first layer: 0, 3.5, 3.5 scaled from 7 to 6.
+    layers, task = split_times([[0.5, 5, 5]], [6], [[2, 3]])
+    assert layers.tolist() == pytest.approx([0, 3, 3])
+    assert task == 0
+
+
+TIMES = st.floats(1e-6, 1)
 
 
 @given(
-    layers=st.lists(st.floats(1e-6, 1), min_size=1, max_size=40),
-    whole=st.floats(1e-6, 40),
-    seed=st.integers(0),
+    layers=st.lists(TIMES, min_size=1, max_size=40),
+    whole=TIMES,
+    parts=st.lists(TIMES, min_size=1, max_size=4),
 )
-def test_layers_add_up_to_the_whole(layers: Sequence[float], whole: float, seed: int) -> None:
-    result = layers_from_passes([layers], [whole])
-    assert result.sum() == pytest.approx(whole)
+def test_layers_and_one_start_add_up_to_the_whole(
+    layers: list[float], whole: float, parts: list[float]
+) -> None:
+    result, task = split_times([layers], [whole], [parts])
+    assert result.sum() + task == pytest.approx(whole)
     assert (result >= 0).all()
+    assert task >= 0
 
 
 def test_speed_is_given_published_or_the_quota() -> None:
@@ -49,11 +60,11 @@ def test_speed_is_given_published_or_the_quota() -> None:
     assert speed(replace(device, reference_latency_s=0.010, speed=3.0), 0.020) == 3.0
 
 
-def test_a_stage_is_the_sum_of_its_layers(make_problem: MakeProblem, two_devices: Fleet) -> None:
+def test_a_stage_is_a_start_and_its_layers(make_problem: MakeProblem, two_devices: Fleet) -> None:
     profile = make_problem(two_devices).profile
-    assert profile.stage_s("fast", 1, 4) == pytest.approx(0.002 + 0.003 + 0.004)
-    assert profile.stage_s("clean", 1, 4) == pytest.approx(0.018)
-    assert profile.stage_s("clean", 0, 6) == pytest.approx(0.042)
+    assert profile.stage_s("fast", 1, 4) == pytest.approx(0.002 + 0.003 + 0.004 + 0.0005)
+    assert profile.stage_s("clean", 1, 4) == pytest.approx(0.018 + 0.001)
+    assert profile.stage_s("clean", 0, 6) == pytest.approx(0.042 + 0.001)
 
 
 def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
@@ -68,9 +79,12 @@ def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, tw
     assert table["boundary_bytes"].tolist()[:4] == [768, 1024, 1024, 2048]
     assert table.loc[0, "param_bytes"] == (3 * 3 * 3 * 4 + 4) * 4
 
+    assert set(profile.task_cpu_s) == {"fast", "clean"}
+    assert 0 < profile.dispatch_s < 0.05
+
     again = profiler.profile(SPEC, tiny_graph, two_devices)
     assert again.table.equals(table)
-    assert again.reference_cpu_s == profile.reference_cpu_s
+    assert replace(again, table=table) == replace(profile, table=table)
     assert len(list(tmp_path.iterdir())) == 1
 
     faster = replace(

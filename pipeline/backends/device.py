@@ -6,7 +6,7 @@ Requests (header "op") and their replies:
     put      tensors: the value that a request stands at                       -> nothing
     run      a stage on the value of a request, which its output replaces      -> start, end, cpu_s
     fetch    hand over, and forget, the value of a request                     -> tensors
-    profile  run a chain of deployed stages once, on seeded noise              -> cpu_s, wall_s by stage
+    profile  run a chain of deployed stages once, on seeded noise              -> cpu_s of each
     reset    forget all stages and values                                      -> nothing
 `start` and `end` are readings of time.perf_counter, which all processes of one host share.
 """
@@ -86,17 +86,15 @@ class Device:
     def _profile(
         self, stages: Sequence[str], shape: Sequence[int], seed: int, slowdown: float
     ) -> dict[str, Any]:
-        """CPU and wall seconds of each stage, one after the other, then stretched as a run would be."""
+        """CPU seconds of each stage, one after the other, then stretched as a run would be."""
         values: Values = (torch.randn(shape, generator=torch.Generator().manual_seed(seed)),)
         start = time.perf_counter()
-        cpu_s, wall_s = [], []
+        cpu_s = []
         for stage in stages:
-            begin = time.perf_counter()
             values, stage_cpu_s = _timed(self._stages[stage], values)
-            wall_s.append(time.perf_counter() - begin)
             cpu_s.append(stage_cpu_s)
         _sleep_until(start + sum(cpu_s) * slowdown)
-        return {"cpu_s": cpu_s, "wall_s": wall_s}
+        return {"cpu_s": cpu_s}
 
 
 def _timed(module: torch.fx.GraphModule, values: Values) -> tuple[Values, float]:
