@@ -21,7 +21,8 @@ run: $(STAMP) ## sweep and find the front; ARGS="-P n_trials=30 -P overrides='se
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" $(ARGS)
 
 ui: $(STAMP) ## look at the results in the MLflow UI, on port 5000 (PORT=...)
-	$(ENV) sh -c '$(BIN)/python -m mlflow ui --port $(PORT) --backend-store-uri "$$MLFLOW_TRACKING_URI"'
+	$(ENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+	  sh -c 'exec $(BIN)/python -m mlflow ui --port $(PORT) --backend-store-uri "$$MLFLOW_TRACKING_URI"'
 
 test: $(STAMP) ## the tests, without those marked full; ARGS="-k name"
 	$(BIN)/python -m pytest -m "not full" $(ARGS)

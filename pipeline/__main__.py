@@ -103,8 +103,9 @@ def main() -> None:
     """Run the app; bad input ends with one line on standard error and exit code 2."""
     # Hydra would print its own account of an error and exit with 1; this hands the exception to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra's parser takes flags only before the overrides.
-    sys.argv[1:] = sorted(spread_overrides(sys.argv[1:]), key=lambda argument: argument[0] != "-")
+    # Hydra's parser takes the flag only before the overrides.
+    multirun = ("-m", "--multirun")
+    sys.argv[1:] = sorted(spread_overrides(sys.argv[1:]), key=lambda argument: argument not in multirun)
     sweeper.register()
     try:
         run()

@@ -27,8 +27,9 @@ class Cost:
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     """Cost of placed plans, all of the same number of stages.
 
-    latency = sum over stages of (dispatch + transfer to its device + its time there); energy = sum of active_w * time
-    (of the devices while they run; idle energy depends on the load and is the ledger's) + links' J/byte.
+    latency = sum over stages of (dispatch + transfer to its device + its time there)
+    energy = sum over stages of active_w * time there + links' J/byte; idle energy depends on the load and is
+    the ledger's. A link without energy counts as 0.
     Raises ConfigError for a stage left on auto or two devices without a link.
     """
     num_stages = plans[0].num_stages

@@ -10,15 +10,25 @@ from pipeline.domain import Device, Fleet, Task
 
 HISTORY = 100
 """Execution times kept per stage and device, as AMP4EC's code does."""
+PROFILE_WEIGHT = 10
+"""Executions that the profile counts for."""
 
 
 class RunningMean:
-    """Mean of the last HISTORY values; the prior until the first one. Constant time per update."""
+    """Mean of the last HISTORY values. Constant time per update.
 
-    def __init__(self, prior: float) -> None:
-        self._values: deque[float] = deque(maxlen=HISTORY)
-        self._sum = 0.0
-        self.value = prior
+    The profile's value stands for the first PROFILE_WEIGHT of them, so that a single slow task at the start
+    does not drive all others away for good: a device that gets no task never shows that it has recovered.
+    """
+
+    def __init__(self, profiled: float) -> None:
+        self._values = deque([profiled] * PROFILE_WEIGHT, maxlen=HISTORY)
+        self._sum = profiled * PROFILE_WEIGHT
+
+    @property
+    def value(self) -> float:
+        """The mean now."""
+        return self._sum / len(self._values)
 
     def add(self, value: float) -> None:
         """Take in a value; the oldest leaves once HISTORY are held."""
@@ -26,7 +36,6 @@ class RunningMean:
             self._sum -= self._values[0]
         self._values.append(value)
         self._sum += value
-        self.value = self._sum / len(self._values)
 
 
 @dataclass
@@ -38,7 +47,7 @@ class DeviceState:
     fits: Callable[[int], bool]
     """Whether the device can hold a stage at all."""
     predict_s: Callable[[int], float]
-    """Seconds the profile predicts for a stage, until the run has history of its own."""
+    """Seconds the profile predicts for a stage."""
     in_flight: int = 0
     cpu_in_use: float = 0.0
     memory_in_use_bytes: float = 0.0
@@ -60,7 +69,7 @@ class DeviceState:
         return self.device.memory_bytes - self.memory_in_use_bytes
 
     def mean_time_s(self, stage: int) -> float:
-        """Mean execution time of a stage here: of the last HISTORY tasks, before these from the profile."""
+        """Mean execution time of a stage here, over its last HISTORY executions; see RunningMean."""
         return self._mean(stage).value
 
     def _mean(self, stage: int) -> RunningMean:

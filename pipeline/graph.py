@@ -59,12 +59,12 @@ class Graph:
         memory = may_share(trace, calls)
         _refuse_writes_to_own_tensors(calls, memory, name)
         bounds, alive = _cut_points(exported.graph, calls, trace, memory)
+        cuts = tuple(Cut(index, _boundary(nodes, trace, name)) for index, nodes in enumerate(alive))
         groups = tuple(tuple(calls[begin:end]) for begin, end in pairwise(bounds))
         layers = tuple(
             _layer(index, group, {*alive[index], *group, *alive[index + 1]}, trace, tensors)
             for index, group in enumerate(groups)
         )
-        cuts = tuple(Cut(index, _boundary(nodes, trace, name)) for index, nodes in enumerate(alive))
         return cls(name, layers, cuts, groups, tuple(alive), memory, tensors)
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -51,7 +52,7 @@ class CodeCarbon:
 
     zone: str = "WORLD"
     """Where this host draws its power. WORLD, the world's average, is an assumption until you say."""
-    interval_s: float = 1.0
+    interval_s: float = 0.25
 
     def __post_init__(self) -> None:
         require_number("meter", "interval_s", self.interval_s, least=0, above=True)
@@ -65,6 +66,9 @@ class CodeCarbon:
         """host_energy_j and host_carbon_g of the block; empty if it was shorter than MIN_INTERVALS."""
         from codecarbon import OfflineEmissionsTracker
 
+        logging.getLogger("codecarbon").setLevel(
+            logging.CRITICAL
+        )  # its own setting comes after its first lines
         reading = Reading()
         tracker = OfflineEmissionsTracker(
             country_iso_code="DEU",  # asked for, but not used: the intensity is ours

@@ -82,7 +82,7 @@ class ModelSpec:
             else:
                 model = _construct(self)
                 if self.weights == "random":
-                    _enliven(model, self.input_size)
+                    _enliven(model, self)
                 else:
                     _load(model, self)
         return model.eval().requires_grad_(False)
@@ -250,13 +250,12 @@ def _weights_file(weights: str) -> AbstractContextManager[Path]:
 # --- random weights -------------------------------------------------------------------------------
 
 
-def _enliven(model: nn.Module, input_size: int) -> None:
+def _enliven(model: nn.Module, spec: ModelSpec) -> None:
     """Make random weights answer at about unit scale, so that a wrong split cannot go unseen.
 
     Fresh weights are degenerate: batch norm divides by a variance never measured (outputs near 1e-9), and
     heads or residual branches that start at zero answer nothing at all.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for module in model.modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and not weight.any():
@@ -264,16 +263,26 @@ def _enliven(model: nn.Module, input_size: int) -> None:
                 nn.init.normal_(weight, std=1 / math.sqrt(weight[0].numel()))
             else:
                 nn.init.ones_(weight)
-    model.eval()
+    try:
+        _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, spec.input_size, spec.input_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"model.input_size: {spec.name} cannot take {spec.input_size} pixels ({_reason(error)})"
+        ) from error
+
+
+def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Set the statistics of batch norm from a few random batches of that shape."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
+    model.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative average over the batches
         norm.train()
-    if norms:
-        with torch.no_grad():
-            for _ in range(_CALIBRATION_BATCHES):
-                model(torch.randn(_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
+    with torch.no_grad():
+        for _ in range(_CALIBRATION_BATCHES if norms else 1):
+            model(torch.randn(shape))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline import pareto, report
+from pipeline import paper, pareto, report
 from pipeline.domain import ConfigError, TrialResult, require
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import SAMPLERS, Grid, Study, SweepTrial, TrialSource
@@ -113,7 +113,12 @@ class CarbonEdgeSweeper(Sweeper):
         if not console.is_terminal:
             console.width = WIDTH
         kind = f"{self.sampler} study" if self.sampler else "grid"
-        with tracking.open_run(f"{kind} of {source.total}", {"sweep": kind}, self._settings(space)) as run:
+        about = {
+            name: str(OmegaConf.select(self.config, f"{name}.name", throw_on_missing=False))
+            for name in ("model", "fleet")
+        }
+        title = f"{kind} of {source.total} · {about['model']} on {about['fleet']}"
+        with tracking.open_run(title, {"sweep": kind, **about}, self._settings(space)) as run:
             run.log_text(OmegaConf.to_yaml(self.config), "multirun.yaml")
             self._run(source, space, run.run_id, console)
             trials = source.trials
@@ -123,10 +128,11 @@ class CarbonEdgeSweeper(Sweeper):
                 raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
             run.log_table(_frame(complete), "trials.json")
             self._report_front(complete, tracking, run, console)
-        pair = [_find(complete, compared.get(name, ())) for name in ("monolithic", "green")]
-        if pair[0] and pair[1]:
-            comparison = report.paper_comparison(pair[0].metrics, pair[1].metrics)
-            report.print_comparison(console, comparison)
+            pair = [_find(complete, compared.get(name, ())) for name in ("monolithic", "green")]
+            if pair[0] and pair[1]:
+                comparison = paper.comparison(pair[0].metrics, pair[1].metrics)
+                run.log_table(comparison.reset_index(), "comparison.json")
+                paper.print_comparison(console, comparison)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
         console.print(f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}")
         return trials

@@ -168,7 +168,9 @@ class Tracking:
     def check(self) -> None:
         """Reach the store, and create it and the experiment where new; ConfigError where that fails."""
         with self._reaching() as client:
-            self._experiment_id(client)
+            experiment_id = self._experiment_id(client)
+            if KIND_TAG not in client.get_experiment(experiment_id).tags:
+                client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
 
     @contextmanager
     def open_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Run]:
@@ -267,6 +269,9 @@ class Tracking:
             message = f"tracking.uri: cannot use {uri!r}{origin}: {_one_line(_root(error))}"
             raise ConfigError(re.sub(r"://[^/\s]*@", "://***@", message)) from error
 
+
+KIND_TAG = "mlflow.experimentKind"
+"""Tells MLflow's UI which pages to lead with: metrics and artifacts, not chats and prompts."""
 
 _DATABASE_PORTS = {"sqlite": None, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_TIMEOUT_S = 5

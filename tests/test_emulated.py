@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, MakeProblem
@@ -26,6 +27,7 @@ from pipeline.domain import (
     Fleet,
     Plan,
     Problem,
+    Records,
     Refuse,
     Scheduler,
     Task,
@@ -42,7 +44,7 @@ def pictures(count: int) -> list[torch.Tensor]:
     return [torch.randn(1, 3, 8, 8, generator=generator) for _ in range(count)]
 
 
-def run(problem: Problem, plan: Plan, count: int, scheduler: Scheduler | None = None):  # type: ignore[no-untyped-def]
+def run(problem: Problem, plan: Plan, count: int, scheduler: Scheduler | None = None) -> Records:
     return EMULATED.run(problem, plan, pictures(count), scheduler or RoundRobin())
 
 
@@ -59,11 +61,17 @@ def test_a_split_run_answers_bit_for_bit_as_the_whole_model(
 
 
 def test_a_stage_takes_its_cpu_time_over_the_speed(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    slow = replace(two_devices, devices=tuple(replace(d, speed=0.02) for d in two_devices.devices))
-    records = run(make_problem(slow), Plan((0, 3, 6), ("fast", "clean")), 30)
-    compute = records.table[records.table["kind"] == "compute"]
-    ratio = (compute["end_s"] - compute["start_s"]) * 0.02 / compute["cpu_s"]
-    assert ratio.groupby(compute["device"]).median().tolist() == pytest.approx([1, 1], abs=0.05)
+    slow = replace(two_devices, devices=tuple(replace(d, speed=0.005) for d in two_devices.devices))
+    records = run(make_problem(slow), Plan((0, 3, 6), ("fast", "clean")), 20)
+    assert_stretched(records.table, speed=0.005)
+
+
+def assert_stretched(table: pd.DataFrame, speed: float) -> None:
+    """Never quicker than CPU time ÷ speed, and no slower unless this host is busy with something else."""
+    compute = table[table["kind"] == "compute"]
+    ratio = (compute["end_s"] - compute["start_s"]) * speed / compute["cpu_s"]
+    assert ratio.min() >= 1 - 1e-6
+    assert (ratio.groupby(compute["device"]).min() < 1.05).all()
 
 
 def test_a_transfer_takes_what_its_link_takes_and_times_never_overlap(
@@ -78,7 +86,7 @@ def test_a_transfer_takes_what_its_link_takes_and_times_never_overlap(
     planned = 0.02 + moved["bytes"] / 1e5
     spent = moved["end_s"] - moved["start_s"]
     assert (spent >= planned).all()
-    assert float((spent / planned).median()) == pytest.approx(1, abs=0.1)
+    assert float((spent / planned).min()) == pytest.approx(1, abs=0.1)
     for _, rows in table.groupby("request"):
         assert (rows["start_s"] >= rows["queued_s"]).all()
         assert (rows["end_s"].to_numpy()[:-1] <= rows["start_s"].to_numpy()[1:] + 1e-9).all()
@@ -88,13 +96,11 @@ def test_the_time_scale_divides_out(make_problem: MakeProblem, two_devices: Flee
     """A device ten times faster than this host is emulated by slowing the whole run down."""
     quick = replace(two_devices, devices=tuple(replace(d, speed=10.0) for d in two_devices.devices))
     begin = time.perf_counter()
-    # A headroom of 20 slows everything down by 200, so that waking up late (about 60 µs) weighs little.
+    # A headroom of 20 slows everything down by 200, so that waking up late weighs little.
     records = Emulated(headroom=20).run(
         make_problem(quick), Plan((0, 6), ("fast",)), pictures(20), RoundRobin()
     )
-    compute = records.table
-    ratio = (compute["end_s"] - compute["start_s"]) * 10 / compute["cpu_s"]
-    assert float(ratio.median()) == pytest.approx(1, abs=0.05)
+    assert_stretched(records.table, speed=10)
     assert records.window_s * 200 < time.perf_counter() - begin
 
 

@@ -23,12 +23,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
 SIMPLE = ["model=mobilenet_v2", "fleet=paper"]
-SWEEP = ["sweep=pareto", *SIMPLE, "workload.requests=50", "hydra.sweeper.n_trials=24", "hydra.sweeper.seed=0"]
+SWEEP = ["sweep=pareto", *SIMPLE, "workload.requests=50", "hydra.sweeper.n_trials=36", "hydra.sweeper.seed=0"]
 CHOICE = [*SIMPLE, "partitioner=monolithic", "scheduler=green", "workload.requests=50"]
 ARGV = {
     "main": ["python", "-m", "pipeline", *SWEEP],
     "run": ["python", "-m", "pipeline", *CHOICE],
-    "profile": ["python", "-m", "pipeline.profile", *SIMPLE],
+    "profile": ["python", "-m", "pipeline", "action=profile", *SIMPLE],
 }
 
 

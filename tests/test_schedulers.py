@@ -143,18 +143,30 @@ def test_refusal_says_why() -> None:
     assert "too little CPU" in too_much.reason
 
 
-def test_history_replaces_the_profile_and_keeps_the_last_100() -> None:
+def test_history_begins_with_the_profile_and_keeps_the_last_100() -> None:
     state = state_of(paper_fleet(), HONEST)
     device = state.devices["node-high"]
-    assert device.mean_time_s(0) == 0.02
-    for value in [1000.0, *[0.5] * (HISTORY - 1)]:
-        state.begin(TASK, "node-high")
-        state.end(TASK, "node-high", value)
-    assert device.mean_time_s(0) == pytest.approx((1000 + 0.5 * (HISTORY - 1)) / HISTORY)
-    state.begin(TASK, "node-high")
-    state.end(TASK, "node-high", 0.5)
+    assert device.mean_time_s(0) == pytest.approx(0.02)
+
+    def execute(value: float, times: int) -> None:
+        for _ in range(times):
+            state.begin(TASK, "node-high")
+            state.end(TASK, "node-high", value)
+
+    execute(0.13, 1)  # the profile counts as ten executions of 20 ms
+    assert device.mean_time_s(0) == pytest.approx((10 * 0.02 + 0.13) / 11)
+    execute(0.5, HISTORY - 1)
+    assert device.mean_time_s(0) == pytest.approx((0.13 + 0.5 * (HISTORY - 1)) / HISTORY)
+    execute(0.5, 1)
     assert device.mean_time_s(0) == pytest.approx(0.5)
-    assert device.mean_time_s(1) == 0.02  # another stage has a history of its own
+    assert device.mean_time_s(1) == pytest.approx(0.02)  # another stage has a history of its own
+
+
+def test_one_slow_task_does_not_drive_all_others_away() -> None:
+    state = state_of(paper_fleet(), HONEST)
+    state.begin(TASK, "node-green")
+    state.end(TASK, "node-green", 4 * HONEST["node-green"])
+    assert scheduler("green").decide(TASK, state) == Assign("node-green")
 
 
 def test_round_robin_takes_turns_among_the_able() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from conftest import configured
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.backends import wire
+from pipeline.graph import Graph
+from pipeline.program import from_program, program
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool]
 
@@ -58,6 +62,27 @@ def test_a_new_header_leaves_the_tensors() -> None:
     frames = wire.readdress(wire.encode({}, {"x": torch.ones(2)}), {"op": "put", "request": "7"})
     assert wire.header(frames) == {"op": "put", "request": "7"}
     assert torch.equal(wire.decode(frames)[1]["x"], torch.ones(2))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "vit_b_16", "swin_t"])
+@torch.inference_mode()
+def test_split_models_answer_bit_for_bit_across_the_wire(name: str) -> None:
+    """Programs, parameters and boundary tensors as they travel between devices; strides decide kernels."""
+    options = {"image_size": 64} if name == "vit_b_16" else {}
+    spec = configured("model", name, input_size=64, options=options)
+    module = spec.build()
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = module(x)
+    graph = Graph.of(module, torch.zeros_like(x), name)
+    for cut in np.random.default_rng(1).choice(np.arange(1, len(graph)), 12, replace=False):
+        values: tuple[torch.Tensor, ...] = (x,)
+        for begin, end in ((0, int(cut)), (int(cut), len(graph))):
+            description, own = program(graph.stage(begin, end))
+            header, parameters = wire.decode(wire.encode({"program": description}, own))
+            _, arrived = wire.decode(wire.encode({}, {str(i): value for i, value in enumerate(values)}))
+            values = from_program(header["program"], parameters)(*arrived.values())
+        assert torch.equal(values[0], expected), f"cut {cut}"
+    assert not torch.equal(expected, module(x + 1))
 
 
 def test_frames_are_json_and_safetensors_never_pickle() -> None:
