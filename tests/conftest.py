@@ -20,6 +20,9 @@ from pipeline.domain import Device, Fleet, Link, Problem
 from pipeline.graph import Graph
 from pipeline.profile import Profile
 
+# As in a device's process. A second thread waits for the first wherever another process wants the core.
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 
