@@ -42,9 +42,10 @@ class Provenance:
     overrides: Sequence[str]
 
     def varied(self) -> dict[str, str]:
-        """The overrides as flat params, without those that say where to log."""
+        """The overrides as flat params, without those that say how to sweep and where to log."""
         pairs = [override.lstrip("+~").partition("=") for override in self.overrides]
-        return {key: value for key, _, value in pairs if not key.startswith(("hydra", "tracking"))}
+        about_sweep = ("hydra", "tracking", "sweep", "experiment")
+        return {key: value for key, _, value in pairs if not key.startswith(about_sweep)}
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Trial:
         return {"model": self.model.name, "fleet": self.fleet.name, **chosen}
 
     def _params(self, provenance: Provenance) -> dict[str, Any]:
-        return {"model": self.model.name, "fleet": self.fleet.name, **provenance.varied()}
+        return {**provenance.varied(), "model": self.model.name, "fleet": self.fleet.name}
 
     def _agreement(
         self, module: torch.nn.Module, inputs: Sequence[torch.Tensor], records: Records
