@@ -18,8 +18,9 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
-from pipeline import sweeper
+from pipeline import report, sweeper
 from pipeline.domain import ConfigError, TrialResult
 from pipeline.trial import Provenance, Trial
 
@@ -33,13 +34,18 @@ def run(config: DictConfig) -> TrialResult:
     settings = HydraConfig.get()
     try:
         trial: Trial = instantiate(config)
-        return trial.run(
+        result = trial.run(
             Provenance(
                 choices=settings.runtime.choices,
                 config_yaml=OmegaConf.to_yaml(config),
                 overrides=list(settings.overrides.task),
             )
         )
+        if settings.mode is not RunMode.MULTIRUN:
+            console = Console(highlight=False, soft_wrap=True)
+            report.print_result(console, result)
+            console.print(trial.tracking.ui_command())
+        return result
     except Exception as error:
         if settings.mode is RunMode.MULTIRUN:
             raise  # the sweeper counts a failed trial and goes on
@@ -75,7 +81,7 @@ def complaint(error: BaseException) -> str | None:
         if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
             return _one_line(_wrong_argument(cause, str(error)))
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
-        return _one_line(str(error).partition("Config search path")[0])
+        return _one_line(re.split("Config search path|full_key:", str(error))[0])
     return None
 
 

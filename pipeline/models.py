@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.resources
 import math
+import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -226,6 +227,10 @@ def _read(weights: str) -> dict[str, Tensor]:
 
                 return load_file(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"model.weights: {weights} must hold tensors alone (save model.state_dict(), not the model)"
+        ) from error
     except Exception as error:  # the formats' readers raise errors of many kinds
         raise ConfigError(f"model.weights: cannot read {weights} ({_reason(error)})") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state

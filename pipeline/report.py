@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.domain import TrialResult
 from pipeline.pareto import Points, knee, non_dominated, signed
 from pipeline.tracking import metric
 
@@ -38,6 +39,9 @@ PLAN = {
 
 HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
 """Metrics that a table of plans shows beside the objectives."""
+
+SUMMARY = (*HEADLINE, "latency_ms_predicted", "energy_j_per_inf", "top1_agreement")
+"""Metrics that a single run shows."""
 
 # --- a sweep's trials and its front ---------------------------------------------------------------
 
@@ -366,6 +370,22 @@ def _obstacles(panel: Axes, members: Points, others: Points) -> list[Bbox]:
         boxes.append(Bbox.from_extents(x1 - 1, min(y0, y1), x1 + 1, max(y0, y1)))
     legend = panel.get_legend()
     return boxes + ([legend.get_window_extent()] if legend else [])
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def print_result(console: Console, result: TrialResult) -> None:
+    """Print a run for people: its name and headline figures, or what else it found."""
+    shown = Table(title=result.name, show_header=False)
+    for key in SUMMARY:
+        if key in result.metrics:
+            title, factor = readable(key, result.metrics[key])
+            shown.add_row(title, number(result.metrics[key] * factor))
+    if not result.metrics:
+        for label, value in result.labels.items():
+            shown.add_row(label, value)
+    console.print(shown)
 
 
 # --- the front as a table -------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
@@ -133,8 +132,7 @@ class CarbonEdgeSweeper(Sweeper):
                 comparison = paper.comparison(pair[0].metrics, pair[1].metrics)
                 run.log_table(comparison.reset_index(), "comparison.json")
                 paper.print_comparison(console, comparison)
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or tracking.uri
-        console.print(f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}")
+        console.print(tracking.ui_command())
         return trials
 
     def _compose(self, space: SearchSpace) -> None:
@@ -253,7 +251,7 @@ def _progress(
 ) -> Iterator[Callable[[SweepTrial], None]]:
     """A bar on a terminal, a line for every trial elsewhere; failures are told on both."""
     columns = (
-        TextColumn("trial {task.completed}/{task.total}"),
+        TextColumn("{task.completed}/{task.total} trials"),
         BarColumn(),
         TextColumn("{task.description}"),
     )
@@ -267,7 +265,7 @@ def _progress(
             if trial.failure:
                 console.print(f"trial {trial.number} failed: {trial.failure}", markup=False)
             elif not console.is_terminal:
-                console.print(f"trial {len(trials)}/{source.total}  {best}", markup=False)
+                console.print(f"{len(trials)}/{source.total} trials  {best}", markup=False)
 
         yield show
 

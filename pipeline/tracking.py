@@ -172,6 +172,11 @@ class Tracking:
             if KIND_TAG not in client.get_experiment(experiment_id).tags:
                 client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
 
+    def ui_command(self) -> str:
+        """How to look at the results."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or self.uri
+        return f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
     @contextmanager
     def open_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Run]:
         """A run that is RUNNING inside the block, then FINISHED; FAILED on an error, KILLED on an interrupt.

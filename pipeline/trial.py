@@ -94,7 +94,12 @@ class Trial:
             labels = labels_of(provenance.choices, plan, records)
             name = run_name(plan, labels)
             run.set_tags(
-                {"mlflow.runName": name, "measurement": records.measurement, "host_meter": host.method}
+                {
+                    "mlflow.runName": name,
+                    "scheduler": labels["scheduler"],
+                    "measurement": records.measurement,
+                    "host_meter": host.method,
+                }
             )
             run.log_params({"stages": plan.num_stages, **labels})
             run.log_metrics(metrics)
@@ -112,7 +117,8 @@ class Trial:
             run.log_table(profile.table, "profile.json")
             run.log_params({f"speed.{device}": f"{value:.4g}" for device, value in profile.speeds.items()})
             _log_provenance(run, provenance)
-        return TrialResult(run.run_id, name, {}, {})
+        whole_ms = {f"{d} (ms)": f"{profile.cumulative_s(d)[-1] * 1e3:.2f}" for d in profile.speeds}
+        return TrialResult(run.run_id, name, {}, whole_ms)
 
     def _tags(self, provenance: Provenance) -> dict[str, str]:
         families = ("partitioner", "scheduler", "backend", "grid")

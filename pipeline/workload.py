@@ -69,7 +69,7 @@ class ImageFolder:
     def inputs(self, spec: ModelSpec) -> Sequence[torch.Tensor]:
         """The centre of one picture a request. ConfigError for a folder without (readable) pictures."""
         folder = Path(self.path).expanduser()
-        require(folder.is_dir(), f"workload.path: no such folder ({self.path})")
+        require(folder.is_dir(), f"workload.path: no such folder ({folder})")
         files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
         require(
             bool(files),

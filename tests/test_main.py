@@ -80,6 +80,9 @@ def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path
     parts = sum(metrics[f"carbon_{part}_g"] for part in ("dynamic", "idle", "network"))
     assert parts == pytest.approx(metrics["carbon_total_g"])
     assert run.data.tags["measurement"] == "emulated"
+    assert run.data.tags["mlflow.runName"] in outcome.output
+    assert "Median latency (ms)" in outcome.output
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in outcome.output
     assert run.data.tags["mlflow.runName"].startswith("green · 2 stages · cut 4")
     artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)}
     assert artifacts >= {"config.yaml", "overrides.yaml", "ledger.json", "records.json", "profile.json"}
@@ -98,6 +101,7 @@ def test_the_profile_alone(tmp_path: Path) -> None:
         "pi5",
         "jetson_nano",
     }
+    assert "pi3b_plus (ms)" in outcome.output
     # The published times set the speeds' ratio: 111.68 ms against 10.52 ms.
     speeds = {key: float(value) for key, value in run.data.params.items() if key.startswith("speed.")}
     assert speeds["speed.pi5"] / speeds["speed.pi3b_plus"] == pytest.approx(111.68 / 10.52, rel=1e-3)

@@ -241,7 +241,7 @@ def test_pareto_yaml_end_to_end(multirun: Multirun, root: Path, capsys: pytest.C
     assert len(table["data"]) == 12
 
     out = capsys.readouterr().out
-    assert "trial 12/12  best carbon_g_per_inf " in out
+    assert "12/12 trials  best carbon_g_per_inf " in out
     assert f"mlflow ui --backend-store-uri sqlite:///{root}/mlflow.db" in out
 
 
@@ -390,8 +390,8 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert [line[:10] for line in done.stdout.splitlines() if line.startswith("trial ")] == [
-        f"trial {n}/4 " for n in range(1, 5)
+    assert [line[:11] for line in done.stdout.splitlines() if " trials  " in line] == [
+        f"{n}/4 trials " for n in range(1, 5)
     ]
     assert "Launching" not in done.stdout
     assert len(runs(root)[1]) == 4
