@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -145,6 +146,10 @@ class Device:
 
     def __post_init__(self) -> None:
         owner = f"fleet.devices.{self.name}"
+        require(
+            isinstance(self.name, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name) is not None,
+            f"{owner}: a device's name must be letters, digits, '_', '.' or '-' (name: {self.name!r})",
+        )
         require_number(owner, "memory_bytes", self.memory_bytes, least=0, above=True)
         require_number(owner, "idle_w", self.idle_w, least=0)
         require_number(owner, "active_w", self.active_w, least=self.idle_w)

@@ -78,7 +78,8 @@ def account(
     embodied = _embodied(records, fleet)
     if not embodied.empty:
         ledger = pd.concat([ledger, embodied], ignore_index=True)
-    return ledger[list(LEDGER_COLUMNS)]
+    known = ledger["component"].isin(known_components(records, fleet))
+    return ledger.loc[known, list(LEDGER_COLUMNS)].reset_index(drop=True)
 
 
 def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ class Profiler:
             return self.measure(graph, fleet)
         path = Path(self.cache_dir) / f"{spec.name}-{fleet.name}-{self._fingerprint(spec, graph, fleet)}.json"
         # A file that is not there, is broken, or comes from another version.
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return Profile.from_json(path.read_text())
         profile = self.measure(graph, fleet)
         path.parent.mkdir(parents=True, exist_ok=True)

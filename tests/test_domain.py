@@ -47,6 +47,12 @@ def test_a_device_that_cannot_be(change: dict[str, Any], message: str) -> None:
         Fleet.of("f", {"d": {**DEVICE, **change}})
 
 
+@pytest.mark.parametrize("name", ["a->b", "a,b", "", "a b", 1, "-a"])
+def test_names_that_would_not_survive_a_config_are_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="a device's name must be letters, digits"):
+        Fleet.of("f", {name: DEVICE})
+
+
 def test_a_device_without_memory_names_the_key() -> None:
     with pytest.raises(ConfigError, match=r"fleet.devices.d: missing 'memory_bytes'"):
         Fleet.of("f", {"d": {"active_w": 5.0, "zone": "DE"}})

@@ -1,6 +1,7 @@
 """A device as an OS process: holds stages and values, runs one stage at a time, stretched to its speed.
 
-Started as `python -m pipeline.backends.device ENDPOINT NAME`. It needs torch, pyzmq and safetensors alone.
+Started as `python -m pipeline.backends.device ENDPOINT NAME PARENT_PID`.
+It needs torch, pyzmq and safetensors alone.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; runs it `warmup` times on zeros -> param_bytes
     put      tensors: the value that a request stands at                       -> nothing
@@ -110,10 +111,9 @@ def _sleep_until(moment: float) -> None:
         time.sleep(remaining)
 
 
-def serve(endpoint: str, name: str) -> None:
-    """Answer requests until told to stop or until the parent process is gone."""
+def serve(endpoint: str, name: str, parent: int) -> None:
+    """Answer requests until told to stop or until the process that started this one is gone."""
     torch.set_num_threads(1)
-    parent = os.getppid()
     device = Device()
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket, torch.inference_mode():
         socket.setsockopt(zmq.LINGER, 0)
@@ -134,4 +134,4 @@ def serve(endpoint: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(endpoint=sys.argv[1], name=sys.argv[2])
+    serve(endpoint=sys.argv[1], name=sys.argv[2], parent=int(sys.argv[3]))

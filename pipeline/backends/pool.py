@@ -60,11 +60,14 @@ class DevicePool:
 
     def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
         """`call` without looking into the tensors, to hand one device's value to another."""
-        self._socket.send_multipart([name.encode(), *frames])
+        try:
+            self._socket.send_multipart([name.encode(), *frames])
+        except zmq.ZMQError as error:  # its end of the connection is gone
+            raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
         _, reply = self._receive(name)
-        error = wire.header(reply).get("error")
-        if error is not None:
-            raise DeviceError(f"device {name}: {error}")
+        failure = wire.header(reply).get("error")
+        if failure is not None:
+            raise DeviceError(f"device {name}: {failure}")
         return reply
 
     def deploy(self, name: str, stage: str, graph: Graph, begin: int, end: int, warmup: int = 0) -> None:
@@ -86,6 +89,10 @@ class DevicePool:
         sender, *frames = self._socket.recv_multipart()
         return sender.decode(), frames
 
+    def alive(self) -> bool:
+        """Whether every device's process still runs."""
+        return all(process.poll() is None for process in self._processes.values())
+
     def close(self) -> None:
         """End all processes; harmless when done twice."""
         for name, process in self._processes.items():
@@ -106,7 +113,7 @@ def _start(endpoint: str, name: str) -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pipeline.backends.device", endpoint, name]
+    command = [sys.executable, "-m", "pipeline.backends.device", endpoint, name, str(os.getpid())]
     # A session of its own: Ctrl-C reaches the coordinator alone, which then ends its devices in order.
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -117,7 +124,7 @@ _pools: dict[tuple[str, ...], DevicePool] = {}
 def shared_pool(names: Sequence[str]) -> DevicePool:
     """The pool of these devices, kept between the trials of this process (starting one costs seconds)."""
     key = tuple(names)
-    if key not in _pools:
+    if key not in _pools or not _pools[key].alive():
         discard_pools()
         _pools[key] = DevicePool(key)
     return _pools[key]
