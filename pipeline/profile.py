@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from pipeline.backends.pool import DevicePool, shared_pool
+from pipeline.backends.pool import DevicePool, machine_lock, shared_pool
 from pipeline.domain import Device, Fleet, require_number
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
@@ -160,6 +160,10 @@ class Profiler:
 
     def measure(self, graph: Graph, fleet: Fleet) -> Profile:
         """Time every layer in every device's process, devices and the host's yardstick interleaved."""
+        with machine_lock():
+            return self._measure(graph, fleet)
+
+    def _measure(self, graph: Graph, fleet: Fleet) -> Profile:
         reference = host_reference(fleet.reference_model)
         speeds = {device.name: speed(device, reference.cpu_s()) for device in fleet.devices}
         pool = shared_pool(list(fleet.by_name))

@@ -10,23 +10,19 @@ since the profile, told by the reference model run between requests.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import statistics
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import torch
-from filelock import FileLock
 
 from pipeline.backends import wire
-from pipeline.backends.pool import DeviceError, DevicePool, discard_pools, shared_pool
+from pipeline.backends.pool import DeviceError, DevicePool, discard_pools, machine_lock, shared_pool
 from pipeline.domain import (
     AUTO,
     RECORD_COLUMNS,
@@ -82,11 +78,6 @@ class Emulated:
                 if isinstance(error, DeviceError | KeyboardInterrupt):
                     discard_pools()
                 raise
-
-
-def machine_lock() -> FileLock:
-    """One measuring run at a time on this machine: two would count each other's time."""
-    return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}.lock")
 
 
 def place(problem: Problem, plan: Plan) -> list[list[str]]:

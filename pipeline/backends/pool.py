@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import getpass
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 import zmq
+from filelock import FileLock
 
 from pipeline.backends import wire
 from pipeline.graph import Graph
@@ -21,6 +23,11 @@ from pipeline.program import program
 
 START_TIMEOUT_S = 120
 POLL_MS = 1000
+
+
+def machine_lock() -> FileLock:
+    """One measuring run at a time on this machine: two would count each other's time."""
+    return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}.lock")
 
 
 class DeviceError(RuntimeError):
