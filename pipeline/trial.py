@@ -70,7 +70,11 @@ class Trial:
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
 
     def run(self, provenance: Provenance) -> TrialResult:
-        """Run it, log it, and say how it went. Raises ConfigError before anything is written to MLflow."""
+        """Run it, log it, and say how it went.
+
+        Raises ConfigError for bad input, before a run is opened. A plan that no device can hold, or whose
+        requests are all refused, raises it too and leaves a FAILED run whose tag `failure` says why.
+        """
         self.tracking.check()
         torch.set_num_threads(1)
         started_utc = datetime.now(UTC)
