@@ -10,7 +10,7 @@ STAMP := .venv/.stamp
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full lint format types check constraints clean
+.PHONY: help setup run ui test test-full bench fidelity lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,13 @@ test: $(STAMP) ## the tests, without those marked full; ARGS="-k name"
 
 test-full: $(STAMP) ## the tests marked full: the same checks at full size
 	$(BIN)/python -m pytest -m full $(ARGS)
+
+bench: $(STAMP) ## how fast the exact front, the cost model and PipeEdge's optimum are, against their limits
+	$(BIN)/python tests/bench.py
+
+fidelity: $(STAMP) ## predicted against measured latency: three models on two fleets, 50 random plans each; ~20 minutes
+	for fleet in paper boards; do for model in mobilenet_v2 efficientnet_b0 resnet50; do \
+	  $(BIN)/python -m pipeline action=validate fleet=$$fleet model=$$model $(ARGS) || exit 1; done; done
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/python -m ruff check .

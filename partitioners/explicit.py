@@ -64,4 +64,4 @@ class Explicit:
             if end > bounds[-1]:
                 bounds.append(end)
                 devices.append(device)
-        return Plan(tuple(bounds), tuple(devices))
+        return problem.plan(tuple(bounds), tuple(devices))

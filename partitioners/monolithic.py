@@ -18,4 +18,4 @@ class Monolithic:
         device = self.device or problem.fleet.monolithic or AUTO
         if device != AUTO:
             problem.fleet.require_device("partitioner.device", device)
-        return Plan(bounds=(0, len(problem.graph.layers)), devices=(device,))
+        return problem.plan((0, len(problem.graph.layers)), (device,))

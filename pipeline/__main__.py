@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from pipeline import report, sweeper
-from pipeline.domain import ConfigError, TrialResult
+from pipeline.domain import ConfigError, TrialResult, require
 from pipeline.trial import Provenance, Trial
 
 BAD_INPUT = 2
@@ -33,6 +33,7 @@ def run(config: DictConfig) -> TrialResult:
     """Build the trial that the config describes, and run it."""
     settings = HydraConfig.get()
     try:
+        config = sweeper.trial_config(config)
         trial: Trial = instantiate(config)
         result = trial.run(
             Provenance(
@@ -63,11 +64,23 @@ def fail(error: Exception) -> NoReturn:
 
 
 def spread_overrides(arguments: Sequence[str]) -> list[str]:
-    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2."""
+    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2.
+
+    Raises ConfigError for a quote without its end, and for keys of `hydra.sweeper`, which has none.
+    """
     spread = []
     for argument in arguments:
         key, _, value = argument.partition("=")
-        spread += shlex.split(value) if key == "overrides" else [argument]
+        try:
+            spread += shlex.split(value) if key == "overrides" else [argument]
+        except ValueError as error:  # an unclosed quote
+            raise ConfigError(f"{argument}: {error}") from error
+    for argument in spread:
+        key = argument.lstrip("+~").partition("=")[0]
+        require(
+            not key.startswith("hydra.sweeper."),
+            f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
+        )
     return spread
 
 
@@ -111,9 +124,10 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Hydra's parser takes the flag only before the overrides.
     multirun = ("-m", "--multirun")
-    sys.argv[1:] = sorted(spread_overrides(sys.argv[1:]), key=lambda argument: argument not in multirun)
     sweeper.register()
     try:
+        arguments = spread_overrides(sys.argv[1:])
+        sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in multirun)
         run()
     except KeyboardInterrupt:
         sys.exit("interrupted")

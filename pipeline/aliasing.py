@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
+import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
 from pipeline.domain import TensorSpec
 
 
-class Trace(fx.Interpreter):
-    """Runs a model once and notes each value's spec, and which storages it really lies in.
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What torch.export noted of every value of a model, without computing any.
 
-    Schemas do not tell: in eval mode `dropout` returns its very argument, though declared as a new tensor.
+    Schemas do not tell: `einsum` may return a view of its argument, though declared as a new tensor.
     """
 
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.specs: dict[fx.Node, TensorSpec] = {}
-        """Of nodes whose value is a tensor."""
-        self.storages: dict[fx.Node, dict[int, int]] = {}
-        """Bytes of each storage behind a node's value, by a number of its own."""
-        self._numbers: dict[fx.Node, dict[int, int]] = {}
-        """Numbers of those storages by address, which is good only while the value lives."""
-        self._next = itertools.count()
+    specs: Mapping[fx.Node, TensorSpec]
+    """Of nodes whose value is a tensor."""
+    storages: Mapping[fx.Node, Mapping[int, int]]
+    """Bytes of each storage behind a node's value, by a number of its own."""
 
-    def run_node(self, n: fx.Node) -> Any:
-        """Run one node and note its value; called by `run`, which frees values after their last use."""
-        value = super().run_node(n)
-        if isinstance(value, Tensor):
-            self.specs[n] = _spec(n.name, value)
-        # A result can share memory only with an argument, so what was freed meanwhile does not matter.
-        known = {address: x for arg in n.all_input_nodes for address, x in self._numbers[arg].items()}
-        sizes = _storages(value)
-        self._numbers[n] = {a: known[a] if a in known else next(self._next) for a in sizes}
-        self.storages[n] = {self._numbers[n][address]: size for address, size in sizes.items()}
-        return value
+    @classmethod
+    def of(cls, graph: fx.Graph) -> Self:
+        """Read them off an exported graph, whose nodes must still have their `meta`."""
+        specs: dict[fx.Node, TensorSpec] = {}
+        storages: dict[fx.Node, Mapping[int, int]] = {}
+        truly: dict[int, Mapping[int, int]] = {}  # where a storage that torch.export made up really lies
+        for node in graph.nodes:
+            value = node.meta.get("val")
+            if isinstance(value, Tensor):
+                specs[node] = _spec(node.name, value)
+            noted = _storages(value)
+            if _is_idle_dropout(node):
+                truly |= dict.fromkeys(noted, storages[node.args[0]])
+            real = [truly.get(number, {number: size}) for number, size in noted.items()]
+            storages[node] = dict(pair for sizes in real for pair in sizes.items())
+        return cls(specs, storages)
 
 
 def _spec(name: str, value: Tensor) -> TensorSpec:
@@ -48,10 +51,18 @@ def _spec(name: str, value: Tensor) -> TensorSpec:
 
 
 def _storages(value: Any) -> dict[int, int]:
-    """Bytes of each storage behind a tensor or a sequence of tensors, by address."""
+    """Bytes of each storage behind a tensor or a sequence of tensors, by its address."""
     items = value if isinstance(value, list | tuple) else [value]
     storages = [item.untyped_storage() for item in items if isinstance(item, Tensor)]
-    return {storage.data_ptr(): storage.nbytes() for storage in storages if storage.nbytes() > 0}
+    return {storage._cdata: storage.nbytes() for storage in storages if storage.nbytes() > 0}
+
+
+def _is_idle_dropout(node: fx.Node) -> bool:
+    """Dropout in eval mode returns its very argument; torch.export alone takes it for a copy."""
+    if node.target is not torch.ops.aten.dropout.default:
+        return False
+    named = arguments(node)
+    return not (named["train"] and named["p"])
 
 
 class Sets:
@@ -71,8 +82,8 @@ class Sets:
         return node
 
 
-def may_share(trace: Trace, calls: Sequence[fx.Node]) -> Sets:
-    """Sets of nodes whose values may share memory: seen to in the trace, or declared so by a schema.
+def may_share(values: Values, calls: Sequence[fx.Node]) -> Sets:
+    """Sets of nodes whose values may share memory: seen to by torch.export, or declared so by a schema.
 
     Both, as `reshape` may alias on one device and copy on another.
     """
@@ -80,7 +91,7 @@ def may_share(trace: Trace, calls: Sequence[fx.Node]) -> Sets:
         (node, arg)
         for node in calls
         for arg in itertools.chain(
-            (a for a in node.all_input_nodes if trace.storages[node].keys() & trace.storages[a].keys()),
+            (a for a in node.all_input_nodes if values.storages[node].keys() & values.storages[a].keys()),
             _returnable(node),
         )
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 """Stands in a plan where the scheduler chooses the device, task by task."""
+
+COMPRESSIONS = ("float32", "float16", "int8")
+"""How tensors may cross from stage to stage: as they are, halved, or as 8-bit integers by channel."""
 
 
 class ConfigError(ValueError):
@@ -37,6 +40,11 @@ def require_number(owner: str, name: str, value: Any, *, least: float, above: bo
     good = good and (value > least if above else value >= least)
     relation = ">" if above else ">="
     require(good, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
+
+
+def require_compression(key: str, value: Any) -> None:
+    """Require one of COMPRESSIONS."""
+    require(value in COMPRESSIONS, f"{key}: must be one of {', '.join(COMPRESSIONS)} ({value!r})")
 
 
 # --- the network ----------------------------------------------------------------------------------
@@ -93,10 +101,16 @@ class Plan:
 
     bounds: tuple[int, ...]
     devices: tuple[str, ...]
+    order: tuple[int, ...] = ()
+    """The layers in the order in which they run, where that is not the chain's: `layers` above then means
+    the layers in this order, so that a stage can be any set of layers that needs none of a later stage."""
+    compression: str = COMPRESSIONS[0]
+    """Of the tensors that cross between stages on different devices."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bounds", tuple(self.bounds))
         object.__setattr__(self, "devices", tuple(self.devices))
+        object.__setattr__(self, "order", tuple(self.order))
         rising = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
         require(
             len(self.bounds) >= 2 and self.bounds[0] == 0 and rising,
@@ -107,6 +121,11 @@ class Plan:
             f"a plan needs a device (or auto) for each stage (stages: {len(self.bounds) - 1}, "
             f"devices: {self.devices})",
         )
+        require(
+            not self.order or sorted(self.order) == list(range(self.bounds[-1])),
+            f"order must hold each of the {self.bounds[-1]} layers once (order: {self.order})",
+        )
+        require_compression("compression", self.compression)
 
     @property
     def num_stages(self) -> int:
@@ -116,6 +135,16 @@ class Plan:
     def stage(self, index: int) -> tuple[int, int]:
         """The half-open range of layers of a stage."""
         return self.bounds[index], self.bounds[index + 1]
+
+    def compression_before(self, stage: int) -> str:
+        """How the tensors that enter a stage are compressed.
+
+        The model's input never is (stage 0), nor its answer (stage num_stages), nor what stays on one device.
+        """
+        if not 0 < stage < self.num_stages:
+            return COMPRESSIONS[0]
+        sender, receiver = self.devices[stage - 1 : stage + 1]
+        return COMPRESSIONS[0] if sender == receiver != AUTO else self.compression
 
 
 # --- the fleet ------------------------------------------------------------------------------------
@@ -314,6 +343,8 @@ class Records:
     """Wall seconds of each scheduler decision."""
     host_drift: float = 1.0
     """This host's time for the reference model now ÷ when profiled, divided out of the table."""
+    host_late: float = 0.0
+    """Time for which other work on this host held stages up ÷ the run's time, left out of the table."""
 
 
 @dataclass(frozen=True)
@@ -325,6 +356,8 @@ class TrialResult:
     metrics: Mapping[str, float]
     labels: Mapping[str, str]
     """What people tell trials apart by: cuts, devices, partitioner, scheduler."""
+    plan: Mapping[str, Any] | None = None
+    """The fields of the Plan as it ran; None where a stage ran on several devices."""
 
 
 @dataclass(frozen=True)
@@ -336,6 +369,43 @@ class Problem:
     profile: Profile
     intensity_g_per_kwh: Mapping[str, float]
     """By device, at the run's start."""
+    compression: str = COMPRESSIONS[0]
+    """Of the tensors that cross between devices, in every plan for this problem."""
+    idle: str = "full"
+    """Which idle energy counts, as in `pipeline.ledger.Accounting`."""
+
+    def plan(self, bounds: Sequence[int], devices: Sequence[str], order: Sequence[int] = ()) -> Plan:
+        """A plan under the problem's compression.
+
+        Raises ConfigError where its stages do not fit a device: the parameters of all of a device's stages
+        stand in its memory beside the largest set of activations among them. Stages on auto do not count.
+        """
+        plan = Plan(tuple(bounds), tuple(devices), tuple(order), self.compression)
+        graph = self.along(plan).graph
+        for name in dict.fromkeys(plan.devices):
+            if name == AUTO:
+                continue
+            stages = [plan.stage(k) for k, device in enumerate(plan.devices) if device == name]
+            need = sum(graph.stage_param_bytes(*stage) for stage in stages)
+            need += max(graph.stage_peak_bytes(*stage) for stage in stages)
+            room = self.fleet.require_device("partitioner.devices", name).memory_bytes
+            require(
+                need <= room,
+                f"fleet.devices.{name}.memory_bytes: the plan needs {need / 1e6:.1f} MB there (layers "
+                f"{', '.join(f'{b} to {e}' for b, e in stages)}) and it has {room / 1e6:.1f} MB, "
+                f"{(need - room) / 1e6:.1f} MB short",
+            )
+        return plan
+
+    def along(self, plan: Plan) -> Problem:
+        """The problem with its layers in the plan's order, where the plan's bounds are a chain's.
+
+        Raises ConfigError for an order in which a layer comes before one that it needs.
+        """
+        if not plan.order:
+            return self
+        graph, profile = self.graph.reordered(plan.order), self.profile.reordered(plan.order)
+        return replace(self, graph=graph, profile=profile)
 
 
 # --- the scheduler's question and its answers -----------------------------------------------------

@@ -14,17 +14,34 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, fx
 from torch.fx.node import map_arg
 
-from pipeline.aliasing import Sets, Trace, arguments, may_share, written
+from pipeline.aliasing import Sets, Values, arguments, may_share, written
 from pipeline.domain import ConfigError, Cut, Layer, TensorSpec, require
 from pipeline.program import attribute, is_plain
 
 _CONVOLUTIONS = frozenset(
     {"conv1d", "conv2d", "conv3d", "convolution"} | {f"conv_transpose{dims}d" for dims in (1, 2, 3)}
 )
+
+
+Floats = npt.NDArray[np.float64]
+Group = tuple[fx.Node, ...]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A tensor that flows between layers. A cut is crossed by those made before it and used after it."""
+
+    tensor: TensorSpec
+    producer: int
+    """The layer that makes it; -1: it is the model's input."""
+    consumers: tuple[int, ...]
+    """The other layers that use it, rising; len(graph): it is the model's output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,38 +51,55 @@ class Graph:
     name: str
     layers: tuple[Layer, ...]
     cuts: tuple[Cut, ...]
-    _calls: tuple[tuple[fx.Node, ...], ...] = field(repr=False)
+    _calls: tuple[Group, ...] = field(repr=False)
     """Operators of each layer."""
-    _alive: tuple[tuple[fx.Node, ...], ...] = field(repr=False)
+    _alive: tuple[Group, ...] = field(repr=False)
     """Nodes whose values are the tensors of each cut."""
+    _values: Values = field(repr=False)
     _memory: Sets = field(repr=False)
     _tensors: Mapping[str, Tensor] = field(repr=False)
     """Parameters, buffers and constants by dotted name."""
 
     @classmethod
     def of(cls, module: torch.nn.Module, example_input: Tensor, name: str) -> Self:
-        """Export a model in eval mode, and run it once on the example to see shapes and shared memory.
+        """Export a model in eval mode, and read off the export which values share memory; it is not run.
 
         Shapes are static: stages take inputs of the example's shape. Raises ConfigError, with the
         reason, for a model that cannot be exported or that uses something other than aten operators.
         """
         exported = _export(module, example_input, name)
         tensors = _merge_tied(exported)
-        trace = Trace(exported)
-        with torch.no_grad():
-            trace.run(example_input.clone())
+        values = Values.of(exported.graph)
+        for node in exported.graph.nodes:
+            node.meta.clear()  # fake tensors and stack traces, which every stage would carry along
         calls = [node for node in exported.graph.nodes if node.op == "call_function"]
         require(len(calls) > 0, f"model.name: {name} has no operators")
-        memory = may_share(trace, calls)
+        memory = may_share(values, calls)
         _refuse_writes_to_own_tensors(calls, memory, name)
-        bounds, alive = _cut_points(exported.graph, calls, trace, memory)
-        cuts = tuple(Cut(index, _boundary(nodes, trace, name)) for index, nodes in enumerate(alive))
+        (entry,) = (node for node in exported.graph.nodes if node.op == "placeholder")
+        (leave,) = (node for node in exported.graph.nodes if node.op == "output")
+        singly = [(node,) for node in calls]
+        alive = _alive(singly, (entry,), tuple(leave.args[0]))
+        bounds = _cut_points(singly, alive, values, memory)
         groups = tuple(tuple(calls[begin:end]) for begin, end in pairwise(bounds))
+        return cls._chain(name, groups, tuple(alive[k] for k in bounds), values, memory, tensors)
+
+    @classmethod
+    def _chain(
+        cls,
+        name: str,
+        groups: tuple[Group, ...],
+        alive: tuple[Group, ...],
+        values: Values,
+        memory: Sets,
+        tensors: Mapping[str, Tensor],
+    ) -> Self:
+        cuts = tuple(Cut(index, _boundary(nodes, values, name)) for index, nodes in enumerate(alive))
         layers = tuple(
-            _layer(index, group, {*alive[index], *group, *alive[index + 1]}, trace, tensors)
+            _layer(index, group, {*alive[index], *group, *alive[index + 1]}, values, tensors)
             for index, group in enumerate(groups)
         )
-        return cls(name, layers, cuts, groups, tuple(alive), memory, tensors)
+        return cls(name, layers, cuts, groups, alive, values, memory, tensors)
 
     def __len__(self) -> int:
         """Number of layers."""
@@ -98,6 +132,68 @@ class Graph:
         own = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
         return fx.GraphModule({target: self._tensors[target] for target in own}, graph).eval()
 
+    def flows(self) -> tuple[Flow, ...]:
+        """Every tensor that flows between layers, with the model's input and output, by producer."""
+        users: dict[fx.Node, list[int]] = {}
+        for layer, group in enumerate(self._calls):
+            for node in {arg for call in group for arg in call.all_input_nodes}.difference(group):
+                users.setdefault(node, []).append(layer)
+        for node in set(self._alive[-1]):
+            users.setdefault(node, []).append(len(self))
+        return tuple(
+            Flow(self._values.specs[node], producer, tuple(users[node]))
+            for producer, group in enumerate((self._alive[0], *self._calls), start=-1)
+            for node in group
+            if node in users
+        )
+
+    def hazards(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (i, j), i before j, of layers that must keep their order though nothing flows from i to j.
+
+        One writes to memory that the other reads, writes, or makes another name of. Pairs that follow from
+        other pairs and flows may be left out. A set of layers that holds, with each layer, all that it needs
+        by `flows` and `hazards` may come first in `reordered`.
+        """
+        flowing = {(flow.producer, consumer) for flow in self.flows() for consumer in flow.consumers}
+        pairs: set[tuple[int, int]] = set()
+        writer: dict[fx.Node, int] = {}
+        readers: dict[fx.Node, list[int]] = {}  # since the last write
+        for layer, group in enumerate(self._calls):
+            writes = {self._memory.find(target) for call in group for target in written(call)}
+            touched = {self._memory.find(node) for call in group for node in (call, *call.all_input_nodes)}
+            pairs |= {(writer[root], layer) for root in touched & writer.keys()}
+            for root in writes:
+                pairs |= {(reader, layer) for reader in readers.pop(root, [])}
+                writer[root] = layer
+            for root in touched - writes:
+                readers.setdefault(root, []).append(layer)
+        return tuple(sorted(pairs - flowing))
+
+    def reordered(self, order: Sequence[int]) -> Self:
+        """The same model with its layers in that order, as a chain again: layer k is this chain's order[k].
+
+        Raises ConfigError naming two layers where one would come before another that it needs by `flows`
+        or `hazards`.
+        """
+        count = len(self)
+        require(
+            sorted(order) == list(range(count)),
+            f"order must hold each of the {count} layers of {self.name} once (order: {tuple(order)})",
+        )
+        place = {layer: position for position, layer in enumerate(order)} | {-1: -1, count: count}
+        flowing = ((flow.producer, consumer) for flow in self.flows() for consumer in flow.consumers)
+        for pairs, why in ((flowing, "whose result it needs"), (self.hazards(), "whose memory it shares")):
+            for i, j in pairs:
+                if place[i] > place[j]:
+                    before, after = (f"layer {k} ({self.layers[k].name})" for k in (i, j))
+                    raise ConfigError(f"order: {after} of {self.name} must come after {before}, {why}")
+        groups = tuple(self._calls[layer] for layer in order)
+        alive = tuple(_alive(groups, self._alive[0], self._alive[-1]))
+        # Two names of one memory, alive together before a write, were so in the old order too, as all that
+        # touches the memory keeps its order to the write; and there no cut lay between them.
+        assert len(_cut_points(groups, alive, self._values, self._memory)) == count + 1
+        return self._chain(self.name, groups, alive, self._values, self._memory, self._tensors)
+
     def stage_param_bytes(self, begin: int, end: int) -> int:
         """Bytes of the parameters, buffers and constants that a stage holds; shared ones count once."""
         self._require_range(begin, end)
@@ -108,6 +204,26 @@ class Graph:
         """The most bytes of activations alive at once in a stage: the peak of its hungriest layer."""
         self._require_range(begin, end)
         return max(layer.peak_bytes for layer in self.layers[begin:end])
+
+    def stage_param_bytes_table(self) -> Floats:
+        """`stage_param_bytes` of all stages at once: [begin, end], 0 where end <= begin."""
+        count = len(self)
+        steps = np.zeros((count + 2, count + 2))
+        last_user: dict[str, int] = {}
+        for layer, group in enumerate(self._calls):
+            for target in _own_tensors(group):
+                # The layer is the first user in stages that begin after the last one and end after it.
+                size, begin = self._tensors[target].nbytes, last_user.get(target, -1) + 1
+                steps[begin, layer + 1] += size
+                steps[layer + 1, layer + 1] -= size
+                last_user[target] = layer
+        return steps.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
+
+    def stage_peak_bytes_table(self) -> Floats:
+        """`stage_peak_bytes` of all stages at once: [begin, end], 0 where end <= begin."""
+        peaks = np.array([0.0, *(layer.peak_bytes for layer in self.layers)])
+        alone = np.triu(np.broadcast_to(peaks, (len(peaks), len(peaks))), k=1)
+        return np.maximum.accumulate(alone, axis=1)
 
     def _require_range(self, begin: int, end: int) -> None:
         require(
@@ -132,7 +248,6 @@ def _export(module: torch.nn.Module, example_input: Tensor, name: str) -> fx.Gra
         raise ConfigError(f"model.name: torch.export cannot trace {name} ({reason})") from error
     assert isinstance(exported, fx.GraphModule)
     for node in exported.graph.nodes:
-        node.meta.clear()  # fake tensors and stack traces, which every stage would carry along
         require(
             node.op != "call_module" and (node.op != "call_function" or is_plain(node.target)),
             f"model.name: {name} uses {node.target}, which is no plain aten operator, so it cannot be cut",
@@ -163,37 +278,39 @@ def _refuse_writes_to_own_tensors(calls: Sequence[fx.Node], memory: Sets, name: 
 # --- cuts -----------------------------------------------------------------------------------------
 
 
-def _cut_points(
-    graph: fx.Graph, calls: Sequence[fx.Node], trace: Trace, memory: Sets
-) -> tuple[list[int], list[tuple[fx.Node, ...]]]:
-    """Positions p where the model may be cut before calls[p], and the nodes alive at each.
+def _alive(groups: Sequence[Group], entry: Group, outputs: Group) -> list[Group]:
+    """Nodes whose values are used at or after each boundary between groups, and made before it."""
+    last_use = {arg: k for k, group in enumerate(groups) for node in group for arg in node.all_input_nodes}
+    last_use |= dict.fromkeys(outputs, len(groups))
+    alive = [entry]
+    for k, group in enumerate(groups[:-1], start=1):
+        alive.append(tuple(node for node in (*alive[-1], *group) if last_use.get(node, -1) >= k))
+    return [*alive, outputs]
+
+
+def _cut_points(groups: Sequence[Group], alive: Sequence[Group], values: Values, memory: Sets) -> list[int]:
+    """Boundaries k, before groups[k], where the model may be cut.
 
     All alive must be tensors, and no two of them may share memory that a later call writes to: sent as
     separate tensors they would no longer see each other change.
     """
-    (entry,) = (node for node in graph.nodes if node.op == "placeholder")
-    (leave,) = (node for node in graph.nodes if node.op == "output")
-    outputs = tuple(leave.args[0])
-    last_use = {arg: position for position, node in enumerate(calls) for arg in node.all_input_nodes}
-    last_use |= dict.fromkeys(outputs, len(calls))
-    last_write = {memory.find(t): position for position, node in enumerate(calls) for t in written(node)}
-    bounds, boundaries = [0], [(entry,)]
-    alive = [entry]
-    for position in range(1, len(calls)):
-        alive = [node for node in (*alive, calls[position - 1]) if last_use.get(node, -1) >= position]
-        roots = [memory.find(node) for node in alive]
+    last_write = {
+        memory.find(target): k for k, group in enumerate(groups) for node in group for target in written(node)
+    }
+
+    def may_be_cut(k: int) -> bool:
+        roots = [memory.find(node) for node in alive[k]]
         shared = {root for root in roots if roots.count(root) > 1}
-        tensors = all(node in trace.specs for node in alive)
-        if tensors and all(last_write.get(root, -1) < position for root in shared):
-            bounds.append(position)
-            boundaries.append(tuple(alive))
-    return [*bounds, len(calls)], [*boundaries, outputs]
+        tensors = all(node in values.specs for node in alive[k])
+        return tensors and all(last_write.get(root, -1) < k for root in shared)
+
+    return [0, *filter(may_be_cut, range(1, len(groups))), len(groups)]
 
 
-def _boundary(nodes: Sequence[fx.Node], trace: Trace, name: str) -> tuple[TensorSpec, ...]:
-    bad = [node for node in nodes if node not in trace.specs]
+def _boundary(nodes: Sequence[fx.Node], values: Values, name: str) -> tuple[TensorSpec, ...]:
+    bad = [node for node in nodes if node not in values.specs]
     require(not bad, f"model.name: {name} must return tensors only (it returns {bad})")
-    return tuple(trace.specs[node] for node in nodes)
+    return tuple(values.specs[node] for node in nodes)
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -203,17 +320,17 @@ def _layer(
     index: int,
     calls: Sequence[fx.Node],
     alive: Iterable[fx.Node],
-    trace: Trace,
+    values: Values,
     tensors: Mapping[str, Tensor],
 ) -> Layer:
     """The layer of these calls; `alive` are all nodes whose values exist at some time while it runs."""
-    costs = [_eq5_cost(node, trace, tensors) for node in calls]
+    costs = [_eq5_cost(node, values, tensors) for node in calls]
     heaviest = calls[costs.index(max(costs))] if any(costs) else calls[-1]
-    storages = {number: size for node in alive for number, size in trace.storages[node].items()}
+    storages = {number: size for node in alive for number, size in values.storages[node].items()}
     return Layer(
         index=index,
         name=heaviest.name,
-        op=_operator_name(heaviest, trace),
+        op=_operator_name(heaviest, values),
         eq5_cost=sum(costs),
         param_bytes=sum(tensors[target].nbytes for target in _own_tensors(calls)),
         peak_bytes=sum(storages.values()),
@@ -229,31 +346,31 @@ def _is_convolution(node: fx.Node) -> bool:
     return node.target is not operator.getitem and node.target._opname in _CONVOLUTIONS  # type: ignore[union-attr]
 
 
-def _channels(node: fx.Node, trace: Trace) -> tuple[int, int, int]:
+def _channels(node: fx.Node, values: Values) -> tuple[int, int, int]:
     """Input channels, output channels and kernel size (kh*kw) of a convolution, transposed or not."""
-    values = arguments(node)
-    kernel = trace.specs[values["weight"]].shape[2:]
+    named = arguments(node)
+    kernel = values.specs[named["weight"]].shape[2:]
     axis = -1 - len(kernel)
-    cin, cout = trace.specs[values["input"]].shape[axis], trace.specs[node].shape[axis]
+    cin, cout = values.specs[named["input"]].shape[axis], values.specs[node].shape[axis]
     return cin, cout, math.prod(kernel)
 
 
-def _operator_name(node: fx.Node, trace: Trace) -> str:
+def _operator_name(node: fx.Node, values: Values) -> str:
     if node.target is operator.getitem:
         return "getitem"
     opname = str(node.target._opname)  # type: ignore[union-attr]
-    depthwise = _is_convolution(node) and arguments(node)["groups"] == _channels(node, trace)[0] > 1
+    depthwise = _is_convolution(node) and arguments(node)["groups"] == _channels(node, values)[0] > 1
     return f"{opname}_depthwise" if depthwise else opname
 
 
-def _eq5_cost(node: fx.Node, trace: Trace, tensors: Mapping[str, Tensor]) -> int:
+def _eq5_cost(node: fx.Node, values: Values, tensors: Mapping[str, Tensor]) -> int:
     """Eq. 5 of the paper: kh*kw*Cin*Cout, Nin*Nout, or the number of parameters.
 
     As in the paper, Cin are all input channels, whatever the groups: depthwise layers are overrated.
     """
     if _is_convolution(node):
-        return math.prod(_channels(node, trace))
-    if _operator_name(node, trace) == "linear":
-        return math.prod(trace.specs[arguments(node)["weight"]].shape)
+        return math.prod(_channels(node, values))
+    if _operator_name(node, values) == "linear":
+        return math.prod(values.specs[arguments(node)["weight"]].shape)
     own = (tensors[target] for target in _own_tensors([node]))
     return sum(tensor.numel() for tensor in own if isinstance(tensor, torch.nn.Parameter))

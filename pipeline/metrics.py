@@ -6,13 +6,14 @@ A figure that a run cannot know is left out, never written as 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
 from pipeline.cost import predict
-from pipeline.domain import Plan, Problem, Records
+from pipeline.domain import COMPRESSIONS, Plan, Problem, Records
 from pipeline.ledger import carbon_by_component, known_components
 
 
@@ -37,13 +38,26 @@ def as_it_ran(plan: Plan, records: Records) -> Plan | None:
     devices = devices_by_stage(records)
     if len(devices) != plan.num_stages or any(len(names) != 1 for names in devices):
         return None
-    return Plan(plan.bounds, tuple(names[0] for names in devices))
+    return replace(plan, devices=tuple(names[0] for names in devices))
 
 
 def top1_agreement(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
     """Share of answers whose most likely class is the unsplit model's."""
     same = [bool(a.argmax() == b.argmax()) for a, b in zip(outputs, expected, strict=True)]
     return sum(same) / len(same)
+
+
+def output_max_abs_error(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
+    """The largest |value - the unsplit model's| in any answer."""
+    return max(float((a - b).abs().max()) for a, b in zip(outputs, expected, strict=True))
+
+
+def bytes_saved(problem: Problem, plan: Plan, records: Records) -> int:
+    """Bytes that the plan's compression kept off the links, over the whole run."""
+    cuts = problem.along(plan).graph.cuts
+    moved = records.table[records.table["kind"] == "transfer"]
+    plain = sum(cuts[plan.bounds[int(stage)]].num_bytes for stage in moved["stage"])
+    return plain - int(moved["bytes"].sum())
 
 
 def summarise(problem: Problem, plan: Plan, records: Records, ledger: pd.DataFrame) -> dict[str, float]:
@@ -61,6 +75,7 @@ def summarise(problem: Problem, plan: Plan, records: Records, ledger: pd.DataFra
         "stages": plan.num_stages,
         "devices_used": len(records.reserved),
         "host_drift": records.host_drift,
+        "host_late": records.host_late,
     }
     carbon = carbon_by_component(ledger, known)
     metrics |= {f"carbon_{component}_g": grams for component, grams in carbon.items()}
@@ -78,9 +93,17 @@ def summarise(problem: Problem, plan: Plan, records: Records, ledger: pd.DataFra
             metrics["inferences_per_g"] = num_ok / carbon["total"]
         moved = table.loc[table["kind"] == "transfer", "bytes"]
         metrics["transfer_bytes_per_inf"] = float(moved.sum()) / num_ok
+        if plan.compression != COMPRESSIONS[0]:
+            metrics["transfer_bytes_saved_per_inf"] = bytes_saved(problem, plan, records) / num_ok
     placed = as_it_ran(plan, records)
     if placed is not None:
-        metrics["latency_ms_predicted"] = float(predict(problem, [placed]).latency_s[0]) * 1e3
+        predicted_ms = float(predict(problem, [placed]).latency_s[0]) * 1e3
+        metrics["latency_ms_predicted"] = predicted_ms
+        errors = [problem.profile.error.get(name) for name in placed.devices]
+        known_errors = [error for error in errors if error is not None]
+        if len(known_errors) == len(errors):
+            metrics["latency_ms_predicted_lo"] = predicted_ms * max(0.0, 1 - max(known_errors))
+            metrics["latency_ms_predicted_hi"] = predicted_ms * (1 + max(known_errors))
     return metrics
 
 

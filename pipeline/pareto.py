@@ -38,15 +38,15 @@ def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
     return mask
 
 
-def reference_point(points: ArrayLike) -> Points:
-    """The worst finite value of each objective over all points, a tenth of its size worse still.
+def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
+    """The worst finite value of each objective over all points, that share of its size worse still.
 
     For the usual positive objectives that is worst × 1.1, so that a front's extremes count too. A
     hypervolume can be compared with another only if both used the same reference.
     """
     rows = np.asarray(points, dtype=float)
     worst: Points = rows[_finite(rows)].max(axis=0)
-    return worst + 0.1 * np.abs(worst)
+    return worst + margin * np.abs(worst)
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
@@ -74,6 +74,19 @@ def knee(points: ArrayLike) -> int:
     best, worst = rows[front].min(axis=0), rows[front].max(axis=0)
     span = np.where(worst > best, worst - best, 1.0)
     return int(front[((rows[front] - best) / span).sum(axis=1).argmin()])
+
+
+def spread(points: ArrayLike, most: int) -> list[int]:
+    """At most that many rows of a front in order along it: the knee, each objective's best, then even gaps.
+
+    Each further row is the one with the most rows between it and the nearest that is taken already.
+    """
+    rows = np.asarray(points, dtype=float)
+    taken = list(dict.fromkeys([knee(rows), *map(int, rows.argmin(axis=0))]))[:most]
+    while len(taken) < min(most, len(rows)):
+        gaps = np.abs(np.arange(len(rows))[:, None] - taken).min(axis=1)
+        taken.append(int(gaps.argmax()))
+    return sorted(taken)
 
 
 def _finite(rows: Points) -> NDArray[np.bool_]:

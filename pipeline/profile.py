@@ -7,10 +7,12 @@ import functools
 import hashlib
 import io
 import json
+import logging
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,8 @@ import pandas as pd
 import torch
 
 from pipeline.backends.pool import DevicePool, machine_lock, shared_pool
-from pipeline.domain import Device, Fleet, require_number
+from pipeline.compression import decoder, encoded_specs, encoder
+from pipeline.domain import COMPRESSIONS, ConfigError, Cut, Device, Fleet, require, require_number
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
 
@@ -27,6 +30,17 @@ MAX_PROFILE_SLOWDOWN = 4.0
 """Stretching leaves caches cold, as a run does; more than this adds time, not coldness."""
 PARTS = 4
 """Stages that the model is cut into to see what starting a stage costs."""
+HELD_OUT_PARTS = 4
+"""Stages, cut at random, that the fit does not see: they tell how far off its predictions are."""
+HELD_OUT_EVERY = 2
+"""Passes from one run of those to the next: knowing its error must not make a profile much longer."""
+CLOCK_S = 1e-9
+"""The least time that the clock tells."""
+MAX_ERROR = 0.15
+"""A profile that is further off says so."""
+CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for way in ("encode", "decode"))
+
+_log = logging.getLogger(__name__)
 
 
 class HostReference:
@@ -68,9 +82,20 @@ class Profile:
     """CPU seconds that starting a stage costs on each device, beyond its layers: caches are cold."""
     dispatch_s: float
     """Seconds between a task's being ready and its start, where nothing has to be moved."""
+    codec_cpu_s: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    """By device and codec (`int8 encode` ...): a and b of its CPU seconds, a + b * bytes as float32."""
+    error: Mapping[str, float] = field(default_factory=dict)
+    """By device: |measured ÷ predicted - 1| of held-out stages, the 95th percentile (see Profiler)."""
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_number("profile", "reference_cpu_s", self.reference_cpu_s, least=0, above=True)
+        require_number("profile", "dispatch_s", self.dispatch_s, least=0)
+        for name, value in self.speeds.items():
+            require_number(f"profile of {name}", "speed", value, least=0, above=True)
+            require_number(f"profile of {name}", "task_cpu_s", self.task_cpu_s.get(name), least=0)
+        for device, rows in self.table.groupby("device", sort=False):
+            _require_times(str(device), rows)
         sums = {
             str(device): np.concatenate([[0.0], np.cumsum(rows["cpu_s"].to_numpy(dtype=float))])
             for device, rows in self.table.groupby("device", sort=False)
@@ -90,6 +115,43 @@ class Profile:
         """Seconds that starting a stage costs on the device."""
         return self.task_cpu_s[device] / self.speeds[device]
 
+    def encode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Seconds on the device to compress tensors of so many bytes as float32; 0 for float32.
+
+        Raises ConfigError where the profile has no measurement of that codec.
+        """
+        return self._codec_s(device, f"{compression} encode", num_bytes)
+
+    def decode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Seconds on the device to restore tensors of so many bytes as float32; see `encode_s`."""
+        return self._codec_s(device, f"{compression} decode", num_bytes)
+
+    def _codec_s(self, device: str, codec: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        sizes = np.asarray(num_bytes, dtype=float)
+        if codec.startswith("float32 "):
+            return np.zeros_like(sizes)
+        line = self.codec_cpu_s.get(device, {}).get(codec)
+        if line is None:
+            raise ConfigError(f"compression: the profile has no time of {codec} on {device}; measure it anew")
+        return np.asarray((line[0] + line[1] * sizes) / self.speeds[device])
+
+    def reordered(self, order: Sequence[int]) -> Profile:
+        """The profile of the chain whose layer k is this one's layer order[k].
+
+        Without boundary_bytes: other tensors cross between layers in another order.
+        """
+        places = list(order)
+        tables = []
+        for device, rows in self.table.groupby("device", sort=False):
+            known = rows.sort_values("layer")
+            require(
+                sorted(places) == known["layer"].tolist(),
+                f"order: must hold each of the {len(known)} layers of {device} once (order: {tuple(places)})",
+            )
+            tables.append(known.iloc[places].assign(layer=range(len(places))))
+        table = pd.concat(tables, ignore_index=True).drop(columns="boundary_bytes", errors="ignore")
+        return replace(self, table=table)
+
     def to_json(self) -> str:
         """All of it, as text."""
         return json.dumps(
@@ -98,6 +160,8 @@ class Profile:
                 "reference_cpu_s": self.reference_cpu_s,
                 "task_cpu_s": dict(self.task_cpu_s),
                 "dispatch_s": self.dispatch_s,
+                "codec_cpu_s": {device: dict(lines) for device, lines in self.codec_cpu_s.items()},
+                "error": dict(self.error),
                 "table": self.table.to_csv(index=False),
             }
         )
@@ -108,6 +172,24 @@ class Profile:
         value = json.loads(text)
         table = pd.read_csv(io.StringIO(value.pop("table")), float_precision="round_trip")
         return cls(table=table, **value)
+
+
+def _require_times(device: str, rows: pd.DataFrame) -> None:
+    """A layer may take 0 s, since measuring rounds; all layers of a device may not."""
+    for layer, cpu_s in zip(rows["layer"], rows["cpu_s"], strict=True):
+        require_number(f"profile of {device}, layer {layer}", "cpu_s", float(cpu_s), least=0)
+    require(rows["cpu_s"].sum() > 0, f"profile of {device}: its layers must take more than 0 s together")
+
+
+def _require_complete(profile: Profile, graph: Graph, fleet: Fleet) -> None:
+    """Require a row for every layer on every device, and what else was measured of each device."""
+    layers = {str(device): rows["layer"].tolist() for device, rows in profile.table.groupby("device")}
+    complete = layers == {name: list(range(len(graph))) for name in fleet.by_name}
+    kinds = (profile.speeds, profile.task_cpu_s, profile.codec_cpu_s, profile.error)
+    require(
+        complete and all(set(kind) == set(fleet.by_name) for kind in kinds),
+        f"profile of {graph.name}: must hold every layer on every device of {fleet.name}",
+    )
 
 
 def speed(device: Device, reference_cpu_s: float) -> float:
@@ -136,9 +218,11 @@ class Profiler:
         if self.cache_dir is None:
             return self.measure(graph, fleet)
         path = Path(self.cache_dir) / f"{spec.name}-{fleet.name}-{self._fingerprint(spec, graph, fleet)}.json"
-        # A file that is not there, is broken, or comes from another version.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return Profile.from_json(path.read_text())
+        # A file that is not there, is broken or short, or comes from another version.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            kept = Profile.from_json(path.read_text())
+            _require_complete(kept, graph, fleet)
+            return kept
         profile = self.measure(graph, fleet)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
@@ -171,72 +255,133 @@ class Profiler:
         reference_s = []
         for repeat in range(self.warmup + self.repeats):
             reference_s.append(reference.cpu_s())
-            for device in bench.values():
-                device.measure(keep=repeat >= self.warmup)
+            # Devices take turns after every stage, as in a run: each finds its caches used by another.
+            for _ in zip(
+                *(device.turns(keep=repeat >= self.warmup) for device in bench.values()), strict=True
+            ):
+                pass
         for name in bench:
             pool.call(name, {"op": "reset"})
         reference_cpu_s = float(np.median(reference_s[self.warmup :]))
         speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
         times = {name: split_times(b.layer_s, b.whole_s, b.parts_s) for name, b in bench.items()}
         tables = [_rows(graph, name, speeds[name], layers) for name, (layers, _) in times.items()]
-        return Profile(
+        profile = Profile(
             table=pd.concat(tables, ignore_index=True),
             speeds=speeds,
             reference_cpu_s=reference_cpu_s,
             task_cpu_s={name: task for name, (_, task) in times.items()},
             dispatch_s=float(np.median([wait for b in bench.values() for wait in b.dispatch_s])),
+            codec_cpu_s={name: b.codec_cpu_s() for name, b in bench.items()},
+            error={name: b.error(*times[name]) for name, b in bench.items()},
         )
+        for name, error in profile.error.items():
+            if error > MAX_ERROR:
+                _log.warning(
+                    "profile of %s on %s: stages that it was not fitted to took up to %.0f%% more or less "
+                    "than it predicts (expected at most %.0f%%); measure again on a quieter host or with "
+                    "more profiler.repeats",
+                    *(graph.name, name, error * 100, MAX_ERROR * 100),
+                )
+        return profile
 
 
 class _Bench:
-    """One device's process under measurement: the model layer by layer, whole, and in parts."""
+    """One device's process under measurement: the model layer by layer, whole and in parts, and codecs."""
 
     def __init__(self, pool: DevicePool, name: str, graph: Graph, slowdown: float) -> None:
         self._pool = pool
         self._name = name
         self._slowdown = min(max(1.0, slowdown), MAX_PROFILE_SLOWDOWN)
-        self._layers = [f"layer {layer.index}" for layer in graph.layers]
+        self._graph = graph
         (model_input,) = graph.cuts[0].tensors
         self._input = torch.randn(model_input.shape, generator=torch.Generator().manual_seed(0))
         self.layer_s: list[list[float]] = []
         self.whole_s: list[float] = []
         self.parts_s: list[list[float]] = []
         self.dispatch_s: list[float] = []
+        self._held_out_s: list[list[float]] = []
+        self._codec_s: list[list[list[float]]] = []
         pool.call(name, {"op": "reset"})
-        for index, layer in enumerate(self._layers):
-            pool.deploy(name, layer, graph, index, index + 1)
-        pool.deploy(name, "whole", graph, 0, len(graph))
-        bounds = sorted({round(part * len(graph) / PARTS) for part in range(PARTS + 1)})
-        self._parts = [f"part {index}" for index in range(len(bounds) - 1)]
-        for part, begin, end in zip(self._parts, bounds, bounds[1:], strict=False):
-            pool.deploy(name, part, graph, begin, end)
+        num_layers = len(graph)
+        self._layers = self._deploy(range(num_layers + 1))
+        self._whole = self._deploy([0, num_layers])
+        self._parts = self._deploy(sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)}))
+        self._held_out_bounds = _random_bounds(num_layers)
+        self._held_out = self._deploy(self._held_out_bounds)
+        self._cuts = _codec_cuts(graph)
+        for cut in self._cuts:
+            for codec in CODECS:
+                compression, way = codec.split()
+                module = (encoder if way == "encode" else decoder)(cut.tensors, compression)
+                inputs = cut.tensors if way == "encode" else encoded_specs(cut.tensors, compression)
+                pool.deploy_module(name, f"{codec} {cut.index}", module, inputs)
 
-    def measure(self, *, keep: bool) -> None:
-        """One pass of each kind."""
-        shape = list(self._input.shape)
-        reply, _ = self._pool.call(
-            self._name,
-            {"op": "profile", "stages": self._layers, "shape": shape, "seed": 0, "slowdown": self._slowdown},
-        )
-        (whole, dispatch) = self._run(["whole"])
-        (parts, _) = self._run(self._parts)
-        if keep:
-            self.layer_s.append(reply["cpu_s"])
-            self.whole_s += whole
-            self.parts_s.append(parts)
-            self.dispatch_s += dispatch
+    def _deploy(self, bounds: Sequence[int]) -> list[str]:
+        """The stages between these bounds, in the device's process under the names that are returned."""
+        names = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
+        for stage, (begin, end) in zip(names, pairwise(bounds), strict=True):
+            self._pool.deploy(self._name, stage, self._graph, begin, end)
+        return names
 
-    def _run(self, stages: Sequence[str]) -> tuple[list[float], list[float]]:
-        """CPU seconds of each stage, and the seconds that each call took beyond its stage, as in a run."""
+    def turns(self, *, keep: bool) -> Iterator[None]:
+        """One pass of each kind, in steps of one stage."""
+        layers = self._chain(self._layers, [self._input.shape])
+        yield
+        whole = yield from self._run(self._whole)
+        parts = yield from self._run(self._parts)
+        held_out: list[float] = []
+        if len(self.layer_s) % HELD_OUT_EVERY == 0:
+            held_out = yield from self._run(self._held_out)
+        # Each decoder undoes the encoder before it, so that one chain goes through all codecs of a cut.
+        codecs = []
+        for cut in self._cuts:
+            shapes = [tensor.shape for tensor in cut.tensors]
+            codecs.append(self._chain([f"{codec} {cut.index}" for codec in CODECS], shapes))
+            yield
+        if not keep:
+            return
+        self.layer_s.append(layers)
+        self.whole_s += whole
+        self.parts_s.append(parts)
+        self._codec_s.append(codecs)
+        if held_out:
+            self._held_out_s.append(held_out)
+
+    def codec_cpu_s(self) -> dict[str, list[float]]:
+        """For each codec a and b of its CPU seconds, a + b * bytes (see Profile)."""
+        if not self._cuts:
+            return {}
+        sizes = [cut.num_bytes for cut in self._cuts]
+        medians = np.median(np.asarray(self._codec_s, dtype=float), axis=0)  # cuts x codecs
+        return {codec: list(fit_line(sizes, medians[:, k])) for k, codec in enumerate(CODECS)}
+
+    def error(self, layers_cpu_s: npt.NDArray[np.float64], task_cpu_s: float) -> float:
+        """|measured ÷ predicted - 1| of the held-out stages, the 95th percentile; medians over passes."""
+        measured = np.median(np.asarray(self._held_out_s, dtype=float), axis=0)
+        predicted = np.add.reduceat(layers_cpu_s, self._held_out_bounds[:-1]) + task_cpu_s
+        predicted = np.maximum(predicted, CLOCK_S)
+        return float(np.percentile(np.abs(measured / predicted - 1), 95))
+
+    def _chain(self, stages: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[float]:
+        """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
+        header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
+        reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
+        return list(reply["cpu_s"])
+
+    def _run(self, stages: Sequence[str]) -> Generator[None, None, list[float]]:
+        """CPU seconds of each stage, run as in a run; what each call took beyond its stage is dispatch."""
         self._pool.call(self._name, {"op": "put", "request": "profile"}, {"0": self._input})
-        cpu_s, dispatch_s = [], []
+        cpu_s = []
         for stage in stages:
             begin = time.perf_counter()
             header = {"op": "run", "stage": stage, "request": "profile", "slowdown": self._slowdown}
             reply, _ = self._pool.call(self._name, {**header, "not_before": 0.0})
-            dispatch_s.append(time.perf_counter() - begin - (reply["end"] - reply["start"]))
+            stage_s = reply["end"] - reply["start"] + reply["late_s"]
+            self.dispatch_s.append(time.perf_counter() - begin - stage_s)
             cpu_s.append(reply["cpu_s"])
-        return cpu_s, dispatch_s
+            yield
+        return cpu_s
 
 
 Seconds = Sequence[float]
@@ -262,6 +407,35 @@ def split_times(
     call = max(0.0, (layers.sum() - inside) / len(layers))
     layers = np.maximum(layers - call, 0.0)
     return np.asarray(layers * (inside / layers.sum())), task
+
+
+def fit_line(sizes: Sequence[float], seconds: Seconds) -> tuple[float, float]:
+    """a, b >= 0 of seconds = a + b * size, by least squares of relative errors."""
+    measured = np.maximum(np.asarray(seconds, dtype=float), CLOCK_S)
+    constant, slope = 1 / measured, np.asarray(sizes, dtype=float) / measured
+    # Minimise |a * constant + b * slope - 1|². Where the best line has a negative part, the best of those
+    # without one lies on the border: a = 0 or b = 0.
+    a, b = np.linalg.lstsq(np.stack([constant, slope], axis=1), np.ones_like(measured), rcond=None)[0]
+    if min(a, b) < 0:
+        flat, steep = constant.sum() / (constant @ constant), slope.sum() / (slope @ slope)
+        is_flat = ((flat * constant - 1) ** 2).sum() < ((steep * slope - 1) ** 2).sum()
+        a, b = (flat, 0.0) if is_flat else (0.0, steep)
+    return float(a), float(b)
+
+
+def _random_bounds(num_layers: int) -> list[int]:
+    """Of the held-out stages."""
+    parts = min(HELD_OUT_PARTS, num_layers)
+    inner = np.random.default_rng(0).choice(np.arange(1, num_layers), parts - 1, replace=False)
+    return [0, *sorted(int(bound) for bound in inner), num_layers]
+
+
+def _codec_cuts(graph: Graph) -> list[Cut]:
+    """The smallest, the median and the largest of the cuts inside the model, where all is float32."""
+    cuts = [cut for cut in graph.cuts[1:-1] if all(tensor.dtype == "float32" for tensor in cut.tensors)]
+    by_size = sorted({cut.num_bytes: cut for cut in cuts}.values(), key=lambda cut: cut.num_bytes)
+    places = sorted({0, len(by_size) // 2, len(by_size) - 1}) if by_size else []
+    return [by_size[place] for place in places]
 
 
 def _rows(graph: Graph, device: str, speed: float, cpu_s: npt.NDArray[np.float64]) -> pd.DataFrame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -37,13 +39,23 @@ class SearchSpace:
     def parse(
         cls, params: Mapping[str, Any], arguments: Sequence[str] = (), loader: ConfigLoader | None = None
     ) -> Self:
-        """The space of `hydra.sweeper.params` and the command line, which wins key by key."""
+        """The space of `sweep.params` and the command line, which wins key by key."""
         lines = [*_lines(params), *arguments]
         overrides = {_key(override): override for override in _parse(lines, loader)}
+        for key, override in overrides.items():
+            require(
+                not (override.is_sweep_override() and _family(key) == "sweep"),
+                f"{override.input_line}: a setting of the sweep cannot vary within it (see sweep.variants)",
+            )
         return cls(
             fixed={key: o for key, o in overrides.items() if not o.is_sweep_override()},
             dimensions={key: o for key, o in overrides.items() if o.is_sweep_override()},
         )
+
+    @property
+    def families(self) -> set[str]:
+        """The first words of the keys that vary, such as `partitioner` and `fleet`."""
+        return {_family(key) for key in self.dimensions}
 
     def overrides(self, point: Point) -> list[str]:
         """The overrides of one job."""
@@ -86,7 +98,10 @@ class SearchSpace:
             return value in _values(self.fixed[key])
         distribution = _distribution(self.dimensions[key])
         if isinstance(distribution, FloatDistribution | IntDistribution):
-            return not isinstance(value, str) and distribution.low <= value <= distribution.high
+            if isinstance(value, str) or not distribution.low <= value <= distribution.high:
+                return False
+            steps = (value - distribution.low) / distribution.step if distribution.step else 0
+            return math.isclose(steps, round(steps), abs_tol=1e-8)
         return isinstance(distribution, CategoricalDistribution) and value in distribution.choices
 
 
@@ -102,9 +117,22 @@ def _parse(lines: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
     for line in lines:
         try:
             overrides += parser.parse_overrides([line])
-        except HydraException as error:
+        except (HydraException, OverflowError) as error:
             raise ConfigError(f"{line}: {str(error).splitlines()[0]}") from error
+        sweep = overrides[-1].value()
+        if isinstance(sweep, RangeSweep | IntervalSweep):
+            ends = (sweep.start, sweep.stop) if isinstance(sweep, RangeSweep) else (sweep.start, sweep.end)
+            require(
+                all(end is not None and math.isfinite(end) for end in ends),
+                f"{line}: both ends must be finite numbers",
+            )
+        if isinstance(sweep, RangeSweep):
+            require(sweep.step != 0 and math.isfinite(sweep.step), f"{line}: the step must not be 0")
     return overrides
+
+
+def _family(key: str) -> str:
+    return re.split(r"[./@]", key)[0]
 
 
 def _key(override: Override) -> str:
@@ -121,7 +149,7 @@ def _values(override: Override) -> list[Value]:
     require(
         not override.is_interval_sweep(),
         f"{override.input_line}: a grid cannot enumerate an interval; "
-        "use choice() or range(), or a sampler (hydra.sweeper.sampler=tpe)",
+        "use choice() or range(), or a sampler (sweep.sampler=tpe)",
     )
     raw: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override._value]
     values: list[Value] = [v if isinstance(v, bool | int | float) else Transformer.str(v) for v in raw]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
@@ -25,6 +26,7 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "nsga2": optuna.samplers.NSGAIISampler,
     "nsga3": optuna.samplers.NSGAIIISampler,
     "random": optuna.samplers.RandomSampler,
+    "qmc": optuna.samplers.QMCSampler,
 }
 
 
@@ -104,7 +106,8 @@ class Study:
         self.total = total
         self._objectives = objectives
         self._distributions = space.distributions()
-        self._sampler = partial(_sampler, name=sampler, options=sampler_options, seed=seed)
+        own = np.random.SeedSequence(seed).generate_state(1)[0] if seed is None else seed
+        self._sampler = partial(_sampler, name=sampler, options=sampler_options, seed=int(own))
         self._asked: dict[int, optuna.Trial] = {}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = [StudyDirection[direction.upper()] for direction in objectives.values()]
@@ -120,11 +123,11 @@ class Study:
         except ConfigError:
             raise
         except Exception as error:  # of whichever database it is
-            raise ConfigError(f"hydra.sweeper.storage: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"sweep.storage: {str(error).splitlines()[0]}") from error
         known = self._study.user_attrs.get("objectives", objectives)
         require(
             known == objectives,
-            f"hydra.sweeper.objectives: the study {name!r} has others ({known}, not {objectives})",
+            f"sweep.objectives: the study {name!r} has others ({known}, not {objectives})",
         )
         if not self._study.get_trials(deepcopy=False):
             self._study.set_user_attr("objectives", objectives)
@@ -157,7 +160,7 @@ class Study:
             trial = self._study.ask(self._distributions)
         except ValueError as error:  # Optuna refuses a categorical dimension whose choices have changed
             raise ConfigError(
-                f"hydra.sweeper.study_name: the study {self._study.study_name!r} has another space ({error})"
+                f"sweep.study_name: the study {self._study.study_name!r} has another space ({error})"
             ) from error
         self._asked[trial.number] = trial
         return trial.number, trial.params
@@ -178,14 +181,18 @@ class Study:
         return replace(trial, failure=failure)
 
 
-def _sampler(number: int, name: str, options: Mapping[str, Any], seed: int | None) -> BaseSampler:
+def _sampler(number: int, name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
     """The sampler of one trial, seeded by the study's seed and its number: a resumed study asks the same."""
-    own = None if seed is None else int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    settings: dict[str, Any] = {"seed": own}
+    if name == "qmc":  # one sequence for the whole study, which counts the trials itself
+        settings = {"seed": seed, "scramble": True, "independent_sampler": RandomSampler(own)}
     make: Any = SAMPLERS[name]
     try:
-        return make(seed=own, **options)  # type: ignore[no-any-return]
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            return make(**settings | dict(options))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"hydra.sweeper.sampler_options: {error}") from error
+        raise ConfigError(f"sweep.sampler_options: {error}") from error
 
 
 def _open(storage: str) -> BaseStorage | str:
@@ -193,7 +200,7 @@ def _open(storage: str) -> BaseStorage | str:
         return storage
     require(
         storage.endswith(".journal"),
-        f"hydra.sweeper.storage must be a path ending in .journal or a storage URL (it is {storage!r})",
+        f"sweep.storage must be a path ending in .journal or a storage URL (it is {storage!r})",
     )
     Path(storage).parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(storage))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -23,15 +24,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from pipeline import paper, pareto, report
-from pipeline.domain import ConfigError, TrialResult, require
+from pipeline.domain import ConfigError, Plan, TrialResult, require
+from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import SAMPLERS, Grid, Study, SweepTrial, TrialSource
-from pipeline.tracking import metric
+from pipeline.tracking import Run, Tracking, metric
 
 WIDTH = 120
 """Columns of a log file."""
+BESIDE_THE_PROBLEM = frozenset({"partitioner", "scheduler", "workload", "backend", "meter", "tracking"})
+"""Parts of the config that may vary without changing the exact front."""
 
 log = logging.getLogger(__name__)
 
@@ -41,54 +46,105 @@ def register() -> None:
     # Hydra instantiates plug-ins by names with this prefix only; the class itself it imports from here.
     target = "hydra_plugins.carbonedge.CarbonEdgeSweeper"
     Plugins.instance().class_name_to_class[target] = CarbonEdgeSweeper
-    node = {
-        f.name: f.default if f.default_factory is MISSING else f.default_factory()
-        for f in fields(CarbonEdgeSweeper)
-    }
-    ConfigStore.instance().store(
-        group="hydra/sweeper", name="carbonedge", node={"_target_": target, "_convert_": "all", **node}
-    )
+    ConfigStore.instance().store(group="hydra/sweeper", name="carbonedge", node={"_target_": target})
     OmegaConf.register_new_resolver(
         "device_names", lambda *, _root_: ",".join(_root_.fleet.devices), replace=True
     )
 
 
-@dataclass
-class CarbonEdgeSweeper(Sweeper):
-    """`hydra.sweeper`: its fields are the config keys, explained in conf/sweep/pareto.yaml."""
+def trial_config(config: DictConfig) -> DictConfig:
+    """What the trial is built from: all of the config but how to sweep (and Hydra's own)."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("sweep", "hydra")])
 
-    params: dict[str, Any] = field(default_factory=dict)
-    objectives: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 1
-    max_failures: int | None = None
-    compare: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sampler: str | None = None
-    sampler_options: dict[str, Any] = field(default_factory=dict)
-    seed: int | None = 0
-    n_trials: int = 24
-    enqueue: list[dict[str, Any]] = field(default_factory=list)
-    storage: str | None = None
-    study_name: str = "sweep"
+
+@dataclass(frozen=True)
+class Settings:
+    """The config's `sweep`. conf/sweep/none.yaml explains the keys and gives each its default."""
+
+    objectives: dict[str, Any]
+    params: dict[str, Any]
+    compare: dict[str, Any]
+    enqueue: list[Any]
+    warm_start: str | None
+    sampler: str | None
+    sampler_options: dict[str, Any]
+    seed: int | None
+    n_trials: int
+    batch_size: int
+    max_failures: int | None
+    storage: str | None
+    study_name: str
+    variants: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("params", "objectives", "compare"):  # YAML merges mappings: null takes an entry out
-            setattr(self, name, {key: v for key, v in getattr(self, name).items() if v is not None})
-        for name in ("batch_size", "n_trials"):
+        for name in ("objectives", "params", "compare", "sampler_options", "variants"):
+            self._require(name, isinstance(getattr(self, name), dict), "a mapping")
+            # YAML merges mappings: null takes an entry out
+            kept = {key: value for key, value in getattr(self, name).items() if value is not None}
+            object.__setattr__(self, name, kept)
+        self._require("enqueue", isinstance(self.enqueue, list), "a list of mappings")
+        for owner in ("compare", "variants"):
+            for name, entry in getattr(self, owner).items():
+                require(isinstance(entry, dict), f"sweep.{owner}.{name} must be a mapping (it is {entry!r})")
+        for index, entry in enumerate(self.enqueue):
+            require(isinstance(entry, dict), f"sweep.enqueue.{index} must be a mapping (it is {entry!r})")
+        for name, least in (("n_trials", 1), ("batch_size", 1), ("max_failures", 1), ("seed", 0)):
+            value, optional = getattr(self, name), name in ("max_failures", "seed")
+            good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            wanted = f"a whole number >= {least}{', or null' if optional else ''}"
+            self._require(name, good or (optional and value is None), wanted)
+        self._require("storage", isinstance(self.storage, str | None), "a text, or null")
+        self._require("study_name", isinstance(self.study_name, str), "a text")
+        for name, known in (("sampler", SAMPLERS), ("warm_start", ["exact"])):
             value = getattr(self, name)
             require(
-                isinstance(value, int) and value >= 1, f"hydra.sweeper.{name} must be >= 1 (it is {value})"
+                value is None or value in list(known),
+                f"sweep.{name}: unknown {value!r} (null or {', '.join(known)})",
             )
         require(
-            self.sampler is None or self.sampler in SAMPLERS,
-            f"hydra.sweeper.sampler: unknown {self.sampler!r} (null for a grid, or {', '.join(SAMPLERS)})",
+            self.sampler is not None or self.warm_start is None,
+            f"sweep.warm_start: a grid has no first trials; set sweep.sampler ({', '.join(SAMPLERS)})",
         )
-        require(len(self.objectives) > 0, "hydra.sweeper.objectives: at least one metric must be given")
+        require(len(self.objectives) > 0, "sweep.objectives: at least one metric must be given")
         try:
             pareto.signed([[0.0] * len(self.objectives)], list(self.objectives.values()))
             for key in self.objectives:
                 metric(key)
         except ValueError as error:
-            raise ConfigError(f"hydra.sweeper.objectives: {error}") from error
+            raise ConfigError(f"sweep.objectives: {error}") from error
+
+    def _require(self, name: str, good: bool, wanted: str) -> None:
+        require(good, f"sweep.{name} must be {wanted} (it is {getattr(self, name)!r})")
+
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """The settings from the config. Raises ConfigError naming the key that is unknown, missing or bad."""
+        require(isinstance(values, dict), f"sweep must be a mapping (it is {values!r})")
+        _require_known("sweep", values)
+        for f in fields(cls):
+            require(f.name in values, f"sweep.{f.name}: missing (begin the file with `defaults: [none]`)")
+        return cls(**values)
+
+    def each(self) -> dict[str, Settings]:
+        """The sweeps to make, by name: the variants, or the only one, which has no name."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)} | {"variants": {}}
+        for name, changes in self.variants.items():
+            _require_known(f"sweep.variants.{name}", changes)
+            require("variants" not in changes, f"sweep.variants.{name}: a variant has no variants of its own")
+        return {
+            name: Settings(**own | {"study_name": f"{self.study_name} {name}"} | changes)
+            for name, changes in self.variants.items()
+        } or {"": self}
+
+
+def _require_known(owner: str, values: Mapping[str, Any]) -> None:
+    known = [f.name for f in fields(Settings)]
+    for key in values:
+        require(key in known, f"{owner}: unknown key {key!r} (known: {', '.join(known)})")
+
+
+class CarbonEdgeSweeper(Sweeper):
+    """Runs the trials that the config's `sweep` asks for."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
@@ -99,105 +155,209 @@ class CarbonEdgeSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Sequence[SweepTrial]:
-        """Run the trials and report their front. Raises ConfigError for a bad space, or if all failed."""
-        space = SearchSpace.parse(self.params, arguments, self.hydra_context.config_loader)
-        self._compose(space)
-        compared = {
-            name: space.points(f"hydra.sweeper.compare.{name}", entry) for name, entry in self.compare.items()
-        }
-        tracking = instantiate(self.config.tracking)
-        tracking.check()
-        source = self._source(space)
-        console = Console(highlight=False, soft_wrap=True)
-        if not console.is_terminal:
-            console.width = WIDTH
-        kind = f"{self.sampler} study" if self.sampler else "grid"
-        about = {
-            name: str(OmegaConf.select(self.config, f"{name}.name", throw_on_missing=False))
-            for name in ("model", "fleet")
-        }
-        title = f"{kind} of {source.total} · {about['model']} on {about['fleet']}"
-        with tracking.open_run(title, {"sweep": kind, **about}, self._settings(space)) as run:
-            run.log_text(OmegaConf.to_yaml(self.config), "multirun.yaml")
-            self._run(source, space, run.run_id, console)
-            trials = source.trials
-            complete = [trial for trial in trials if not trial.failure]
-            run.log_metrics({"trials_complete": len(complete), "trials_failed": len(trials) - len(complete)})
-            if not complete:
-                raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
-            run.log_table(_frame(complete), "trials.json")
-            self._report_front(complete, tracking, run, console)
-            pair = [_find(complete, compared.get(name, ())) for name in ("monolithic", "green")]
-            if pair[0] and pair[1]:
-                comparison = paper.comparison(pair[0].metrics, pair[1].metrics)
-                run.log_table(comparison.reset_index(), "comparison.json")
-                paper.print_comparison(console, comparison)
-        console.print(tracking.ui_command())
-        return trials
+        """Run the trials and report their front, once for each variant.
 
-    def _compose(self, space: SearchSpace) -> None:
-        """Compose the jobs that show every choice once: a wrong key or group must end the sweep here."""
-        for point in space.probes():
+        Raises ConfigError for a bad space or setting, or if all trials of a sweep failed.
+        """
+        self.console = Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = WIDTH
+        settings = Settings.of(OmegaConf.to_container(self.config.sweep, resolve=True))
+        require(
+            not settings.variants or "MLFLOW_RUN_ID" not in os.environ,
+            "sweep.variants: several sweeps need several runs, and `mlflow run` has opened one; "
+            "use python -m pipeline",
+        )
+        sweeps = [_Sweep(name, one, self, arguments) for name, one in settings.each().items()]
+        self.tracking: Tracking = instantiate(self.config.tracking)
+        self.tracking.check()
+        for one in sweeps:
+            one.prepare()
+        for one in sweeps:
+            one.run()
+        if settings.variants:
+            _print_variants(self.console, {one.name: one.figures for one in sweeps})
+        self.console.print(self.tracking.ui_command())
+        return [trial for one in sweeps for trial in one.source.trials]
+
+
+class _Sweep:
+    """One sweep: its space, its source of trials, its yardstick, and what came of it."""
+
+    def __init__(self, name: str, settings: Settings, hydra: CarbonEdgeSweeper, arguments: list[str]) -> None:
+        self.name, self.settings, self.hydra = name, settings, hydra
+        self.objectives = settings.objectives
+        self.loader = hydra.hydra_context.config_loader
+        self.space = SearchSpace.parse(settings.params, arguments, self.loader)
+        self.config = self._compose()
+        self.compared = {
+            name: self.space.points(f"sweep.compare.{name}", entry)
+            for name, entry in settings.compare.items()
+        }
+        self.figures: dict[str, float] = {}
+
+    def _compose(self) -> DictConfig:
+        """Compose the jobs that show every choice once: a wrong key or group must end the sweep here.
+
+        Gives back the first one's config.
+        """
+        configs = []
+        for point in self.space.probes():
             try:
-                self.hydra_context.config_loader.load_sweep_config(self.config, space.overrides(point))
+                configs.append(self.loader.load_sweep_config(self.hydra.config, self.space.overrides(point)))
             except (HydraException, OmegaConfBaseException) as error:
                 cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
                 raise ConfigError(_one_line(error) + cause) from error
+        return configs[0]
 
-    def _source(self, space: SearchSpace) -> TrialSource:
-        if self.sampler is None:
-            return Grid(space)
+    def prepare(self) -> None:
+        """Find the yardstick and open the source of trials."""
+        try:
+            self.yardstick: Yardstick | None = self._yardstick()
+        except ConfigError as error:
+            require(self.settings.warm_start is None, f"sweep.warm_start: {error}")
+            self.yardstick = None
+            self.hydra.console.print(f"no regret to the exact front: {error}", markup=False)
+        self.source = self._source()
+
+    def _yardstick(self) -> Yardstick:
+        """Raises ConfigError saying why there is none that holds for every trial."""
+        varied = sorted(self.space.families - BESIDE_THE_PROBLEM)
+        require(not varied, f"the trials have no one front, as {', '.join(varied)} varies")
+        require(self.config.get("_target_") is not None, "the config builds no trial")
+        require(self.config.get("action", "run") == "run", f"action={self.config.get('action')} runs no plan")
+        try:
+            trial = instantiate(trial_config(self.config))
+        except HydraException as error:
+            raise ConfigError(_one_line(error.__cause__ or error)) from error
+        return Yardstick.of(trial.problem(), self.objectives)
+
+    def _source(self) -> TrialSource:
+        settings = self.settings
+        if settings.sampler is None:
+            return Grid(self.space)
         require(
-            len(space.dimensions) > 0,
-            "hydra.sweeper.params: a study needs something to vary, such as partitioner.stages=range(1,4)",
+            len(self.space.dimensions) > 0,
+            "sweep.params: a study needs something to vary, such as partitioner.stages=range(1,4)",
         )
         return Study(
-            space,
+            self.space,
             self.objectives,
-            name=self.study_name,
-            storage=self.storage or str(Path(self.config.hydra.sweep.dir) / "study.journal"),
-            total=self.n_trials,
-            enqueue=[p for entry in self.enqueue for p in space.points("hydra.sweeper.enqueue", entry)],
-            sampler=self.sampler,
-            sampler_options=self.sampler_options,
-            seed=self.seed,
+            name=settings.study_name,
+            storage=settings.storage or str(Path(self.hydra.config.hydra.sweep.dir) / "study.journal"),
+            total=settings.n_trials,
+            enqueue=self._first_points(),
+            sampler=settings.sampler,
+            sampler_options=settings.sampler_options,
+            seed=settings.seed,
         )
 
-    def _settings(self, space: SearchSpace) -> dict[str, str]:
-        """What the parent run keeps as params: how the sweep goes about it, and what varies."""
-        names = ("batch_size", "sampler", "seed", "study_name") if self.sampler else ("batch_size",)
-        varied = {key: override.get_value_string() for key, override in space.dimensions.items()}
-        return {name: str(getattr(self, name)) for name in names} | varied
+    def _first_points(self) -> list[Point]:
+        entries = enumerate(self.settings.enqueue)
+        first = [p for i, entry in entries for p in self.space.points(f"sweep.enqueue.{i}", entry)]
+        if self.settings.warm_start is None or self.yardstick is None:
+            return first
+        chosen = OmegaConf.select(self.config, "hydra.runtime.choices.partitioner")
+        require(
+            chosen == "explicit",
+            f"sweep.warm_start: only partitioner=explicit can say the exact front's plans (it is {chosen})",
+        )
+        try:
+            return first + self.yardstick.warm_start(self.space, first, self.settings.n_trials - len(first))
+        except ConfigError as error:
+            raise ConfigError(f"sweep.warm_start: {error}") from error
 
-    def _run(self, source: TrialSource, space: SearchSpace, parent_run_id: str, console: Console) -> None:
+    def run(self) -> None:
+        """Run the trials under one parent run, and report their front."""
+        console, tracking, source = self.hydra.console, self.hydra.tracking, self.source
+        kind = f"{self.settings.sampler} study" if self.settings.sampler else "grid"
+        about = {
+            name: str(OmegaConf.select(self.hydra.config, f"{name}.name", throw_on_missing=False))
+            for name in ("model", "fleet")
+        }
+        title = (
+            f"{self.name}{self.name and ': '}{kind} of {source.total} · {about['model']} on {about['fleet']}"
+        )
+        if self.name:
+            console.print(title, style="bold", markup=False)
+        with tracking.open_run(title, {"sweep": kind, **about}, self._params()) as run:
+            run.log_text(OmegaConf.to_yaml(self.hydra.config), "multirun.yaml")
+            self._run_trials(run)
+            trials = source.trials
+            complete = [trial for trial in trials if not trial.failure]
+            counts = {"trials_complete": len(complete), "trials_failed": len(trials) - len(complete)}
+            self.figures |= counts
+            run.log_metrics(counts)
+            if not complete:
+                raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
+            run.log_table(_frame(complete), "trials.json")
+            self._report_front(complete, run)
+            pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
+            if pair[0] and pair[1]:
+                comparison = paper.comparison(pair[0].metrics, pair[1].metrics)
+                run.log_table(comparison.reset_index(), "comparison.json")
+                if not self.name:
+                    paper.print_comparison(console, comparison)
+
+    def _params(self) -> dict[str, str]:
+        """What the parent run keeps as params: how the sweep goes about it, and what varies."""
+        study = ("sampler", "seed", "study_name", "warm_start") if self.settings.sampler else ()
+        varied = {key: override.get_value_string() for key, override in self.space.dimensions.items()}
+        return {name: str(getattr(self.settings, name)) for name in ("batch_size", *study)} | varied
+
+    def _run_trials(self, run: Run) -> None:
         """Ask, launch, tell, until no point is left or the first `max_failures` trials have all failed."""
-        with _progress(console, source, self.objectives) as show:
-            while batch := source.ask(self.batch_size):
-                jobs = self.launcher.launch(
+        source, settings = self.source, self.settings
+        earlier = source.trials  # of a study that goes on
+        for count, trial in enumerate(earlier, start=1):
+            self._log_progress(run, earlier[:count], trial.number)
+        with _progress(self.hydra.console, source, self.objectives) as show:
+            while batch := source.ask(settings.batch_size):
+                jobs = self.hydra.launcher.launch(
                     [
-                        [*space.overrides(point), f"tracking.parent_run_id={parent_run_id}"]
+                        [*self.space.overrides(point), f"tracking.parent_run_id={run.run_id}"]
                         for _, point in batch
                     ],
                     initial_job_idx=batch[0][0],
                 )
                 for (number, point), job in zip(batch, jobs, strict=True):
                     show(source.tell(_trial(number, point, job)))
+                    self._log_progress(run, source.trials, number)
                 trials = source.trials
-                if len(trials) >= (self.max_failures or source.total) and all(t.failure for t in trials):
+                if len(trials) >= (settings.max_failures or source.total) and all(t.failure for t in trials):
                     return
 
-    def _report_front(self, trials: Sequence[SweepTrial], tracking: Any, run: Any, console: Console) -> None:
+    def _log_progress(self, run: Run, trials: Sequence[SweepTrial], step: int) -> None:
+        """Log how far the sweep has come, where there is a yardstick to tell it by."""
+        if self.yardstick is None:
+            return
+        results = [trial.result for trial in trials if trial.result and not trial.failure]
+        values = [trial.values(self.objectives) for trial in trials]
+        figures = {
+            "regret_to_exact": self.yardstick.regret([Plan(**r.plan) for r in results if r.plan]),
+            "hypervolume": pareto.hypervolume(values, self.yardstick.measured_reference),
+        }
+        run.log_metrics(figures, step=step)
+        self.figures |= figures
+
+    def _report_front(self, trials: Sequence[SweepTrial], run: Run) -> None:
         """Find the trials that none dominates; tag them, draw them, print them."""
+        console, objectives, directions = (
+            self.hydra.console,
+            list(self.objectives),
+            [*self.objectives.values()],
+        )
         trials = [trial for trial in trials if np.isfinite(trial.values(self.objectives)).all()]
         if not trials:
+            console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
             return
-        objectives, directions = list(self.objectives), list(self.objectives.values())
         points = pareto.signed([trial.values(self.objectives) for trial in trials], directions)
         on_front = pareto.non_dominated(points)
         frame = _frame(trials)
-        tracking.tag_front(frame["run_id"][on_front].tolist())
-        run.log_metrics({"front_size": int(on_front.sum())})
-        if len(objectives) > 1:
+        self.hydra.tracking.tag_front(frame["run_id"][on_front].tolist())
+        self.figures["front_size"] = int(on_front.sum())
+        run.log_metrics({"front_size": self.figures["front_size"]})
+        if self.yardstick is None and len(objectives) > 1:
             reference = pareto.reference_point(points)
             for count, trial in enumerate(trials, start=1):
                 volume = pareto.hypervolume(points[:count], reference)
@@ -207,6 +367,20 @@ class CarbonEdgeSweeper(Sweeper):
         table = report.front_table(frame, objectives, directions)
         run.log_table(table, "front.json")
         report.print_front(console, table)
+        if self.yardstick is not None:
+            regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
+            console.print(f"Regret to the exact front ({plans} plans): {regret:.2%}")
+
+
+def _print_variants(console: Console, figures: Mapping[str, Mapping[str, float]]) -> None:
+    """One row a variant: how many trials it took, and how far it came."""
+    table = Table("variant", title="Variants", title_justify="left")
+    for heading in ("trials", "regret to the exact front", "front size"):
+        table.add_column(heading, justify="right")
+    for name, found in figures.items():
+        regret = f"{found['regret_to_exact']:.2%}" if "regret_to_exact" in found else "n/a"
+        table.add_row(name, f"{found['trials_complete']:.0f}", regret, f"{found.get('front_size', 0):.0f}")
+    console.print(table)
 
 
 def _trial(number: int, point: Point, job: JobReturn) -> SweepTrial:

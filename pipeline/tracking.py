@@ -49,6 +49,12 @@ METRICS: Mapping[str, Metric] = {
     "latency_ms_predicted": Metric(
         "Predicted latency", "ms", "What profile and cost model say for the plan as it ran"
     ),
+    "prediction_error_p50": Metric(
+        "Median prediction error", "%", "|measured ÷ predicted latency - 1|, median over random plans"
+    ),
+    "prediction_error_p95": Metric(
+        "95th-percentile prediction error", "%", "|measured ÷ predicted latency - 1| over random plans"
+    ),
     "throughput_rps": Metric("Throughput", "requests/s", "Requests answered per second of the run"),
     "requests_ok": Metric("Requests answered", "", "Requests that succeeded"),
     "requests_failed": Metric("Requests failed", "", "Requests that were started and did not succeed"),
@@ -66,12 +72,19 @@ METRICS: Mapping[str, Metric] = {
     "carbon_embodied_g": Metric("Embodied carbon", "g", "The run's share of the devices' manufacture"),
     "carbon_total_g": Metric("Carbon", "g", "Sum of the run's components"),
     "transfer_bytes_per_inf": Metric("Transfer per inference", "B", "Bytes moved between devices ÷ requests"),
+    "transfer_bytes_saved_per_inf": Metric(
+        "Transfer saved per inference", "B", "Bytes that compression kept off the links ÷ requests"
+    ),
     "stages": Metric("Stages", "", "Parts that the model was cut into"),
     "devices_used": Metric("Devices used", "", "Devices that computed at least one stage"),
     "scheduling_us_per_task": Metric("Scheduling per task", "µs", "Mean time of a scheduler's decision"),
     "top1_agreement": Metric("Top-1 agreement", "", "Share of answers equal to the unsplit model's, 0 to 1"),
+    "output_max_abs_error": Metric(
+        "Largest output error", "", "Largest difference of an output from the unsplit model's, in its units"
+    ),
     "host_energy_j": Metric("Energy of the experiment", "J", "What running it cost this host (CodeCarbon)"),
     "host_carbon_g": Metric("Carbon of the experiment", "g", "What running it cost this host (CodeCarbon)"),
+    "host_late": Metric("Host late", "", "Time other work on this host held stages up (left out) ÷ the run's"),
     "host_drift": Metric("Host drift", "", "This host's reference time now ÷ when profiled"),
     "trials_complete": Metric("Trials complete", "", "Trials of the sweep that gave every objective"),
     "trials_failed": Metric("Trials failed", "", "Trials of the sweep that did not"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 from pipeline.domain import (
+    COMPRESSIONS,
     Backend,
     Fleet,
     Grid,
@@ -20,17 +21,19 @@ from pipeline.domain import (
     TrialResult,
     Workload,
     require,
+    require_compression,
 )
 from pipeline.graph import Graph
 from pipeline.grid import device_intensity_g_per_kwh
 from pipeline.ledger import Accounting, account
 from pipeline.meter import Meter
-from pipeline.metrics import labels_of, run_name, summarise, top1_agreement
+from pipeline.metrics import as_it_ran, labels_of, output_max_abs_error, run_name, summarise, top1_agreement
 from pipeline.models import ModelSpec
 from pipeline.profile import Profile, Profiler
 from pipeline.tracking import Run, Tracking
+from pipeline.validation import Validation, comparison, prediction_errors, scatter
 
-ACTIONS = ("run", "profile")
+ACTIONS = ("run", "profile", "validate")
 
 
 @dataclass(frozen=True)
@@ -63,36 +66,39 @@ class Trial:
     accounting: Accounting
     meter: Meter
     tracking: Tracking
+    compression: str = COMPRESSIONS[0]
+    """Of the tensors that cross between devices."""
     action: str = "run"
-    """run, or profile: measure (or look up) the profile, log it, and stop there."""
+    """run; profile: measure (or look up) the profile, log it, and stop there; validate: run random plans
+    instead of the partitioner's and log how far their predictions are from what was measured."""
+    validation: Validation = field(default_factory=Validation)
 
     def __post_init__(self) -> None:
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
+        require_compression("compression", self.compression)
 
     def run(self, provenance: Provenance) -> TrialResult:
         """Run it, log it, and say how it went.
 
-        Raises ConfigError for bad input, before a run is opened. A plan that no device can hold, or whose
-        requests are all refused, raises it too and leaves a FAILED run whose tag `failure` says why.
+        Raises ConfigError for bad input and for a plan that its devices cannot hold, before a run is opened.
+        A stage on auto that no device can hold, or requests that are all refused, raise it too and leave a
+        FAILED run whose tag `failure` says why.
         """
         self.tracking.check()
         torch.set_num_threads(1)
-        started_utc = datetime.now(UTC)
-        intensity = {
-            device.name: device_intensity_g_per_kwh(device, self.grid, started_utc)
-            for device in self.fleet.devices
-        }
         inputs = self.workload.inputs(self.model)
-        module, graph = _model(self.model)
-        problem = Problem(graph, self.fleet, self.profiler.profile(self.model, graph, self.fleet), intensity)
+        module, _ = _model(self.model)
+        problem = self.problem()
         if self.action == "profile":
             return self._log_profile(provenance, problem.profile)
+        if self.action == "validate":
+            return self._validate(provenance, problem, inputs)
         plan = self.partitioner.partition(problem)
 
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
             with self.meter.measure() as host:
                 records = self.backend.run(problem, plan, inputs, self.scheduler)
-            ledger = account(records, self.fleet, intensity, self.accounting)
+            ledger = account(records, self.fleet, problem.intensity_g_per_kwh, self.accounting)
             metrics = summarise(problem, plan, records, ledger) | host.metrics
             metrics |= self._agreement(module, inputs, records)
             labels = labels_of(provenance.choices, plan, records)
@@ -113,7 +119,16 @@ class Trial:
             _log_provenance(run, provenance)
             reasons = records.table.loc[records.table["status"] != "ok", "reason"]
             require(metrics["requests_ok"] > 0, f"every request was refused: {reasons.min()}")
-        return TrialResult(run.run_id, name, metrics, labels)
+        placed = as_it_ran(plan, records)
+        return TrialResult(run.run_id, name, metrics, labels, asdict(placed) if placed else None)
+
+    def problem(self) -> Problem:
+        """All that a partitioner may know, as of now; it measures the profile where none is kept."""
+        now = datetime.now(UTC)
+        intensity = {d.name: device_intensity_g_per_kwh(d, self.grid, now) for d in self.fleet.devices}
+        _, graph = _model(self.model)
+        profile = self.profiler.profile(self.model, graph, self.fleet)
+        return Problem(graph, self.fleet, profile, intensity, self.compression, self.accounting.idle)
 
     def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:
         name = f"profile · {self.model.name} · {self.fleet.name}"
@@ -123,6 +138,26 @@ class Trial:
             _log_provenance(run, provenance)
         whole_ms = {f"{d} (ms)": f"{profile.cumulative_s(d)[-1] * 1e3:.2f}" for d in profile.speeds}
         return TrialResult(run.run_id, name, {}, whole_ms)
+
+    def _validate(
+        self, provenance: Provenance, problem: Problem, inputs: Sequence[torch.Tensor]
+    ) -> TrialResult:
+        name = f"validate · {self.model.name} · {self.fleet.name}"
+        plans = self.validation.draw(problem)
+        with self.tracking.open_run(name, self._tags(provenance), self._params(provenance)) as run:
+            requests = inputs[: self.validation.requests]
+            runs = [(plan, self.backend.run(problem, plan, requests, self.scheduler)) for plan in plans]
+            table = comparison(problem, runs)
+            metrics = prediction_errors(table)
+            run.set_tags({"measurement": runs[0][1].measurement})
+            run.log_params({"plans": len(plans), "requests": len(requests)})
+            run.log_metrics(metrics)
+            run.log_table(table, "validation.json")
+            run.log_figure(scatter(table, f"{self.model.name} on {self.fleet.name}"), "validation.html")
+            run.log_table(problem.profile.table, "profile.json")
+            _log_provenance(run, provenance)
+        found = {f"{key} (%)": f"{value:.1f}" for key, value in metrics.items()}
+        return TrialResult(run.run_id, name, {}, found)
 
     def _tags(self, provenance: Provenance) -> dict[str, str]:
         families = ("partitioner", "scheduler", "backend", "grid")
@@ -135,13 +170,16 @@ class Trial:
     def _agreement(
         self, module: torch.nn.Module, inputs: Sequence[torch.Tensor], records: Records
     ) -> dict[str, float]:
-        """top1_agreement with the unsplit model on the same pictures, where there are answers to compare."""
+        """How near the answers are to the unsplit model's on the same pictures, where there are answers."""
         if not records.outputs:
             return {}
         refused = set(records.table.loc[records.table["status"] != "ok", "request"])
         with torch.inference_mode():
             expected = [module(x) for request, x in enumerate(inputs) if request not in refused]
-        return {"top1_agreement": top1_agreement(records.outputs, expected)}
+        return {
+            "top1_agreement": top1_agreement(records.outputs, expected),
+            "output_max_abs_error": output_max_abs_error(records.outputs, expected),
+        }
 
 
 def _log_provenance(run: Run, provenance: Provenance) -> None:

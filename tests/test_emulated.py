@@ -34,6 +34,7 @@ from pipeline.domain import (
     Wait,
 )
 from pipeline.fleet_state import FleetState
+from pipeline.metrics import output_max_abs_error
 from schedulers.round_robin import RoundRobin
 
 EMULATED = Emulated(warmup=1)
@@ -116,6 +117,30 @@ def test_auto_stages_ask_the_scheduler_and_pinned_ones_do_not(
     assert run(make_problem(two_devices), Plan((0, 6), ("clean",)), 2).scheduling_s == ()
 
 
+def test_tensors_cross_compressed_and_nothing_else_does(
+    make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module
+) -> None:
+    problem = make_problem(replace(two_devices, source="clean"))
+    plan = Plan((0, 2, 4, 5, 6), ("fast", "clean", "clean", "fast"))
+    expected = [tiny_module(x) for x in pictures(3)]
+    furthest = {}
+    # The input and the answer of 768 and 40 bytes never are. At cut 2 one tensor of 4 channels of 64 values
+    # crosses, at cut 5 one of 256 values in a row; cut 4 lies within one device.
+    for compression, sizes in {
+        "float32": [768, 1024, 1024],
+        "float16": [768, 512, 512],
+        "int8": [768, 256 + 4 * 5, 256 + 5],
+    }.items():
+        records = run(problem, replace(plan, compression=compression), 3)
+        moved = records.table[records.table["kind"] == "transfer"]
+        assert moved["bytes"].tolist() == sizes * 3
+        assert all(output.dtype == torch.float32 for output in records.outputs)
+        furthest[compression] = output_max_abs_error(records.outputs, expected)
+        auto = run(problem, replace(plan, devices=("fast", AUTO, AUTO, "fast"), compression=compression), 2)
+        assert output_max_abs_error(auto.outputs, expected[:2]) < 0.1
+    assert furthest["float32"] == 0 < furthest["float16"] < furthest["int8"] < 0.1
+
+
 @dataclass(frozen=True)
 class Answers:
     """Gives its decisions in turn, again from the first."""
@@ -152,14 +177,27 @@ def test_placing_respects_memory(make_problem: MakeProblem, two_devices: Fleet) 
 
 
 def test_two_stages_on_one_device_share_its_memory(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    # Layers 0 to 3 hold 3 * 4 * 9 + 4 and 4 * 4 * 9 + 4 parameters and at most 3 072 bytes of activations
+    # (input, output and residual), layers 3 to 6 hold 2 570 parameters and at most 3 072 bytes.
     graph = make_problem(two_devices).graph
-    first = graph.stage_param_bytes(0, 3) + graph.stage_peak_bytes(0, 3)
-    second = graph.stage_param_bytes(3, 6) + graph.stage_peak_bytes(3, 6)
-    devices = (replace(two_devices.devices[0], memory_bytes=max(first, second)), two_devices.devices[1])
-    problem = make_problem(replace(two_devices, devices=devices))
-    assert place(problem, Plan((0, 3, 6), ("clean", "fast")))
+    first, second = graph.stage_param_bytes(0, 3), graph.stage_param_bytes(3, 6)
+    assert (first, second) == ((112 + 148) * 4, 2570 * 4)
+    peaks = [graph.stage_peak_bytes(0, 3), graph.stage_peak_bytes(3, 6)]
+    plan = Plan((0, 3, 6), ("fast", "fast"))
+
+    def fleet(fast_bytes: float) -> Fleet:
+        fast, clean = two_devices.devices
+        return replace(two_devices, devices=(replace(fast, memory_bytes=fast_bytes), clean))
+
+    # Both stages' parameters at once, beside the larger peak alone: whichever stage comes first.
+    enough = first + second + max(peaks)
+    assert place(make_problem(fleet(enough)), plan) == [["fast"], ["fast"]]
+    short = make_problem(fleet(enough - 1))
     with pytest.raises(ConfigError, match="fast has"):
-        place(problem, Plan((0, 3, 6), ("fast", "fast")))
+        place(short, plan)
+    assert place(short, Plan((0, 3, 6), ("clean", "fast")))
+    # A scheduler's stage has to fit beside what is pinned there.
+    assert place(short, Plan((0, 3, 6), ("fast", AUTO))) == [["fast"], ["clean"]]
 
 
 def test_unconnected_devices_are_refused_before_the_start(

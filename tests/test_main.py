@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT
 from mlflow import MlflowClient
 
@@ -108,12 +109,12 @@ def test_the_profile_alone(tmp_path: Path) -> None:
 
 
 def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> None:
-    outcome = carbonedge(tmp_path, *SMALL, "sweep=pareto", "hydra.sweeper.n_trials=6")
+    outcome = carbonedge(tmp_path, *SMALL, "sweep=pareto", "sweep.n_trials=8", "sweep.warm_start=exact")
     assert outcome.code == 0, outcome.errors
     found = runs(tmp_path)
     (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in found if run is not parent]
-    assert len(children) == 6
+    assert len(children) == 8
     assert {run.info.status for run in found} == {"FINISHED"}
     points = {
         run.info.run_id: (run.data.metrics["carbon_g_per_inf"], run.data.metrics["latency_ms_p50"])
@@ -125,7 +126,14 @@ def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> No
         if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points.values())
     }
     assert {run.info.run_id for run in children if run.data.tags.get("pareto") == "true"} == front
-    assert parent.data.metrics["trials_complete"] == 6
+    assert parent.data.metrics["trials_complete"] == 8
+    regret = client(tmp_path).get_metric_history(parent.info.run_id, "regret_to_exact")
+    assert [point.step for point in regret] == list(range(8))
+    values = [point.value for point in regret]
+    assert values == pytest.approx(sorted(values, reverse=True), abs=1e-12)
+    assert 0 <= values[-1] < 1
+    config = Path(client(tmp_path).download_artifacts(children[0].info.run_id, "config.yaml", str(tmp_path)))
+    assert {"sweep", "hydra"}.isdisjoint(yaml.safe_load(config.read_text()))
     assert parent.data.metrics["front_size"] == len(front)
     assert "monolithic" in outcome.output
     assert "mlflow ui --backend-store-uri" in outcome.output
@@ -154,6 +162,17 @@ BAD = [
     (("tracking.uri=http://127.0.0.1:9",), ["tracking.uri", "127.0.0.1:9"]),
     (("model.name=",), ["model.name"]),
     (("workload.requests=(",), ["workload.requests"]),
+    (("overrides=workload.requests='3",), ["overrides=workload.requests='3", "No closing quotation"]),
+    (("sweep=pareto", "hydra.sweeper.n_trials=4"), ["hydra.sweeper.n_trials", "use sweep.n_trials"]),
+    (("sweep=pareto", "sweep.n_trials=abc"), ["sweep.n_trials", "whole number >= 1", "'abc'"]),
+    (("sweep=pareto", "sweep.seed=x"), ["sweep.seed", "whole number", "'x'"]),
+    (("sweep=pareto", "sweep.enqueue=3"), ["sweep.enqueue", "a list"]),
+    (("sweep=pareto", "sweep.params=[1]"), ["sweep.params=[1]"]),
+    (("sweep=pareto", "sweep.n_trails=3"), ["sweep.n_trails"]),
+    (("sweep=pareto", "partitioner.stages=range(1,3,0)"), ["partitioner.stages", "step must not be 0"]),
+    (("sweep=pareto", "scheduler.carbon_weight=interval(0,inf)"), ["carbon_weight", "finite"]),
+    (("sweep=pareto", "scheduler.carbon_weight=int(interval(0,inf))"), ["carbon_weight"]),
+    (("-m", "scheduler.carbon_weight=range(0,inf,0.5)"), ["carbon_weight", "finite"]),
 ]
 
 
@@ -193,14 +212,12 @@ def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Pat
     assert outcome.errors.count("\n") == 1
 
 
-def test_a_stage_that_fits_no_device_ends_its_run_as_failed(tmp_path: Path) -> None:
+def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> None:
     outcome = carbonedge(tmp_path, *SMALL, "fleet.devices.node-medium.memory_bytes=1000")
     assert outcome.code == 2
-    assert outcome.errors.startswith("error: memory_bytes: stage 0 (layers 0 to")
+    assert outcome.errors.startswith("error: fleet.devices.node-medium.memory_bytes: the plan needs 15.")
     assert outcome.errors.count("\n") == 1
-    (run,) = runs(tmp_path)
-    assert run.info.status == "FAILED"
-    assert "node-medium has 0.0 MB" in run.data.tags["failure"]
+    assert runs(tmp_path) == []
 
 
 def test_overrides_of_an_mlproject_are_spread() -> None:

@@ -12,7 +12,15 @@ from test_ledger import record, records
 
 from pipeline.domain import AUTO, Fleet, Plan
 from pipeline.ledger import Accounting, account
-from pipeline.metrics import as_it_ran, labels_of, request_latency_s, run_name, summarise, top1_agreement
+from pipeline.metrics import (
+    as_it_ran,
+    labels_of,
+    output_max_abs_error,
+    request_latency_s,
+    run_name,
+    summarise,
+    top1_agreement,
+)
 from pipeline.tracking import metric
 
 PLAN = Plan((0, 3, 6), ("fast", AUTO))
@@ -55,6 +63,8 @@ def test_figures_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert figures["carbon_g_per_inf"] == pytest.approx(figures["carbon_total_g"] / 2)
     assert figures["inferences_per_g"] == pytest.approx(2 / figures["carbon_total_g"])
     assert "carbon_embodied_g" not in figures  # nobody gave it
+    assert "transfer_bytes_saved_per_inf" not in figures  # nothing was compressed
+    assert "latency_ms_predicted_lo" not in figures  # nobody knows how good the profile is
     assert figures["latency_ms_predicted"] == pytest.approx(
         (2 * 0.0002 + 0.0065 + 0.001 + 2048e-6 + 0.031) * 1e3
     )
@@ -92,3 +102,30 @@ def test_agreement_is_the_share_of_equal_top_classes() -> None:
     answers = [torch.tensor([[0.1, 0.9]]), torch.tensor([[0.8, 0.2]])]
     expected = [torch.tensor([[0.4, 0.6]]), torch.tensor([[0.3, 0.7]])]
     assert top1_agreement(answers, expected) == 0.5
+    assert output_max_abs_error(answers, expected) == pytest.approx(0.5)
+
+
+def test_a_prediction_has_the_interval_of_its_least_sure_device(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    problem = make_problem(two_devices)
+    known = replace(problem, profile=replace(problem.profile, error={"fast": 0.1, "clean": 0.25}))
+    ledger = account(RUN, two_devices, problem.intensity_g_per_kwh, Accounting())
+    figures = summarise(known, PLAN, RUN, ledger)
+    middle = figures["latency_ms_predicted"]
+    assert figures["latency_ms_predicted_lo"] == pytest.approx(0.75 * middle)
+    assert figures["latency_ms_predicted_hi"] == pytest.approx(1.25 * middle)
+    assert metric("latency_ms_predicted_hi").unit == "ms"
+
+
+def test_compression_saves_bytes_and_stays_in_the_plan(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    problem = make_problem(two_devices)
+    ledger = account(RUN, two_devices, problem.intensity_g_per_kwh, Accounting())
+    plan = replace(PLAN, compression="float16")
+    figures = summarise(problem, plan, RUN, ledger)
+    assert figures["transfer_bytes_saved_per_inf"] == 2 * (2048 - 2000) / 2  # 2048 bytes lie at cut 3
+    # As above, with half the bytes on the link and the fixture's codecs at both of its ends.
+    encode, decode = 2e-4 + 2048 * 5e-8, (1e-4 + 2048 * 2.5e-8) / 0.5
+    seconds = 2 * 0.0002 + 0.0065 + encode + 0.001 + 1024e-6 + decode + 0.031
+    assert figures["latency_ms_predicted"] == pytest.approx(seconds * 1e3)
+    assert as_it_ran(plan, RUN) == Plan((0, 3, 6), ("fast", "clean"), compression="float16")

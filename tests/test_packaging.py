@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
 SIMPLE = ["model=mobilenet_v2", "fleet=paper"]
-SWEEP = ["sweep=pareto", *SIMPLE, "workload.requests=50", "hydra.sweeper.n_trials=36", "hydra.sweeper.seed=0"]
+SWEEP = ["sweep=pareto", *SIMPLE, "workload.requests=50", "sweep.n_trials=36", "sweep.seed=0"]
 CHOICE = [*SIMPLE, "partitioner=monolithic", "scheduler=green", "workload.requests=50"]
 ARGV = {
     "main": ["python", "-m", "pipeline", *SWEEP],
@@ -66,8 +66,8 @@ def test_overrides_arrive_as_one_argument_whatever_they_hold(entry: str, overrid
 def test_a_number_arrives_as_it_was_written() -> None:
     assert argv("main", n_trials="4", requests="5", seed="7")[-4:-1] == [
         "workload.requests=5",
-        "hydra.sweeper.n_trials=4",
-        "hydra.sweeper.seed=7",
+        "sweep.n_trials=4",
+        "sweep.seed=7",
     ]
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from pipeline.domain import ConfigError
-from pipeline.pareto import hypervolume, knee, non_dominated, reference_point, signed
+from pipeline.pareto import hypervolume, knee, non_dominated, reference_point, signed, spread
 
 # Few distinct values, so that ties and copies are common; NaN and inf as of failed trials.
 VALUES = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, 3.0, float("inf"), float("nan")])
@@ -72,6 +72,18 @@ def test_the_knee_is_farthest_below_the_chord_whatever_the_units() -> None:
 
 def test_a_front_of_one_point_is_its_own_knee() -> None:
     assert knee(np.array([[np.nan, 0], [2, 2], [1, 1]])) == 2
+
+
+def test_a_spread_holds_the_knee_and_both_ends_and_then_fills_the_widest_gap() -> None:
+    # Scaled sums of the rows: 1, .6, .5, ... so the knee is row 2; then 0 and 10, then 6 halfway to 10.
+    points = np.array([[x, (10 - x) ** 4 / 1000] for x in range(11)], dtype=float)
+    points[2] = [2, 0.5]
+    points[3:, 1] = np.linspace(0.4, 0, 8)
+    assert knee(points) == 2
+    assert spread(points, 1) == [2]
+    assert spread(points, 3) == [0, 2, 10]
+    assert spread(points, 4) == [0, 2, 6, 10]
+    assert spread(points, 99) == list(range(11))
 
 
 def test_signed_negates_what_is_maximised_and_refuses_other_words() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from conftest import MakeProblem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain import Device, Fleet
+from pipeline.domain import ConfigError, Device, Fleet
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
-from pipeline.profile import Profile, Profiler, speed, split_times
+from pipeline.profile import Profile, Profiler, fit_line, speed, split_times
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
 
@@ -36,7 +37,24 @@ def test_no_time_is_below_nothing() -> None:
     assert task == 0
 
 
+def test_a_line_by_hand() -> None:
+    assert fit_line([100, 200, 400], [3, 4, 6]) == pytest.approx((2, 0.01))
+    assert fit_line([100, 400], [4, 2]) == pytest.approx(
+        (0.75 / 0.3125, 0)
+    )  # falling: relative least squares
+    assert fit_line([100, 300], [1, 5]) == pytest.approx((0, 160 / (100**2 + 60**2)))  # below 0 at size 0
+    a, b = fit_line([500], [2])
+    assert a + 500 * b == pytest.approx(2)
+
+
 TIMES = st.floats(1e-6, 1)
+
+
+@given(
+    points=st.lists(st.tuples(st.floats(1, 1e7), st.floats(1e-6, 1)), min_size=1, max_size=5),
+)
+def test_no_line_goes_below_nothing(points: list[tuple[float, float]]) -> None:
+    assert min(fit_line(*zip(*points, strict=True))) >= 0
 
 
 @given(
@@ -67,6 +85,57 @@ def test_a_stage_is_a_start_and_its_layers(make_problem: MakeProblem, two_device
     assert profile.stage_s("clean", 0, 6) == pytest.approx(0.042 + 0.001)
 
 
+def test_a_codec_takes_its_line_over_the_speed(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    profile = make_problem(two_devices).profile
+    sizes = np.array([0, 1000])
+    assert profile.encode_s("fast", "int8", sizes) == pytest.approx([4e-4, 5e-4])
+    assert profile.encode_s("clean", "int8", sizes) == pytest.approx([8e-4, 10e-4])
+    assert profile.decode_s("clean", "float16", 1000) == pytest.approx(2 * (1e-4 + 2.5e-5))
+    assert profile.encode_s("fast", "float32", sizes).tolist() == [0, 0]
+    bare = replace(profile, codec_cpu_s={})
+    assert bare.decode_s("fast", "float32", 1000) == 0
+    with pytest.raises(ConfigError, match="compression: the profile has no time of int8 decode on clean"):
+        bare.decode_s("clean", "int8", 1000)
+
+
+def test_reordered_rows_are_the_same_layers_under_new_numbers(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    profile = make_problem(two_devices).profile
+    moved = profile.reordered((0, 2, 1, 3, 5, 4))
+    rows = moved.table[moved.table["device"] == "clean"]
+    assert rows["layer"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["cpu_s"].tolist() == [0.001, 0.003, 0.002, 0.004, 0.006, 0.005]
+    assert moved.stage_s("clean", 1, 2) == pytest.approx(2 * 0.0035)
+    assert moved.reordered((0, 2, 1, 3, 5, 4)).table.equals(profile.table)
+    assert replace(moved, table=profile.table) == profile
+    with pytest.raises(ConfigError, match="order: must hold each of the 6 layers"):
+        profile.reordered((0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "complaint"),
+    [
+        ([1, 2, np.nan, 4, 5, 6], "profile of clean, layer 2: cpu_s must be a number >= 0 .cpu_s: nan."),
+        ([1, 2, 3, 4, -5, 6], "profile of clean, layer 4: cpu_s must be a number >= 0 .cpu_s: -5.0."),
+        ([1, 2, 3, np.inf, 5, 6], "profile of clean, layer 3"),
+        ([0] * 6, "profile of clean: its layers must take more than 0 s together"),
+    ],
+)
+def test_bad_times_are_refused(
+    make_problem: MakeProblem, two_devices: Fleet, cpu_s: list[float], complaint: str
+) -> None:
+    profile = make_problem(two_devices).profile
+    table = profile.table.copy()
+    table.loc[table["device"] == "clean", "cpu_s"] = np.array(cpu_s, dtype=float)
+    with pytest.raises(ConfigError, match=complaint):
+        replace(profile, table=table)
+    table.loc[table["device"] == "clean", "cpu_s"] = [0, 1, 0, 0, 0, 0]
+    assert replace(profile, table=table).stage_s("clean", 0, 1) == pytest.approx(0.001)
+    with pytest.raises(ConfigError, match="profile of fast: task_cpu_s must be a number >= 0"):
+        replace(profile, task_cpu_s={"clean": 0.1})
+
+
 def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
     profiler = Profiler(warmup=1, repeats=3, cache_dir=str(tmp_path))
     profile = profiler.profile(SPEC, tiny_graph, two_devices)
@@ -81,6 +150,12 @@ def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, tw
 
     assert set(profile.task_cpu_s) == {"fast", "clean"}
     assert 0 < profile.dispatch_s < 0.05
+    assert set(profile.error) == {"fast", "clean"}
+    assert all(error >= 0 for error in profile.error.values())
+    for compression in ("float16", "int8"):
+        for name in ("fast", "clean"):
+            assert 0 < profile.encode_s(name, compression, 1000) < 0.01
+            assert 0 < profile.decode_s(name, compression, 1000) < 0.01
 
     again = profiler.profile(SPEC, tiny_graph, two_devices)
     assert again.table.equals(table)
@@ -99,6 +174,28 @@ def test_a_broken_file_is_measured_anew(tmp_path: Path, tiny_graph: Graph, two_d
     profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
     profiler.profile(SPEC, tiny_graph, two_devices)
     (kept,) = tmp_path.iterdir()
-    kept.write_text(kept.read_text()[:100])
-    profile = profiler.profile(SPEC, tiny_graph, two_devices)
-    assert Profile.from_json(kept.read_text()).table.equals(profile.table)
+    whole = json.loads(kept.read_text())
+    rows = whole["table"].splitlines(keepends=True)
+    broken = [
+        kept.read_text()[:100],
+        "[]",
+        json.dumps(whole | {"table": "".join(rows[:-1])}),
+        json.dumps(whole | {"table": "".join([*rows[:-1], rows[-2]])}),
+        json.dumps(whole | {"speeds": {"fast": 1.0}}),
+        json.dumps(whole | {"error": {}}),
+        json.dumps(whole | {"reference_cpu_s": float("nan")}),
+    ]
+    for text in broken:
+        kept.write_text(text)
+        profile = profiler.profile(SPEC, tiny_graph, two_devices)
+        assert Profile.from_json(kept.read_text()).table.equals(profile.table)
+        assert profile.table["layer"].tolist() == [*range(6), *range(6)]
+
+
+def test_a_profile_that_is_far_off_names_its_device(
+    tiny_graph: Graph, two_devices: Fleet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.profile.MAX_ERROR", 0.0)  # which no measurement attains
+    Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "tiny on fast: stages that it was not fitted to" in caplog.text

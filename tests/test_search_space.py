@@ -73,11 +73,36 @@ def test_points_multiply_choices_and_leave_out_what_the_space_rules_out() -> Non
 
 
 def test_points_refuse_a_key_that_does_not_vary() -> None:
-    with pytest.raises(ConfigError, match=r"hydra.sweeper.enqueue: 'stagse' is no dimension .*stages"):
-        space("stages=range(1,4)").points("hydra.sweeper.enqueue", {"stagse": 1})
+    with pytest.raises(ConfigError, match=r"sweep.enqueue: 'stagse' is no dimension .*stages"):
+        space("stages=range(1,4)").points("sweep.enqueue", {"stagse": 1})
 
 
-@pytest.mark.parametrize("bad", ["range(3,3)", "interval(1,0)", "tag(log,interval(0,1))", "choice("])
+@pytest.mark.parametrize("bad", [
+        "range(3,3)", "interval(1,0)", "tag(log,interval(0,1))", "choice(", "range(1,3,0)", "range(0.5,1,0)",
+        "range(0,inf)", "interval(0,inf)", "interval(-inf,0)", "interval(nan,1)", "int(interval(1,inf))",
+    ],
+)  # fmt: skip
 def test_bad_sweeps_are_config_errors_that_name_the_key(bad: str) -> None:
     with pytest.raises(ConfigError, match="key="):
         space(f"key={bad}").distributions()
+
+
+def test_points_keep_to_the_steps_of_a_range() -> None:
+    study = space("cut=range(0.1,1,0.1)", "stages=range(1,8,3)")
+    assert study.points("enqueue", {"cut": "choice(0.05,0.1,0.25,0.3,0.9)"}) == [
+        {"cut": 0.1},
+        {"cut": 0.3},
+        {"cut": 0.9},
+    ]
+    assert study.points("enqueue", {"stages": "choice(1,3,4,7)"}) == [{"stages": s} for s in (1, 4, 7)]
+
+
+def test_families_are_the_first_words_of_what_varies() -> None:
+    study = space("model=a,b", "+fleet/net@fleet.net=x,y", "scheduler.carbon_weight=0.5", "grid.zone=a,b")
+    assert study.families == {"model", "fleet", "grid"}
+
+
+@pytest.mark.parametrize("setting", ["sweep.seed=1,2", "sweep=pareto,none", "+sweep.compare.green=a,b"])
+def test_a_setting_of_the_sweep_does_not_vary_within_it(setting: str) -> None:
+    with pytest.raises(ConfigError, match="a setting of the sweep cannot vary within it"):
+        space(setting)

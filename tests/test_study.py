@@ -44,7 +44,7 @@ def run(source: Study, batch_size: int = 1) -> list[SweepTrial]:
     return list(source.trials)
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.filterwarnings("error::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_lie_in_the_space(tmp_path: Path, sampler: str) -> None:
     trials = run(study(tmp_path, 12, sampler=sampler, sampler_options={}))
@@ -57,7 +57,7 @@ def test_samples_lie_in_the_space(tmp_path: Path, sampler: str) -> None:
     assert len({trial.point["cut"] for trial in trials}) == 12
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc"])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_a_resumed_study_is_the_undisturbed_one(tmp_path: Path, sampler: str, batch_size: int) -> None:
     options = {"sampler": sampler, "sampler_options": {"population_size": 4} if sampler == "nsga2" else {}}
@@ -68,6 +68,13 @@ def test_a_resumed_study_is_the_undisturbed_one(tmp_path: Path, sampler: str, ba
     assert len(first) == 12
     assert both == undisturbed
     assert [trial.point for trial in both[12:]] != [trial.point for trial in both[:8]]
+
+
+def test_qmc_fills_the_space_evenly(tmp_path: Path) -> None:
+    """Of 16 points of a scrambled Sobol sequence each sixteenth of a dimension holds one."""
+    space = SearchSpace.parse({"cut": "interval(0,1)", "stages": "range(1,4)", "device": "a,b"})
+    trials = run(study(tmp_path, 17, sampler="qmc", sampler_options={}, space=space))
+    assert sorted(int(16 * float(trial.point["cut"])) for trial in trials[1:]) == list(range(16))
 
 
 def test_another_seed_asks_other_points(tmp_path: Path) -> None:
@@ -105,7 +112,7 @@ def test_a_trial_without_a_finite_objective_fails_and_is_remembered_as_such(
 
 def test_other_objectives_or_choices_than_the_stored_study_s_are_refused(tmp_path: Path) -> None:
     run(study(tmp_path, 2))
-    with pytest.raises(ConfigError, match=r"hydra.sweeper.objectives: the study 's' has others .*latency"):
+    with pytest.raises(ConfigError, match=r"sweep.objectives: the study 's' has others .*latency"):
         study(tmp_path, 3, objectives={"latency": "minimize"})
     wider = SearchSpace.parse(
         {"stages": "range(1,4)", "cut": "interval(0,1)", "lr": "0.1,0.2", "device": "a,b,c"}
@@ -117,7 +124,7 @@ def test_other_objectives_or_choices_than_the_stored_study_s_are_refused(tmp_pat
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"sampler_options": {"n_startup": 3}}, "hydra.sweeper.sampler_options: .*n_startup"),
+        ({"sampler_options": {"n_startup": 3}}, "sweep.sampler_options: .*n_startup"),
     ],
 )
 def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], message: str) -> None:
@@ -127,7 +134,7 @@ def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], mes
 
 @pytest.mark.parametrize("storage", ["study.db", "nosuch://host/study", "sqlite:////no/such/dir/study.db"])
 def test_a_storage_that_cannot_be_used_is_a_config_error(storage: str) -> None:
-    with pytest.raises(ConfigError, match=r"hydra\.sweeper\.storage"):
+    with pytest.raises(ConfigError, match=r"sweep\.storage"):
         Study(
             SPACE, OBJECTIVES, name="s", storage=storage, total=1, enqueue=[], sampler="tpe",
             sampler_options={}, seed=0,

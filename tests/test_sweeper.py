@@ -1,5 +1,6 @@
 """The sweeper in a small real Hydra app: conf/sweep, journal, SQLite are real; only the task is analytic."""
 
+import itertools
 import json
 import math
 import re
@@ -7,25 +8,33 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlflow
 import numpy as np
 import pytest
+from conftest import MakeProblem
 from hydra import compose, initialize_config_dir, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
+from partitioners.explicit import Explicit
 from pipeline import sweeper
-from pipeline.domain import ConfigError, TrialResult
+from pipeline.cost import predict
+from pipeline.domain import ConfigError, Fleet, Plan, Problem, TrialResult
+from pipeline.optimum import exact_front
+from pipeline.regret import Yardstick
 from pipeline.search_space import SearchSpace
 from pipeline.study import SweepTrial
 from pipeline.tracking import Tracking
@@ -42,6 +51,8 @@ APP = {
         fail_below: -1
     """,
     "fleet/pair.yaml": "{devices: {big: {}, little: {}}, monolithic: big}",
+    "fleet/two.yaml": "{devices: {fast: {}, clean: {}}, monolithic: fast}",
+    "partitioner/other.yaml": "{stages: 2, cuts: [0.33, 0.67], devices: [auto, auto, auto]}",
     "partitioner/explicit.yaml": "{stages: 2, cuts: [0.33, 0.67], devices: [auto, auto, auto]}",
     "scheduler/green.yaml": "carbon_weight: 0.5",
     "scheduler/performance.yaml": "carbon_weight: 0.05",
@@ -57,7 +68,32 @@ def metrics_of(cfg: DictConfig) -> dict[str, float]:
     return {"carbon_g_per_inf": 1.5 - weight + waste, "latency_ms_p50": 200 + 100 * weight + waste}
 
 
+class PricedTrial:
+    """Stands at the config's root as pipeline.trial.Trial does; the cost model is its measurement."""
+
+    known: ClassVar[Problem]
+
+    def __init__(self, **config: Any) -> None:
+        self.partitioner = Explicit(**config["partitioner"])
+
+    def problem(self) -> Problem:
+        return self.known
+
+    def plan(self) -> Plan:
+        plan = self.partitioner.partition(self.known)
+        return replace(plan, devices=tuple("clean" if d == "auto" else d for d in plan.devices))
+
+
 def task(cfg: DictConfig) -> TrialResult:
+    if "_target_" in cfg:
+        plan = instantiate(sweeper.trial_config(cfg)).plan()
+        cost = predict(PricedTrial.known, [plan])
+        metrics = {
+            "carbon_g_per_inf": float(cost.carbon_g[0]),
+            "latency_ms_p50": float(cost.latency_s[0]) * 1e3,
+        }
+        with instantiate(cfg.tracking).open_run("trial", {}, {}) as run:
+            return TrialResult(run.run_id, "trial", metrics, {}, asdict(plan))
     if cfg.partitioner.cuts[0] < cfg.fail_below:
         raise ConfigError(f"partitioner.cuts: {cfg.partitioner.cuts[0]}\nis too small")
     with instantiate(cfg.tracking).open_run("trial", {}, {}) as run:
@@ -155,11 +191,32 @@ def test_a_multirun_without_anything_to_vary_is_one_job(multirun: Multirun) -> N
         ("partitioner.cuts.7=0.1,0.2", r"partitioner\.cuts\.7=0\.1 .*out of range"),
         ("scheduler=green,gren", r"scheduler/gren.*performance"),
         ("scheduler.carbon_weight=interval(0,1)", r"scheduler\.carbon_weight=interval\(0,1\).*grid"),
-        ("hydra.sweeper.sampler=anneal", r"hydra\.sweeper\.sampler: unknown 'anneal'"),
-        ("hydra.sweeper.batch_size=0", r"hydra\.sweeper\.batch_size must be >= 1"),
-        ("hydra.sweeper.objectives.latency_ms_p50=min", "minimize or maximize"),
-        ("hydra.sweeper.sampler=tpe", r"hydra\.sweeper\.params: a study needs something to vary"),
-        ("+hydra.sweeper.objectives.joy=maximize", r"hydra\.sweeper\.objectives: .*joy"),
+        ("sweep.sampler=anneal", r"sweep\.sampler: unknown 'anneal'"),
+        ("sweep.batch_size=0", r"sweep\.batch_size must be a whole number >= 1"),
+        ("sweep.objectives.latency_ms_p50=min", "minimize or maximize"),
+        ("sweep.n_trials=abc", r"sweep\.n_trials must be a whole number >= 1 \(it is 'abc'\)"),
+        ("sweep.n_trials=true", r"sweep\.n_trials must be a whole number"),
+        ("sweep.seed=x", r"sweep\.seed must be a whole number >= 0, or null"),
+        ("sweep.seed=-1", r"sweep\.seed must be a whole number >= 0, or null"),
+        ("sweep.max_failures=many", r"sweep\.max_failures must be a whole number >= 1, or null"),
+        ("sweep.enqueue=3", r"sweep\.enqueue must be a list of mappings \(it is 3\)"),
+        ("sweep.enqueue=[3]", r"sweep\.enqueue\.0 must be a mapping \(it is 3\)"),
+        ("sweep.compare=5", r"sweep\.compare must be a mapping \(it is 5\)"),
+        ("+sweep.compare.green=5", r"sweep\.compare\.green must be a mapping \(it is 5\)"),
+        ("sweep.objectives=carbon", r"sweep\.objectives must be a mapping"),
+        ("sweep.sampler=[tpe]", r"sweep\.sampler: unknown \['tpe'\]"),
+        ("sweep.storage=7", r"sweep\.storage must be a text"),
+        ("sweep.warm_start=almost sweep.sampler=tpe", r"sweep\.warm_start: unknown 'almost'"),
+        ("sweep.warm_start=exact", r"sweep\.warm_start: a grid has no first trials"),
+        ("+sweep.n_trails=3", r"sweep: unknown key 'n_trails' \(known: .*n_trials"),
+        ("+sweep.variants.a.n_trails=3", r"sweep\.variants\.a: unknown key 'n_trails'"),
+        ("+sweep.variants.a.n_trials=0", r"sweep\.n_trials must be a whole number"),
+        ("sweep.sampler=tpe,random", r"sweep\.sampler=tpe,random: a setting of the sweep cannot vary"),
+        ("partitioner.stages=range(1,3,0)", r"stages=range\(1,3,0\): the step must not be 0"),
+        ("sweep.sampler=tpe partitioner.cuts.0=interval(0,inf)", r"interval\(0,inf\): both ends"),
+        ("sweep=pareto sweep.warm_start=exact", r"sweep\.warm_start: the config builds no trial"),
+        ("sweep.sampler=tpe", r"sweep\.params: a study needs something to vary"),
+        ("+sweep.objectives.joy=maximize", r"sweep\.objectives: .*joy"),
         ("sweep=pareto partitioner.cutz=0.1,0.5", r"partitioner\.cutz"),
     ],
 )
@@ -204,7 +261,7 @@ def test_a_sweep_of_failures_ends_with_the_first_one_s_reason(multirun: Multirun
 
 
 def test_pareto_yaml_end_to_end(multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trials = multirun("sweep=pareto", "hydra.sweeper.n_trials=12")
+    trials = multirun("sweep=pareto", "sweep.n_trials=12")
 
     assert [t.point["partitioner.devices.0"] for t in trials[:3]] == ["big", "little", "auto"]
     assert [t.point["partitioner.stages"] for t in trials[:3]] == [1, 1, 1]
@@ -261,8 +318,8 @@ def hypervolume_by_steps(trials: Sequence[SweepTrial]) -> float:
 def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
     sweeper.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", ["sweep=pareto", f"fleet={fleet}"], return_hydra_config=True)
-    settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+        config = compose("config", ["sweep=pareto", f"fleet={fleet}"])
+    settings = OmegaConf.to_container(config.sweep, resolve=True)
     assert isinstance(settings, dict)
     space = SearchSpace.parse(settings["params"])
     *alone, green = [point for entry in settings["enqueue"] for point in space.points("enqueue", entry)]
@@ -273,10 +330,21 @@ def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
     assert space.points("compare", settings["compare"]["monolithic"])[0] in alone
 
 
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> None:
+    sweeper.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"experiment={experiment}", "sweep.n_trials=7"], return_hydra_config=True)
+    assert config.hydra.mode is RunMode.MULTIRUN
+    each = sweeper.Settings.of(OmegaConf.to_container(config.sweep, resolve=True)).each()
+    assert {one.n_trials for one in each.values()} == {7}
+    assert len({(one.sampler, one.warm_start) for one in each.values()}) == len(each)
+
+
 def test_the_space_follows_fixed_and_narrowed_overrides(multirun: Multirun, root: Path) -> None:
     trials = multirun(
         "sweep=pareto",
-        "hydra.sweeper.n_trials=4",
+        "sweep.n_trials=4",
         "partitioner.stages=2",
         "partitioner.cuts.0=interval(0.4,0.6)",
     )
@@ -288,9 +356,9 @@ def test_the_space_follows_fixed_and_narrowed_overrides(multirun: Multirun, root
 def test_a_seed_repeats_a_study_and_another_does_not(multirun: Multirun, root: Path) -> None:
     def points(seed: int, name: str) -> list[dict[str, Any]]:
         settings = [
-            "hydra.sweeper.n_trials=5",
-            f"hydra.sweeper.seed={seed}",
-            f"hydra.sweeper.study_name={name}",
+            "sweep.n_trials=5",
+            f"sweep.seed={seed}",
+            f"sweep.study_name={name}",
         ]
         return [trial.point for trial in multirun("sweep=pareto", *settings)]
 
@@ -299,11 +367,11 @@ def test_a_seed_repeats_a_study_and_another_does_not(multirun: Multirun, root: P
 
 
 def test_a_study_goes_on_to_the_points_of_an_undisturbed_one(multirun: Multirun, root: Path) -> None:
-    options = ["sweep=pareto", "+hydra.sweeper.sampler_options.n_startup_trials=4"]
-    undisturbed = multirun(*options, "hydra.sweeper.n_trials=10", "hydra.sweeper.study_name=whole")
-    storage = f"hydra.sweeper.storage={root}/two.journal"
-    multirun(*options, storage, "hydra.sweeper.n_trials=6")
-    both = multirun(*options, storage, "hydra.sweeper.n_trials=10")
+    options = ["sweep=pareto", "+sweep.sampler_options.n_startup_trials=4"]
+    undisturbed = multirun(*options, "sweep.n_trials=10", "sweep.study_name=whole")
+    storage = f"sweep.storage={root}/two.journal"
+    multirun(*options, storage, "sweep.n_trials=6")
+    both = multirun(*options, storage, "sweep.n_trials=10")
     assert [trial.point for trial in both] == [trial.point for trial in undisturbed]
     assert len({str(trial.point) for trial in both}) == 10
     parents, _ = runs(root)
@@ -312,8 +380,8 @@ def test_a_study_goes_on_to_the_points_of_an_undisturbed_one(multirun: Multirun,
 
 def test_nan_and_errors_fail_their_trials_only(multirun: Multirun, root: Path) -> None:
     trials = multirun(
-        "hydra.sweeper.sampler=random",
-        "hydra.sweeper.n_trials=8",
+        "sweep.sampler=random",
+        "sweep.n_trials=8",
         "scheduler=green,broken",
         "partitioner.cuts.0=interval(0,1)",
         "fail_below=0.4",
@@ -331,6 +399,14 @@ def test_nan_and_errors_fail_their_trials_only(multirun: Multirun, root: Path) -
     assert parent.data.metrics["trials_failed"] == sum(bool(trial.failure) for trial in trials)
 
 
+def test_a_grid_without_an_objective_says_that_it_has_no_front(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multirun("scheduler=broken", "partitioner.stages=1,2")
+    out = capsys.readouterr().out
+    assert "no front: no trial has a finite carbon_g_per_inf and latency_ms_p50\n" in out
+
+
 def test_a_study_gives_up_after_max_failures(multirun: Multirun, root: Path) -> None:
     with pytest.raises(ConfigError, match=r"all 5 trials failed; the first: partitioner\.cuts"):
         multirun("sweep=pareto", "fail_below=2")
@@ -338,9 +414,9 @@ def test_a_study_gives_up_after_max_failures(multirun: Multirun, root: Path) -> 
 
 def test_other_objectives_and_directions(multirun: Multirun, root: Path) -> None:
     trials = multirun(
-        "hydra.sweeper.sampler=tpe",
-        "hydra.sweeper.n_trials=6",
-        "hydra.sweeper.objectives={carbon_g_per_inf:maximize,latency_ms_p50:null}",
+        "sweep.sampler=tpe",
+        "sweep.n_trials=6",
+        "sweep.objectives={carbon_g_per_inf:maximize,latency_ms_p50:null}",
         "scheduler.carbon_weight=interval(0,1)",
     )
     _, children = runs(root)
@@ -350,6 +426,122 @@ def test_other_objectives_and_directions(multirun: Multirun, root: Path) -> None
     )
     assert best.result is not None
     assert tagged == {best.result.run_id}
+
+
+# --- against the exact front ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def priced(multirun: Multirun, make_problem: MakeProblem, two_devices: Fleet) -> Multirun:
+    """The app with a trial at its root that the cost model prices, on a fleet of two devices."""
+    PricedTrial.known = make_problem(two_devices)
+    return lambda *overrides: multirun(f"+_target_={__name__}.PricedTrial", "fleet=two", *overrides)
+
+
+def history(root: Path, run: Run, key: str) -> dict[int, float]:
+    points = MlflowClient(f"sqlite:///{root}/mlflow.db").get_metric_history(run.info.run_id, key)
+    return {point.step: point.value for point in points}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
+    priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str], batch_size: int
+) -> None:
+    front = exact_front(PricedTrial.known)
+    assert max(plan.num_stages for plan in front.plans) <= 3
+    settings = ("sweep.warm_start=exact", "sweep.n_trials=20", f"sweep.batch_size={batch_size}")
+    trials = priced("sweep=pareto", *settings)
+    ran = [Plan(**trial.result.plan) for trial in trials if trial.result and trial.result.plan]
+    assert len(ran) == 20
+    first = 3 + len(front.plans) - 2  # fast, clean and auto are enqueued, of which two are on the front
+    assert {*ran[:first]} == {*front.plans}
+    assert len({*ran[3:first]}) == first - 3
+    [parent], _ = runs(root)
+    regret, volume = (history(root, parent, key) for key in ("regret_to_exact", "hypervolume"))
+    assert list(regret) == list(volume) == list(range(20))
+    assert all(0 <= value <= 1 for value in regret.values())
+    assert all(after <= before + 1e-12 for before, after in itertools.pairwise(regret.values()))
+    assert all(after >= before * (1 - 1e-12) for before, after in itertools.pairwise(volume.values()))
+    assert regret[0] > 0.01
+    assert regret[19] == pytest.approx(0, abs=1e-12)
+    assert parent.data.params["warm_start"] == "exact"
+    assert f"Regret to the exact front ({len(front.plans)} plans): 0.00%\n" in capsys.readouterr().out
+
+
+def test_a_study_that_goes_on_logs_the_regret_of_all_its_trials_again(priced: Multirun, root: Path) -> None:
+    priced("sweep=pareto", "sweep.n_trials=5", f"sweep.storage={root}/one.journal")
+    priced("sweep=pareto", "sweep.n_trials=8", f"sweep.storage={root}/one.journal")
+    first, second = (history(root, parent, "regret_to_exact") for parent in runs(root)[0])
+    assert list(second) == list(range(8))
+    assert {step: second[step] for step in first} == first
+
+
+def test_a_grid_has_regret_too(priced: Multirun, root: Path) -> None:
+    priced("partitioner.stages=1", "partitioner.devices.0=fast,clean")
+    [parent], _ = runs(root)
+    unsplit = [Plan((0, 6), (device,)) for device in ("fast", "clean")]
+    expected = Yardstick.of(PricedTrial.known, {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"})
+    assert history(root, parent, "regret_to_exact")[1] == pytest.approx(expected.regret(unsplit))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ("fleet=two,two", "the trials have no one front, as fleet varies"),
+        ("++sweep.objectives.throughput_rps=maximize", "the cost model cannot maximize throughput_rps"),
+        ("+action=profile", "action=profile runs no plan"),
+        ("partitioner.cuts.0=7", "partitioner.cuts.0: a cut is a fraction"),
+    ],
+)
+def test_where_one_exact_front_would_not_do_there_is_no_regret(
+    priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str], overrides: str, reason: str
+) -> None:
+    with suppress(ConfigError):
+        priced("scheduler.carbon_weight=0,1", overrides)
+    assert f"no regret to the exact front: {reason}" in capsys.readouterr().out
+    [parent], _ = runs(root)
+    assert "regret_to_exact" not in parent.data.metrics
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("partitioner=other", "only partitioner=explicit can say the exact front's plans (it is other)"),
+        ("partitioner=explicit", "the sweep's space holds none of the"),
+        ("fleet=two,two", "the trials have no one front, as fleet varies"),
+    ],
+)
+def test_a_warm_start_that_the_space_cannot_say_is_refused_in_one_line(
+    priced: Multirun, root: Path, override: str, reason: str
+) -> None:
+    study = ("sweep.sampler=tpe", "sweep.warm_start=exact", "scheduler.carbon_weight=interval(0,1)")
+    with pytest.raises(ConfigError, match=re.escape(f"sweep.warm_start: {reason}")) as caught:
+        priced(*study, override)
+    assert "\n" not in str(caught.value)
+    assert runs(root) == ([], [])
+
+
+def test_variants_are_a_parent_run_each_and_one_table(
+    priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = "{cold: {sampler: random}, warm: {sampler: qmc, warm_start: exact, n_trials: 11}}"
+    trials = priced("sweep=pareto", "sweep.n_trials=5", f"+sweep.variants={variants}")
+    assert len(trials) == 16
+    parents, children = runs(root)
+    assert [parent.info.run_name.partition(":")[0] for parent in parents] == ["cold", "warm"]
+    assert [parent.data.params["sampler"] for parent in parents] == ["random", "qmc"]
+    assert len(children) == 16
+    table = capsys.readouterr().out.partition("Variants")[2]
+    for parent, name, count in zip(parents, ("cold", "warm"), (5, 11), strict=True):
+        regret = parent.data.metrics["regret_to_exact"]
+        size = parent.data.metrics["front_size"]
+        assert re.search(rf"{name} +│ +{count} │ +{regret:.2%} │ +{size:.0f} ", table)
+
+
+def test_variants_need_runs_of_their_own(multirun: Multirun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "abc")
+    with pytest.raises(ConfigError, match=r"sweep\.variants: several sweeps need several runs"):
+        multirun("+sweep.variants.a.seed=1")
 
 
 def test_a_batch_goes_to_the_launcher_in_one_call(
@@ -365,7 +557,7 @@ def test_a_batch_goes_to_the_launcher_in_one_call(
         return launch(self, job_overrides, initial_job_idx)
 
     monkeypatch.setattr(BasicLauncher, "launch", spy)
-    multirun("sweep=pareto", "hydra.sweeper.n_trials=7", "hydra.sweeper.batch_size=3")
+    multirun("sweep=pareto", "sweep.n_trials=7", "sweep.batch_size=3")
     assert calls == [(3, 0), (3, 3), (1, 6)]
 
 
@@ -374,7 +566,7 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
     app.write_text(
         "import hydra\n"
         "from pipeline import sweeper\n"
-        "from tests.test_sweeper import task\n"
+        "from test_sweeper import task\n"
         "sweeper.register()\n"
         "@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"
         "def main(cfg): return task(cfg)\n"
@@ -382,9 +574,9 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
     )
     (root / "elsewhere").mkdir()
     done = subprocess.run(
-        [sys.executable, str(app), f"root={root}", "sweep=pareto", "hydra.sweeper.n_trials=4"],
+        [sys.executable, str(app), f"root={root}", "sweep=pareto", "sweep.n_trials=4"],
         cwd=root / "elsewhere",
-        env={"PYTHONPATH": str(CONF.parent), "PATH": "/usr/bin:/bin", "HOME": str(root)},
+        env={"PYTHONPATH": f"{CONF.parent}:{CONF.parent}/tests", "PATH": "/usr/bin:/bin", "HOME": str(root)},
         capture_output=True,
         text=True,
         check=False,

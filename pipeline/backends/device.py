@@ -5,11 +5,12 @@ It needs torch, pyzmq and safetensors alone.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; runs it `warmup` times on zeros -> param_bytes
     put      tensors: the value that a request stands at                       -> nothing
-    run      a stage on the value of a request, which its output replaces      -> start, end, cpu_s
+    run      a stage on the value of a request, which its output replaces      -> start, end, late_s, cpu_s
     fetch    hand over, and forget, the value of a request                     -> tensors
-    profile  run a chain of deployed stages once, on seeded noise              -> cpu_s of each
+    profile  run a chain of deployed stages once, on seeded noise of `shapes`  -> cpu_s of each
     reset    forget all stages and values                                      -> nothing
-`start` and `end` are readings of time.perf_counter, which all processes of one host share.
+`start` and `end` are readings of time.perf_counter, which all processes of one host share; late_s is what
+the stage took beyond `end`, when it should have ended, because this host was busy with something else.
 """
 
 from __future__ import annotations
@@ -79,16 +80,17 @@ class Device:
         _sleep_until(not_before)
         start = time.perf_counter()
         output, cpu_s = _timed(self._stages[stage], values)
-        _sleep_until(start + cpu_s * slowdown)
-        end = time.perf_counter()
+        end = start + cpu_s * slowdown
+        _sleep_until(end)
         self._values[request] = output
-        return {"start": start, "end": end, "cpu_s": cpu_s}
+        return {"start": start, "end": end, "late_s": time.perf_counter() - end, "cpu_s": cpu_s}
 
     def _profile(
-        self, stages: Sequence[str], shape: Sequence[int], seed: int, slowdown: float
+        self, stages: Sequence[str], shapes: Sequence[Sequence[int]], seed: int, slowdown: float
     ) -> dict[str, Any]:
         """CPU seconds of each stage, one after the other, then stretched as a run would be."""
-        values: Values = (torch.randn(shape, generator=torch.Generator().manual_seed(seed)),)
+        generator = torch.Generator().manual_seed(seed)
+        values: Values = tuple(torch.randn(shape, generator=generator) for shape in shapes)
         start = time.perf_counter()
         cpu_s = []
         for stage in stages:

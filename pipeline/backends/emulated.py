@@ -2,9 +2,10 @@
 
 Real stages on real tensors: only the speed of a device, the bandwidth and the latency of a link are emulated.
 A stage takes its CPU time ÷ the device's speed, which is steadier than a CPU quota (no 100 ms bursts of
-throttling); a transfer takes at least what its link would. A fleet with a device faster than this host runs
-slower as a whole, by one time scale that the records divide out. So do they divide out this host's drift
-since the profile, told by the reference model run between requests.
+throttling) and leaves out how long other work on this host delays it; a transfer takes at least what its
+link would. A fleet with a device faster than this host runs slower as a whole, by one time scale that the
+records divide out. So do they divide out this host's drift since the profile, told by the reference model
+run between requests.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 
 from pipeline.backends import wire
 from pipeline.backends.pool import DeviceError, DevicePool, discard_pools, machine_lock, shared_pool
+from pipeline.compression import compressed_bytes
 from pipeline.domain import (
     AUTO,
     RECORD_COLUMNS,
@@ -69,6 +71,7 @@ class Emulated:
         Raises ConfigError before anything starts where a stage fits no device that it may run on, and
         DeviceError where a device's process fails.
         """
+        problem = problem.along(plan)
         candidates = place(problem, plan)
         with machine_lock():
             pool = shared_pool(list(problem.fleet.by_name))
@@ -83,27 +86,30 @@ class Emulated:
 def place(problem: Problem, plan: Plan) -> list[list[str]]:
     """For each stage the devices that will hold it: the planned one, or for auto all where it fits.
 
-    A stage needs its parameters and its largest set of activations beside the parameters of the stages that
-    the device holds already. Raises ConfigError naming the stage and what it lacks.
+    A device holds the parameters of all its stages at once, beside the largest set of activations among them.
+    The plan's bounds are those of the problem's own chain (`Problem.along`).
+    Raises ConfigError naming the stage and what it lacks.
     """
     fleet, graph = problem.fleet, problem.graph
-    held = dict.fromkeys(fleet.by_name, 0.0)
+    held, peaks = dict.fromkeys(fleet.by_name, 0.0), dict.fromkeys(fleet.by_name, 0.0)
     placed: dict[int, list[str]] = {}
     # Stages with a device of their own come first: those on auto make do with what is left.
     for stage in sorted(range(plan.num_stages), key=lambda stage: plan.devices[stage] == AUTO):
         begin, end = plan.stage(stage)
         parameters, peak = graph.stage_param_bytes(begin, end), graph.stage_peak_bytes(begin, end)
         wanted = list(fleet.by_name) if plan.devices[stage] == AUTO else [plan.devices[stage]]
-        free = {name: fleet.by_name[name].memory_bytes - held[name] for name in wanted}
-        fitting = [name for name in wanted if parameters + peak <= free[name]]
-        roomiest = max(free, key=lambda name: free[name])
+        needed = {name: parameters + max(peak, peaks[name]) for name in wanted}
+        left = {name: fleet.by_name[name].memory_bytes - held[name] for name in wanted}
+        fitting = [name for name in wanted if needed[name] <= left[name]]
+        roomiest = max(wanted, key=lambda name: left[name] - needed[name])
         require(
             bool(fitting),
-            f"memory_bytes: stage {stage} (layers {begin} to {end}) needs {(parameters + peak) / 1e6:.1f} MB "
-            f"and {roomiest} has {free[roomiest] / 1e6:.1f} MB left",
+            f"memory_bytes: stage {stage} (layers {begin} to {end}) needs {needed[roomiest] / 1e6:.1f} MB "
+            f"and {roomiest} has {left[roomiest] / 1e6:.1f} MB left",
         )
         for name in fitting:
             held[name] += parameters
+            peaks[name] = max(peak, peaks[name])
         placed[stage] = fitting
     order = [placed[stage] for stage in range(plan.num_stages)]
     before = [[] if fleet.source is None else [fleet.source], *order]
@@ -128,6 +134,10 @@ class _Clock:
 
     def now(self) -> float:
         return self.at(time.perf_counter())
+
+    def skip(self, seconds: float) -> None:
+        """Leave out so many seconds that have just passed."""
+        self._paused += seconds
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -158,6 +168,7 @@ class _Run:
         self._drifts: deque[float] = deque(maxlen=DRIFT_SAMPLES)
         self._all_drifts: list[float] = []
         self._rows: list[dict[str, object]] = []
+        self._late_s = 0.0
         self._scheduling_s: list[float] = []
         self._state = FleetState(
             problem.fleet,
@@ -178,7 +189,11 @@ class _Run:
         return device in self._candidates[stage]
 
     def _predict_s(self, device: str, stage: int) -> float:
-        return self._problem.profile.stage_s(device, *self._plan.stage(stage))
+        profile, cuts, (begin, end) = self._problem.profile, self._problem.graph.cuts, self._plan.stage(stage)
+        before, after = self._plan.compression_before(stage), self._plan.compression_before(stage + 1)
+        codecs_s = profile.decode_s(device, before, cuts[begin].num_bytes)
+        codecs_s += profile.encode_s(device, after, cuts[end].num_bytes)
+        return profile.stage_s(device, begin, end) + float(codecs_s)
 
     def execute(self, inputs: Sequence[torch.Tensor]) -> Records:
         """Deploy, run, collect."""
@@ -212,6 +227,7 @@ class _Run:
             outputs=tuple(outputs),
             scheduling_s=tuple(self._scheduling_s),
             host_drift=statistics.median(self._all_drifts),
+            host_late=self._late_s / (window_s * self._scale + self._late_s),
         )
 
     def _deploy(self, inputs: Sequence[torch.Tensor]) -> None:
@@ -224,6 +240,8 @@ class _Run:
                     str(stage),
                     self._problem.graph,
                     *self._plan.stage(stage),
+                    before=self._plan.compression_before(stage),
+                    after=self._plan.compression_before(stage + 1),
                     warmup=self._settings.warmup,
                 )
         source = self._problem.fleet.source
@@ -247,7 +265,7 @@ class _Run:
                 stage=stage,
                 cpu_need=self._settings.cpu_per_task,
                 memory_need_bytes=graph.stage_param_bytes(begin, end) + graph.stage_peak_bytes(begin, end),
-                input_bytes=graph.cuts[begin].num_bytes,
+                input_bytes=compressed_bytes(graph.cuts[begin].tensors, self._plan.compression_before(stage)),
                 location=location,
             )
             ready_s = self._clock.now()
@@ -308,6 +326,9 @@ class _Run:
         queued_s = start_s if moves else ready_s
         self._row(task, "compute", device, queued_s, start_s, end_s, cpu_s=reply["cpu_s"] / drift)
         self._state.end(task, device, end_s - start_s)
+        # What others on this host delayed is not the device's time: the fleet's clock stands still for it.
+        self._clock.skip(reply["late_s"])
+        self._late_s += reply["late_s"]
         return device
 
     def _row(

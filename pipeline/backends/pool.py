@@ -16,8 +16,11 @@ from typing import Any
 import torch
 import zmq
 from filelock import FileLock
+from torch import fx
 
 from pipeline.backends import wire
+from pipeline.compression import encoded_specs, with_codecs
+from pipeline.domain import COMPRESSIONS, TensorSpec
 from pipeline.graph import Graph
 from pipeline.program import program
 
@@ -77,11 +80,33 @@ class DevicePool:
             raise DeviceError(f"device {name}: {failure}")
         return reply
 
-    def deploy(self, name: str, stage: str, graph: Graph, begin: int, end: int, warmup: int = 0) -> None:
-        """Send layers[begin:end] to a device, under a name, and run them `warmup` times there."""
-        description, parameters = program(graph.stage(begin, end))
-        inputs = [(tensor.shape, tensor.dtype) for tensor in graph.cuts[begin].tensors]
-        header = {"op": "deploy", "stage": stage, "program": description, "inputs": inputs, "warmup": warmup}
+    def deploy(
+        self,
+        name: str,
+        stage: str,
+        graph: Graph,
+        begin: int,
+        end: int,
+        *,
+        before: str = COMPRESSIONS[0],
+        after: str = COMPRESSIONS[0],
+        warmup: int = 0,
+    ) -> None:
+        """Send layers[begin:end] to a device, under a name, and run them `warmup` times there.
+
+        Its inputs come compressed as `before` says, and it compresses its outputs as `after` says.
+        """
+        inputs, outputs = graph.cuts[begin].tensors, graph.cuts[end].tensors
+        module = with_codecs(graph.stage(begin, end), inputs, before, outputs, after)
+        self.deploy_module(name, stage, module, encoded_specs(inputs, before), warmup)
+
+    def deploy_module(
+        self, name: str, stage: str, module: fx.GraphModule, inputs: Sequence[TensorSpec], warmup: int = 0
+    ) -> None:
+        """Send any module of aten operators to a device, as a stage that takes these inputs."""
+        description, parameters = program(module)
+        shapes = [(tensor.shape, tensor.dtype) for tensor in inputs]
+        header = {"op": "deploy", "stage": stage, "program": description, "inputs": shapes, "warmup": warmup}
         self.call(name, header, parameters)
 
     def _receive(self, name: str, timeout_s: float = float("inf")) -> tuple[str, list[bytes]]:

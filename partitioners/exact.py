@@ -1,0 +1,67 @@
+"""The plan of the exact front that one asks for. Pure; a thin plug-in over pipeline.optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain import Plan, Problem, require, require_number
+from pipeline.optimum import OBJECTIVES, exact_front
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A point of the exact front under the cost model.
+
+    `minimize`: the least of that objective within `limits`, such as {latency_s: 0.08} ("least carbon with at
+    most 80 ms"); else with `weights`: the least weighted sum of the objectives, each scaled to [0, 1] over
+    the front; else the knee.
+    """
+
+    objectives: Sequence[str] = ("carbon_g", "latency_s")
+    minimize: str | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    distinct: bool = False
+    memory: bool = True
+    max_stages: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("distinct", "memory"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"partitioner.{name}: must be true or false ({value!r})")
+        if self.max_stages is not None:
+            whole = isinstance(self.max_stages, int) and not isinstance(self.max_stages, bool)
+            require(
+                whole and self.max_stages >= 1,
+                f"partitioner.max_stages: must be at least 1, or null ({self.max_stages!r})",
+            )
+        for key in ("limits", "weights"):
+            for name, value in getattr(self, key).items():
+                require(
+                    name in self.objectives,
+                    f"partitioner.{key}: {name!r} is not among the objectives ({', '.join(self.objectives)})",
+                )
+                require_number(f"partitioner.{key}", name, value, least=0)
+        require(
+            self.minimize is None or self.minimize in self.objectives,
+            f"partitioner.minimize: {self.minimize!r} is not among the objectives "
+            f"({', '.join(self.objectives)})",
+        )
+        require(
+            not (self.limits and self.minimize is None),
+            f"partitioner.limits: say which objective to minimize within them ({', '.join(OBJECTIVES)})",
+        )
+        require(
+            not (self.weights and self.minimize is not None),
+            "partitioner.weights: give either weights or minimize",
+        )
+
+    def partition(self, problem: Problem) -> Plan:
+        """Raises ConfigError where no plan fits or reaches the limits, naming what is tightest."""
+        front = exact_front(
+            problem, self.objectives, distinct=self.distinct, memory=self.memory, max_stages=self.max_stages
+        )
+        if self.minimize is not None:
+            return front.least(self.minimize, self.limits)
+        return front.weighted(self.weights) if self.weights else front.knee()

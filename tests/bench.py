@@ -1,0 +1,138 @@
+"""`make bench`: how long the exact front, PipeEdge's optimum and a million costs take, against their limits.
+
+Real graphs, with the CPU seconds of each layer on this host; fleets of seeded devices, no two alike, on one LAN.
+Each line holds seconds, the limit, and their ratio: below 1 is within it. The best of three, as other work on
+the host only ever adds.
+"""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import torch
+
+from partitioners.pipeedge import fastest_pipeline
+from pipeline.cost import Tables
+from pipeline.domain import Device, Fleet, Link, Problem
+from pipeline.graph import Graph
+from pipeline.models import ModelSpec
+from pipeline.optimum import exact_front
+from pipeline.profile import Profile
+
+REPEATS = 3
+
+
+@cache
+def measured(model: str) -> tuple[Graph, np.ndarray]:
+    """A torchvision model's graph and the least CPU seconds of each layer in three passes."""
+    spec = ModelSpec(name=model, library="torchvision")
+    graph = Graph.of(spec.build(), torch.zeros(1, 3, 224, 224), model)
+    stages = [graph.stage(k, k + 1) for k in range(len(graph))]
+    cpu_s = np.full(len(graph), np.inf)
+    with torch.inference_mode():
+        for _ in range(REPEATS):
+            values: tuple[torch.Tensor, ...] = (torch.randn(1, 3, 224, 224),)
+            for k, stage in enumerate(stages):
+                begin = time.thread_time()
+                values = stage(*values)
+                cpu_s[k] = min(cpu_s[k], time.thread_time() - begin)
+    return graph, cpu_s
+
+
+def problem(model: str, devices: int, *, idle: bool = False, seed: int = 0) -> Problem:
+    """A model on devices from a fifth of to twice this host's speed, each layer ±10%, of 128 MB to 8 GB."""
+    graph, cpu_s = measured(model)
+    random = np.random.default_rng(seed)
+    names = [f"d{index}" for index in range(devices)]
+    fleet = Fleet(
+        "bench",
+        tuple(
+            Device(
+                name,
+                memory_bytes=float(random.choice([128e6, 192e6, 256e6, 512e6, 1e9, 8e9])),
+                active_w=(active_w := float(random.uniform(2, 50))),
+                idle_w=active_w * 0.3 if idle else 0.0,
+                speed=1.0,
+                intensity_g_per_kwh=float(random.uniform(50, 900)),
+            )
+            for name in names
+        ),
+        (Link("lan", 1.25e8, 5e-4),),
+    )
+    speeds = dict(zip(names, random.uniform(0.2, 2, devices).tolist(), strict=True))
+    layers = [cpu_s * random.uniform(0.9, 1.1, len(graph)) for _ in names]
+    rows = [
+        pd.DataFrame({"device": name, "layer": range(len(graph)), "cpu_s": seconds})
+        for name, seconds in zip(names, layers, strict=True)
+    ]
+    profile = Profile(pd.concat(rows, ignore_index=True), speeds, 0.02, dict.fromkeys(names, 2e-4), 2e-4)
+    return Problem(graph, fleet, profile, {d.name: float(d.intensity_g_per_kwh or 0) for d in fleet.devices})
+
+
+def show(what: str, limit_s: float, run: Callable[[], object]) -> None:
+    """Print the best of REPEATS against its limit."""
+    seconds = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        found = run()
+        seconds.append(time.perf_counter() - begin)
+    print(f"{what:<74} {min(seconds):8.3f} s  limit {limit_s:6.3f} s  x{min(seconds) / limit_s:.2f}  {found}")
+
+
+def front(task: Problem, **options: object) -> Callable[[], str]:
+    """The exact front, and what it holds."""
+
+    def run() -> str:
+        found = exact_front(task, **options)  # type: ignore[arg-type]
+        return f"{len(found.plans)} plans, up to {max(plan.num_stages for plan in found.plans)} stages"
+
+    return run
+
+
+def pipeline(tables: Tables) -> Callable[[], str]:
+    """PipeEdge's optimum, and how many stages it has."""
+    return lambda: f"{len(fastest_pipeline(tables)[1])} stages"
+
+
+def million(tables: Tables) -> Callable[[], str]:
+    """The costs of a million random plans of three stages."""
+    random = np.random.default_rng(0)
+    inner = np.sort(random.integers(1, tables.num_layers, (1_000_000, 2)), axis=1)
+    ends = np.zeros((len(inner), 1), dtype=int), np.full((len(inner), 1), tables.num_layers)
+    bounds = np.concatenate([ends[0], inner, ends[1]], axis=1)
+    where = random.integers(0, len(tables.names), (len(inner), 3))
+    return lambda: f"least latency {tables.cost(bounds, where).latency_s.min() * 1e3:.2f} ms"
+
+
+def main() -> None:
+    """Print every line."""
+    torch.set_num_threads(1)
+    small, wide, deep = problem("mobilenet_v2", 3), problem("efficientnet_b0", 16), problem("resnet152", 16)
+    chain = {devices: problem("vgg16_bn", devices) for devices in (8, 16)}
+    show("costs of 1,000,000 plans, mobilenet_v2 x 3", 2.0, million(Tables.of(small)))
+    show(f"front, mobilenet_v2 ({len(small.graph)} layers) x 3", 0.05, front(small, memory=False))
+    show("front of three objectives, mobilenet_v2 x 3, no limit set", np.inf, front(
+        small, objectives=("carbon_g", "latency_s", "transfer_bytes")))  # fmt: skip
+    show("front with idle power, mobilenet_v2 x 3, no limit set", np.inf, front(
+        problem("mobilenet_v2", 3, idle=True)))  # fmt: skip
+    show(f"front, efficientnet_b0 ({len(wide.graph)} layers) x 16", 1.0, front(wide, memory=False))
+    show(f"front within memory, resnet152 ({len(deep.graph)} layers) x 16", 3.0, front(deep))
+    layers = len(chain[8].graph)
+    show(f"front, each device at most once, vgg16_bn ({layers} layers) x 8", 2.0, front(chain[8], distinct=True))
+    show(f"least period, each device at most once, vgg16_bn ({layers} layers) x 8", 0.05, pipeline(
+        Tables.of(chain[8])))  # fmt: skip
+    tables = Tables.of(chain[16])
+    show(f"least period, each device at most once, vgg16_bn ({layers} layers) x 16", 8.0, pipeline(tables))
+    tracemalloc.start()
+    fastest_pipeline(tables)
+    peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
+    print(f"{'  its memory':<74} {peak_mb:8.0f} MB limit    500 MB x{peak_mb / 500:.2f}")
+
+
+if __name__ == "__main__":
+    main()
