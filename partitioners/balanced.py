@@ -22,17 +22,48 @@ class Balanced:
     stages: int | None = None
     pin: bool = False
 
+    def __post_init__(self) -> None:
+        require_stages(self.stages)
+        require_flag("pin", self.pin)
+
     def partition(self, problem: Problem) -> Plan:
         """A boundary is closed at the first layer where the cumulative cost reaches the cumulative share."""
-        names = [device.name for device in problem.fleet.devices]
+        names = first_devices(problem, self.stages)
         costs = [layer.eq5_cost for layer in problem.graph.layers]
-        stages = len(names) if self.stages is None else self.stages
-        require(
-            1 <= stages <= min(len(names), len(costs)),
-            f"partitioner.stages: must lie between 1 and the fleet's {len(names)} devices (stages: {stages})",
-        )
-        bounds = boundaries(costs, shares(problem.fleet, names[:stages]))
-        return Plan(bounds, tuple(names[:stages]) if self.pin else (AUTO,) * stages)
+        bounds = boundaries(costs, shares(problem.fleet, names))
+        return problem.plan(bounds, names if self.pin else [AUTO] * len(names))
+
+
+def require_stages(stages: int | None) -> None:
+    """Raise ConfigError unless it is null or a number of stages."""
+    whole = isinstance(stages, int) and not isinstance(stages, bool)
+    require(
+        stages is None or (whole and stages >= 1),
+        f"partitioner.stages: must be a whole number >= 1, or null (stages: {stages!r})",
+    )
+
+
+def require_flag(name: str, value: bool) -> None:
+    """Raise ConfigError unless it is true or false."""
+    require(isinstance(value, bool), f"partitioner.{name}: must be true or false ({name}: {value!r})")
+
+
+def first_devices(problem: Problem, stages: int | None) -> list[str]:
+    """The fleet's first `stages` devices; for null all of them, at most one a layer.
+
+    Raises ConfigError for more stages than devices or layers.
+    """
+    names = list(problem.fleet.by_name)
+    count = min(len(names), len(problem.graph)) if stages is None else stages
+    require(
+        count <= len(names),
+        f"partitioner.stages: must lie between 1 and the fleet's {len(names)} devices (stages: {stages})",
+    )
+    require(
+        count <= len(problem.graph),
+        f"partitioner.stages: {problem.graph.name} has {len(problem.graph)} layers (stages: {stages})",
+    )
+    return names[:count]
 
 
 def shares(fleet: Fleet, names: list[str]) -> list[float]:

@@ -1,8 +1,8 @@
 """`make bench`: how long the exact front, PipeEdge's optimum and a million costs take, against their limits.
 
-Real graphs, with the CPU seconds of each layer on this host; fleets of seeded devices, no two alike, on one LAN.
-Each line holds seconds, the limit, and their ratio: below 1 is within it. The best of three, as other work on
-the host only ever adds.
+Real graphs, with the CPU seconds of each layer on this host; fleets of seeded devices, no two alike, on one
+LAN. Each line holds seconds, the limit, and their ratio: below 1 is within it. The best of three, as other
+work on the host only ever adds.
 """
 
 from __future__ import annotations
@@ -123,7 +123,11 @@ def main() -> None:
     show(f"front, efficientnet_b0 ({len(wide.graph)} layers) x 16", 1.0, front(wide, memory=False))
     show(f"front within memory, resnet152 ({len(deep.graph)} layers) x 16", 3.0, front(deep))
     layers = len(chain[8].graph)
-    show(f"front, each device at most once, vgg16_bn ({layers} layers) x 8", 2.0, front(chain[8], distinct=True))
+    show(
+        f"front, each device at most once, vgg16_bn ({layers} layers) x 8",
+        2.0,
+        front(chain[8], distinct=True),
+    )
     show(f"least period, each device at most once, vgg16_bn ({layers} layers) x 8", 0.05, pipeline(
         Tables.of(chain[8])))  # fmt: skip
     tables = Tables.of(chain[16])

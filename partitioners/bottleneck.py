@@ -1,0 +1,73 @@
+"""The contiguous partition whose largest stage time is smallest: chains on chains. Pure.
+
+Source: Pınar and Aykanat, "Fast optimal load balancing algorithms for 1D partitioning", JPDC 64 (2004); with
+devices of different speeds in a fixed order, Pınar, Tabak and Aykanat, "One-dimensional partitioning for
+heterogeneous systems", JPDC 68 (2008). Solved by the dynamic programme that both start from. Only computation
+counts, as there: transfers do not (see partitioner=pipeedge). Ours beside it: stages must fit into memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from partitioners.balanced import first_devices, require_stages
+from pipeline.cost import Floats, require_connected
+from pipeline.domain import Plan, Problem, require
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """Stage k on the fleet's device k, for `stages` devices (default: all, at most one a layer)."""
+
+    stages: int | None = None
+
+    def __post_init__(self) -> None:
+        require_stages(self.stages)
+
+    def partition(self, problem: Problem) -> Plan:
+        """Raises ConfigError for too many stages, and where none fit or neighbours are not connected."""
+        names = first_devices(problem, self.stages)
+        bounds = least_bottleneck(np.stack([_stage_s(problem, name) for name in names]))
+        require(
+            len(bounds) > 0,
+            f"memory_bytes: no {len(names)} stages of {problem.graph.name} fit {', '.join(names)}, in this "
+            "order",
+        )
+        plan = problem.plan(bounds, names)
+        require_connected(problem, plan)
+        return plan
+
+
+def least_bottleneck(stage_s: Floats) -> list[int]:
+    """Bounds of K stages over L layers whose largest time is least; empty where none is finite.
+
+    stage_s (K, L + 1, L + 1): seconds of layers[b:e] as stage k, infinite where that may not be.
+    least[k + 1, e] = min over b of max(least[k, b], stage_s[k, b, e]), where least[0, 0] is 0.
+    """
+    stages, cuts = stage_s.shape[:2]
+    least = np.full(cuts, np.inf)
+    least[0] = 0.0
+    choices = []
+    for k in range(stages):
+        longest = np.maximum(least[:, None], stage_s[k])
+        choices.append(longest.argmin(axis=0))
+        least = longest.min(axis=0)
+    if not np.isfinite(least[-1]):
+        return []
+    bounds = [cuts - 1]
+    for begin in reversed(choices):
+        bounds.append(int(begin[bounds[-1]]))
+    return bounds[::-1]
+
+
+def _stage_s(problem: Problem, device: str) -> Floats:
+    """(L + 1, L + 1): Profile.stage_s of layers[b:e], infinite where e <= b or the stage does not fit."""
+    graph, profile = problem.graph, problem.profile
+    cumulative_s = profile.cumulative_s(device)
+    stage_s = cumulative_s - cumulative_s[:, None] + profile.task_s(device)
+    need_bytes = graph.stage_param_bytes_table() + graph.stage_peak_bytes_table()
+    upward = np.triu(np.ones(stage_s.shape, dtype=bool), 1)
+    fits = need_bytes <= problem.fleet.by_name[device].memory_bytes
+    return np.where(upward & fits, stage_s, np.inf)

@@ -1,0 +1,47 @@
+"""CarbonEdge's "Green Partitioning": the cleaner a device's grid, the larger its share. Pure.
+
+Source: CarbonEdge (arXiv 2603.27420), Eq. 5 for the costs. The paper names Green Partitioning and gives no
+formula; this one is ours: shares in proportion to AMP4EC's capability / carbon intensity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from partitioners.balanced import boundaries, first_devices, require_flag, require_stages, shares
+from pipeline.cost import require_connected
+from pipeline.domain import AUTO, Plan, Problem, require
+
+
+@dataclass(frozen=True)
+class Green:
+    """One stage for each of the fleet's first `stages` devices (default: all), placed there if `pin`."""
+
+    stages: int | None = None
+    pin: bool = True
+
+    def __post_init__(self) -> None:
+        require_stages(self.stages)
+        require_flag("pin", self.pin)
+
+    def partition(self, problem: Problem) -> Plan:
+        """share = (capability / intensity) / sum over the devices, at the intensities of the run's start.
+
+        Raises ConfigError for an intensity of 0, and where a pinned stage does not fit or cannot be reached.
+        """
+        names = first_devices(problem, self.stages)
+        for name in names:
+            require(
+                problem.intensity_g_per_kwh[name] > 0,
+                f"fleet.devices.{name}: partitioner=green divides by its carbon intensity, which must be "
+                f"above 0 g/kWh (it is {problem.intensity_g_per_kwh[name]:g})",
+            )
+        weights = [
+            capability / problem.intensity_g_per_kwh[name]
+            for name, capability in zip(names, shares(problem.fleet, names), strict=True)
+        ]
+        costs = [layer.eq5_cost for layer in problem.graph.layers]
+        bounds = boundaries(costs, [weight / sum(weights) for weight in weights])
+        plan = problem.plan(bounds, names if self.pin else [AUTO] * len(names))
+        require_connected(problem, plan)
+        return plan
