@@ -16,7 +16,8 @@ from partitioners.pipeedge import fastest_pipeline
 from pipeline import pareto
 from pipeline.cost import NOWHERE, Floats, Ints, Tables, predict
 from pipeline.domain import ConfigError, Device, Fleet, Link, Plan
-from pipeline.optimum import Front, Rules, exact_front, front_arrays
+from pipeline.label_setting import Rules, front_arrays
+from pipeline.optimum import Front, exact_front
 
 MAX_LAYERS, MAX_DEVICES = 5, 3
 OBJECTIVES = [
