@@ -20,8 +20,9 @@ class Exact:
 
     objectives: Sequence[str] = ("carbon_g", "latency_s")
     minimize: str | None = None
-    limits: Mapping[str, float] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    weights: Mapping[str, float | None] = field(default_factory=dict)
+    """By objective; null is none."""
     distinct: bool = False
     memory: bool = True
     max_stages: int | None = None
@@ -36,8 +37,16 @@ class Exact:
                 whole and self.max_stages >= 1,
                 f"partitioner.max_stages: must be at least 1, or null ({self.max_stages!r})",
             )
+        listed = isinstance(self.objectives, Sequence) and not isinstance(self.objectives, str)
+        require(listed, f"partitioner.objectives: must be a list ({self.objectives!r})")
         for key in ("limits", "weights"):
-            for name, value in getattr(self, key).items():
+            given = getattr(self, key)
+            require(
+                isinstance(given, Mapping), f"partitioner.{key}: must map objectives to numbers ({given!r})"
+            )
+            for name, value in given.items():
+                if value is None:
+                    continue
                 require(
                     name in self.objectives,
                     f"partitioner.{key}: {name!r} is not among the objectives ({', '.join(self.objectives)})",
@@ -49,11 +58,11 @@ class Exact:
             f"({', '.join(self.objectives)})",
         )
         require(
-            not (self.limits and self.minimize is None),
+            self.minimize is not None or all(value is None for value in self.limits.values()),
             f"partitioner.limits: say which objective to minimize within them ({', '.join(OBJECTIVES)})",
         )
         require(
-            not (self.weights and self.minimize is not None),
+            self.minimize is None or all(value is None for value in self.weights.values()),
             "partitioner.weights: give either weights or minimize",
         )
 
@@ -62,6 +71,8 @@ class Exact:
         front = exact_front(
             problem, self.objectives, distinct=self.distinct, memory=self.memory, max_stages=self.max_stages
         )
+        limits = {name: value for name, value in self.limits.items() if value is not None}
+        weights = {name: value for name, value in self.weights.items() if value is not None}
         if self.minimize is not None:
-            return front.least(self.minimize, self.limits)
-        return front.weighted(self.weights) if self.weights else front.knee()
+            return front.least(self.minimize, limits)
+        return front.weighted(weights) if weights else front.knee()

@@ -328,7 +328,7 @@ def test_exact_partitioner_takes_the_point_asked_for(make_problem: MakeProblem, 
     assert Exact(minimize="carbon_g", limits={"latency_s": 0.03}).partition(problem) == Plan(
         (0, 6), ("fast",)
     )
-    assert Exact(weights={"carbon_g": 1.0}).partition(problem) == Plan((0, 6), ("clean",))
+    assert Exact(weights={"carbon_g": 1.0, "latency_s": None}).partition(problem) == Plan((0, 6), ("clean",))
     assert Exact().partition(problem) in exact_front(problem).plans
     # fast: 21 ms + 0.5 ms + 0.2 ms = 21.7 ms.
     with pytest.raises(ConfigError, match=r"limits.latency_s: no plan reaches 0.02; the nearest has 0.0217"):
@@ -347,6 +347,8 @@ def test_exact_partitioner_takes_the_point_asked_for(make_problem: MakeProblem, 
         ({"minimize": "carbon_g", "limits": {"latency_s": "fast"}}, "latency_s must be a number"),
         ({"minimize": "carbon_g", "weights": {"latency_s": 1}}, "either weights or minimize"),
         ({"max_stages": 0}, "max_stages: must be at least 1"),
+        ({"objectives": "carbon_g"}, "objectives: must be a list"),
+        ({"limits": 3}, "limits: must map objectives to numbers"),
         ({"distinct": "yes"}, "distinct: must be true or false"),
     ],
 )
