@@ -290,7 +290,7 @@ def cut_plan(graph: Graph, kept: frozenset[int], local: str, remote: str, compre
     return Plan((0, len(kept), len(graph)), (local, remote), (*sorted(kept), *rest), compression)
 
 
-@pytest.mark.parametrize("compression", ["float32", "int8"])
+@pytest.mark.parametrize("compression", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_dads_is_the_best_of_all_closed_sets(kind: str, compression: str) -> None:
     graph = GRAPHS[kind]
@@ -300,8 +300,7 @@ def test_dads_is_the_best_of_all_closed_sets(kind: str, compression: str) -> Non
         plans = [cut_plan(graph, kept, "a", "b", compression) for kept in closed_sets(graph)]
         here = arising_at(problem, "a")
         best_s, found_s = predict(here, plans).latency_s.min(), predict(here, [plan]).latency_s[0]
-        # Codecs cost a start a tensor in the profile and a start a cut in the plan: not an edge of the graph.
-        assert found_s == pytest.approx(best_s, rel=1e-6 if compression == "float32" else 0.05)
+        assert found_s == pytest.approx(best_s, abs=1e-10)
 
 
 def test_dads_cuts_where_no_chain_could() -> None:
@@ -376,7 +375,7 @@ def test_random_is_its_seeds(make_problem: MakeProblem, two_devices: Fleet) -> N
 LAN = (Link("lan", 1e8, 1e-4),)
 FLEETS = {
     "roomy": Fleet("roomy", (board("a"), board("b"), board("c")), LAN),
-    # tiny needs 12.8 kB on one device: its last layer 10.3 kB and a little more, those before less.
+    # tiny needs 14.4 kB on one device: 11.3 kB of parameters beside 3.1 kB of activations.
     "tight": Fleet("tight", (board("a", 11.9e3), board("b", 11.9e3)), LAN),
     "fits one": Fleet("fits one", (board("a", 5e3), board("b")), LAN),
     "fits none": Fleet("fits none", (board("a", 1e3), board("b", 1e3)), LAN),
