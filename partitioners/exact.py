@@ -28,6 +28,11 @@ class Exact:
     max_stages: int | None = None
 
     def __post_init__(self) -> None:
+        listed = isinstance(self.objectives, Sequence) and not isinstance(self.objectives, str)
+        require(
+            listed and all(isinstance(name, str) for name in self.objectives),
+            f"partitioner.objectives: must be a list of names ({self.objectives!r})",
+        )
         for name in ("distinct", "memory"):
             value = getattr(self, name)
             require(isinstance(value, bool), f"partitioner.{name}: must be true or false ({value!r})")
@@ -37,8 +42,6 @@ class Exact:
                 whole and self.max_stages >= 1,
                 f"partitioner.max_stages: must be at least 1, or null ({self.max_stages!r})",
             )
-        listed = isinstance(self.objectives, Sequence) and not isinstance(self.objectives, str)
-        require(listed, f"partitioner.objectives: must be a list ({self.objectives!r})")
         for key in ("limits", "weights"):
             given = getattr(self, key)
             require(

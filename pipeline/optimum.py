@@ -107,7 +107,9 @@ def exact_front(
         max_stages is None or max_stages >= 1, f"max_stages: must be at least 1 (max_stages: {max_stages})"
     )
     tables = Tables.of(problem)
-    rules = Rules(distinct, memory, max_stages)
+    # More stages than layers limit nothing; the search keeps a table for each.
+    limit = max_stages if max_stages is not None and max_stages < tables.num_layers else None
+    rules = Rules(distinct, memory, limit)
     bounds, where, costs = front_arrays(tables, tuple(objectives), rules)
     if not len(bounds):
         raise ConfigError(_why_none(problem, tables, rules))

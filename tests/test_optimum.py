@@ -348,6 +348,7 @@ def test_exact_partitioner_takes_the_point_asked_for(make_problem: MakeProblem, 
         ({"minimize": "carbon_g", "weights": {"latency_s": 1}}, "either weights or minimize"),
         ({"max_stages": 0}, "max_stages: must be at least 1"),
         ({"objectives": "carbon_g"}, "objectives: must be a list"),
+        ({"objectives": [1, 2], "minimize": "carbon_g"}, "objectives: must be a list of names"),
         ({"limits": 3}, "limits: must map objectives to numbers"),
         ({"distinct": "yes"}, "distinct: must be true or false"),
     ],
@@ -375,6 +376,7 @@ def test_what_cannot_be_says_what_is_tightest(make_problem: MakeProblem) -> None
     ):
         exact_front(make_problem(_fleet([5e3, 6e3], lan)))
     problem = make_problem(_fleet([12e3, 12e3], lan))
+    assert exact_front(problem, max_stages=10**12).plans == exact_front(problem).plans
     assert {plan.num_stages for plan in exact_front(problem).plans} == {2}
     with pytest.raises(
         ConfigError, match=r"no plan fits the connected devices in at most 1 stages: tiny needs"
