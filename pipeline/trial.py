@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipeline.cost import require_connected
 from pipeline.domain import (
     COMPRESSIONS,
     Backend,
@@ -94,6 +95,7 @@ class Trial:
         if self.action == "validate":
             return self._validate(provenance, problem, inputs)
         plan = self.partitioner.partition(problem)
+        require_connected(problem, plan)
 
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
             with self.meter.measure() as host:

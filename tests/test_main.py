@@ -220,6 +220,20 @@ def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> Non
     assert runs(tmp_path) == []
 
 
+def test_a_plan_over_unconnected_devices_opens_no_run(tmp_path: Path) -> None:
+    # The explicit partitioner's second stage is on another device, and the only link leads elsewhere.
+    outcome = carbonedge(
+        tmp_path,
+        *SMALL,
+        "partitioner=explicit",
+        "partitioner.devices=[node-high,node-green]",
+        "+fleet.links.lan.between=[node-high,node-medium]",
+    )
+    assert outcome.code == 2
+    assert outcome.errors.startswith("error: fleet.links: node-high and node-green are not connected")
+    assert runs(tmp_path) == []
+
+
 def test_overrides_of_an_mlproject_are_spread() -> None:
     assert spread_overrides(["model=a", "overrides=x=1 y='b c' 'z=[1, 2]'"]) == [
         "model=a",
