@@ -14,7 +14,7 @@ import numpy as np
 
 from partitioners.balanced import first_devices, require_stages
 from pipeline.cost import Floats, require_connected
-from pipeline.domain import Plan, Problem, require
+from pipeline.domain import Plan, Problem, require, size_text
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,14 @@ class Bottleneck:
     def partition(self, problem: Problem) -> Plan:
         """Raises ConfigError for too many stages, and where none fit or neighbours are not connected."""
         names = first_devices(problem, self.stages)
+        graph = problem.graph
+        whole = graph.stage_param_bytes(0, len(graph)) + graph.stage_peak_bytes(0, len(graph))
+        rooms = ", ".join(f"{name} ({size_text(problem.fleet.by_name[name].memory_bytes)})" for name in names)
         bounds = least_bottleneck(np.stack([_stage_s(problem, name) for name in names]))
         require(
             len(bounds) > 0,
-            f"memory_bytes: no {len(names)} stages of {problem.graph.name} fit {', '.join(names)}, in this "
-            "order",
+            f"fleet.devices.*.memory_bytes: no {len(names)} stages of {graph.name} fit {rooms}, in this "
+            f"order; one stage of it all needs {size_text(whole)}",
         )
         plan = problem.plan(bounds, names)
         require_connected(problem, plan)

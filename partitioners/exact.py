@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.domain import Plan, Problem, require, require_number
-from pipeline.optimum import OBJECTIVES, exact_front
+from pipeline.domain import ConfigError, Plan, Problem, require, require_number, require_whole
+from pipeline.optimum import OBJECTIVES, exact_front, require_objectives
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,9 @@ class Exact:
         for name in ("distinct", "memory"):
             value = getattr(self, name)
             require(isinstance(value, bool), f"partitioner.{name}: must be true or false ({value!r})")
+        require_objectives("partitioner.objectives", self.objectives, self.distinct)
         if self.max_stages is not None:
-            whole = isinstance(self.max_stages, int) and not isinstance(self.max_stages, bool)
-            require(
-                whole and self.max_stages >= 1,
-                f"partitioner.max_stages: must be at least 1, or null ({self.max_stages!r})",
-            )
+            require_whole("partitioner", "max_stages", self.max_stages, least=1)
         for key in ("limits", "weights"):
             given = getattr(self, key)
             require(
@@ -52,12 +49,13 @@ class Exact:
                     continue
                 require(
                     name in self.objectives,
-                    f"partitioner.{key}: {name!r} is not among the objectives ({', '.join(self.objectives)})",
+                    f"partitioner.{key}.{name}: add {name} to partitioner.objectives "
+                    f"({', '.join(self.objectives)})",
                 )
                 require_number(f"partitioner.{key}", name, value, least=0)
         require(
             self.minimize is None or self.minimize in self.objectives,
-            f"partitioner.minimize: {self.minimize!r} is not among the objectives "
+            f"partitioner.minimize: add {self.minimize!r} to partitioner.objectives "
             f"({', '.join(self.objectives)})",
         )
         require(
@@ -76,6 +74,9 @@ class Exact:
         )
         limits = {name: value for name, value in self.limits.items() if value is not None}
         weights = {name: value for name, value in self.weights.items() if value is not None}
-        if self.minimize is not None:
-            return front.least(self.minimize, limits)
-        return front.weighted(weights) if weights else front.knee()
+        try:
+            if self.minimize is not None:
+                return front.least(self.minimize, limits)
+            return front.weighted(weights) if weights else front.knee()
+        except ConfigError as error:
+            raise ConfigError(f"partitioner.{error}") from error

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.cost import NOWHERE, Tables
-from pipeline.domain import Plan, Problem, require
+from pipeline.domain import ConfigError, Plan, Problem, require
+from pipeline.label_setting import Rules
+from pipeline.optimum import why_none
 
 MAX_DEVICES = 18
 """The table grows with 2^devices."""
@@ -29,11 +31,8 @@ class PipeEdge:
         """Raises ConfigError where no pipeline fits the devices' memory, or for too many devices."""
         tables = Tables.of(problem)
         bounds, devices = fastest_pipeline(tables)
-        require(
-            len(devices) > 0,
-            f"memory_bytes: no pipeline of {problem.graph.name} fits the devices of {problem.fleet.name}, "
-            "each used at most once (see partitioner=exact for how much is missing)",
-        )
+        if not devices:
+            raise ConfigError(why_none(problem, tables, Rules(distinct=True)))
         return problem.plan(bounds, [tables.names[device] for device in devices])
 
 

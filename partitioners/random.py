@@ -8,7 +8,7 @@ import numpy as np
 
 from partitioners.balanced import require_stages
 from pipeline.cost import require_connected
-from pipeline.domain import ConfigError, Plan, Problem, require
+from pipeline.domain import ConfigError, Plan, Problem, require, require_whole
 
 MAX_DRAWS = 1000
 
@@ -21,11 +21,7 @@ class Random:
     stages: int | None = None
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        require(
-            whole and self.seed >= 0,
-            f"partitioner.seed: must be a whole number >= 0 (seed: {self.seed!r})",
-        )
+        require_whole("partitioner", "seed", self.seed)
         require_stages(self.stages)
 
     def partition(self, problem: Problem) -> Plan:

@@ -42,6 +42,17 @@ def require_number(owner: str, name: str, value: Any, *, least: float, above: bo
     require(good, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
 
 
+def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
+    """Require a whole number that is at least `least`."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes for people: `12.3 MB`, or kB below a tenth of that unit."""
+    return f"{num_bytes / 1e6:.1f} MB" if abs(num_bytes) >= 1e5 else f"{num_bytes / 1e3:.3g} kB"
+
+
 def require_compression(key: str, value: Any) -> None:
     """Require one of COMPRESSIONS."""
     require(value in COMPRESSIONS, f"{key}: must be one of {', '.join(COMPRESSIONS)} ({value!r})")
@@ -391,9 +402,9 @@ class Problem:
             room = self.fleet.require_device("partitioner.devices", name).memory_bytes
             require(
                 need <= room,
-                f"fleet.devices.{name}.memory_bytes: the plan needs {need / 1e6:.1f} MB there (layers "
-                f"{', '.join(f'{b} to {e}' for b, e in stages)}) and it has {room / 1e6:.1f} MB, "
-                f"{(need - room) / 1e6:.1f} MB short",
+                f"fleet.devices.{name}.memory_bytes: the plan needs {size_text(need)} there (layers "
+                f"{', '.join(f'{b} to {e}' for b, e in stages)}) and it has {size_text(room)}, "
+                f"{size_text(need - room)} short",
             )
         return plan
 

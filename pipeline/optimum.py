@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import pareto
 from pipeline.cost import Floats, Ints, Tables
-from pipeline.domain import ConfigError, Plan, Problem, require
+from pipeline.domain import ConfigError, Plan, Problem, require, size_text
 from pipeline.label_setting import Rules, front_arrays
 
 OBJECTIVES = ("carbon_g", "latency_s", "energy_j", "transfer_bytes", "period_s")
@@ -80,6 +80,19 @@ class Front:
         )
 
 
+def require_objectives(key: str, objectives: Sequence[str], distinct: bool) -> None:
+    """Require one to three different OBJECTIVES, and `period_s` only where devices hold one stage at most."""
+    _require_known(key, objectives, OBJECTIVES)
+    require(
+        1 <= len(objectives) <= 3 and len(set(objectives)) == len(objectives),
+        f"{key}: must be one to three different ones ({list(objectives)})",
+    )
+    require(
+        distinct or "period_s" not in objectives,
+        f"{key}: period_s needs distinct=true (each device at most once)",
+    )
+
+
 def exact_front(
     problem: Problem,
     objectives: Sequence[str] = ("carbon_g", "latency_s"),
@@ -94,15 +107,7 @@ def exact_front(
     stages of a pipeline is a bottleneck that no partial plan can foresee. memory: plans must fit.
     Raises ConfigError where no plan counts, naming what is tightest.
     """
-    _require_known("objectives", objectives, OBJECTIVES)
-    require(
-        1 <= len(objectives) <= 3 and len(set(objectives)) == len(objectives),
-        f"objectives: must be one to three different ones (objectives: {list(objectives)})",
-    )
-    require(
-        distinct or "period_s" not in objectives,
-        "objectives: period_s needs distinct=true (each device at most once)",
-    )
+    require_objectives("objectives", objectives, distinct)
     require(
         max_stages is None or max_stages >= 1, f"max_stages: must be at least 1 (max_stages: {max_stages})"
     )
@@ -112,7 +117,7 @@ def exact_front(
     rules = Rules(distinct, memory, limit)
     bounds, where, costs = front_arrays(tables, tuple(objectives), rules)
     if not len(bounds):
-        raise ConfigError(_why_none(problem, tables, rules))
+        raise ConfigError(why_none(problem, tables, rules))
     plans = tuple(_plan(problem, tables, *row) for row in zip(bounds, where, strict=True))
     return Front(tuple(objectives), plans, costs)
 
@@ -128,16 +133,17 @@ def _require_known(key: str, names: Sequence[str] | Mapping[str, float], known: 
         require(name in known, f"{key}: unknown {name!r} (known: {', '.join(known)})")
 
 
-def _why_none(problem: Problem, tables: Tables, rules: Rules) -> str:
+def why_none(problem: Problem, tables: Tables, rules: Rules) -> str:
     """What keeps every plan from counting, the tightest thing first."""
     layer_bytes = np.diagonal(tables.param_bytes, 1) + np.diagonal(tables.peak_bytes, 1)
     roomiest = int(tables.memory_bytes.argmax())
     room, hungriest = tables.memory_bytes[roomiest], int(layer_bytes.argmax())
     if rules.memory and layer_bytes[hungriest] > room:
         return (
-            f"memory_bytes: layer {hungriest} ({problem.graph.layers[hungriest].name}) needs "
-            f"{_mb(layer_bytes[hungriest])} and the roomiest device, {tables.names[roomiest]}, has "
-            f"{_mb(room)}, {_mb(layer_bytes[hungriest] - room)} short"
+            f"fleet.devices.{tables.names[roomiest]}.memory_bytes: layer {hungriest} "
+            f"({problem.graph.layers[hungriest].name}) needs "
+            f"{size_text(layer_bytes[hungriest])} and this roomiest device has {size_text(room)}, "
+            f"{size_text(layer_bytes[hungriest] - room)} short"
         )
     need, held = tables.param_bytes[0, -1] + tables.peak_bytes[0, -1], tables.memory_bytes.sum()
     if not rules.memory or need <= room:
@@ -148,11 +154,7 @@ def _why_none(problem: Problem, tables: Tables, rules: Rules) -> str:
     stages = f" in at most {rules.max_stages} stages" if rules.max_stages else ""
     once = ", each device at most once" if rules.distinct else ""
     return (
-        f"memory_bytes: no plan fits the connected devices{stages}{once}: {problem.graph.name} needs "
-        f"{_mb(need)} on one device ({tables.names[roomiest]} has {_mb(room)}, {_mb(need - room)} short), "
-        f"and the fleet has {_mb(held)} in all"
+        f"fleet.devices.*.memory_bytes: no plan fits the connected devices{stages}{once}: "
+        f"{problem.graph.name} needs {size_text(need)} on one device ({tables.names[roomiest]} has "
+        f"{size_text(room)}, {size_text(need - room)} short), and the fleet has {size_text(held)} in all"
     )
-
-
-def _mb(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:.1f} MB"

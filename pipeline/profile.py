@@ -22,7 +22,16 @@ import torch
 
 from pipeline.backends.pool import DevicePool, machine_lock, shared_pool
 from pipeline.compression import decoder, encoded_specs, encoder
-from pipeline.domain import COMPRESSIONS, ConfigError, Cut, Device, Fleet, require, require_number
+from pipeline.domain import (
+    COMPRESSIONS,
+    ConfigError,
+    Cut,
+    Device,
+    Fleet,
+    require,
+    require_number,
+    require_whole,
+)
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
 
@@ -210,8 +219,8 @@ class Profiler:
     cache_dir: str | None = ".cache/profiles"
 
     def __post_init__(self) -> None:
-        require_number("profiler", "warmup", self.warmup, least=0)
-        require_number("profiler", "repeats", self.repeats, least=1)
+        require_whole("profiler", "warmup", self.warmup)
+        require_whole("profiler", "repeats", self.repeats, least=1)
 
     def profile(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> Profile:
         """The profile of a graph on a fleet."""

@@ -105,7 +105,7 @@ class Yardstick:
     def warm_start(self, space: SearchSpace, enqueued: Sequence[Point], most: int) -> list[Point]:
         """The front's plans as points, without those already enqueued; evenly spread ones if above `most`.
 
-        Raises ConfigError where the space holds none of them.
+        Raises ConfigError where the space holds none of them, or what is enqueued leaves no room.
         """
         points = self.points(space)
         require(
@@ -118,6 +118,7 @@ class Yardstick:
             for index, point in points.items()
             if not any(point.items() <= other.items() for other in enqueued)
         ]
-        if not fresh or most < 1:
+        if not fresh:
             return []
+        require(most >= 1, f"sweep.enqueue leaves no room in sweep.n_trials ({len(enqueued)} are enqueued)")
         return [points[fresh[row]] for row in pareto.spread(self.front.costs[fresh], most)]

@@ -28,6 +28,8 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "random": optuna.samplers.RandomSampler,
     "qmc": optuna.samplers.QMCSampler,
 }
+MOST_DIFFERENCES = 3
+"""Told of a study that cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,18 @@ class Grid:
 
 
 class Study:
-    """An Optuna study. All it knows is in its storage, so another process can go on where this one stops."""
+    """An Optuna study. All it knows is in its storage, so another process can go on where this one stops.
+
+    held: what is the same in all its trials (objectives, space, config), by config key. A stored study of
+    that name goes on only under the very same, as its trials could not be compared otherwise.
+    """
 
     def __init__(
         self,
         space: SearchSpace,
         objectives: dict[str, str],
         *,
+        held: Mapping[str, str],
         name: str,
         storage: str,
         total: int,
@@ -124,15 +131,18 @@ class Study:
             raise
         except Exception as error:  # of whichever database it is
             raise ConfigError(f"sweep.storage: {str(error).splitlines()[0]}") from error
-        known = self._study.user_attrs.get("objectives", objectives)
-        require(
-            known == objectives,
-            f"sweep.objectives: the study {name!r} has others ({known}, not {objectives})",
-        )
-        if not self._study.get_trials(deepcopy=False):
-            self._study.set_user_attr("objectives", objectives)
-            for point in enqueue:
-                self._study.enqueue_trial(point)
+        self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
+        """Whether trials were stored before; those to begin with were then chosen when the study began."""
+        if self.resumed:
+            differences = _differences(self._study.user_attrs.get("held", {}), held)
+            require(
+                not differences,
+                f"sweep.study_name: the study {name!r} is another: {differences}; choose another name",
+            )
+            return
+        self._study.set_user_attr("held", dict(held))
+        for point in enqueue:
+            self._study.enqueue_trial(point)
 
     @property
     def trials(self) -> Sequence[SweepTrial]:
@@ -156,12 +166,7 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         number = next((t.number for t in trials if t.state is TrialState.WAITING), len(trials))
         self._study.sampler = self._sampler(number)
-        try:
-            trial = self._study.ask(self._distributions)
-        except ValueError as error:  # Optuna refuses a categorical dimension whose choices have changed
-            raise ConfigError(
-                f"sweep.study_name: the study {self._study.study_name!r} has another space ({error})"
-            ) from error
+        trial = self._study.ask(self._distributions)
         self._asked[trial.number] = trial
         return trial.number, trial.params
 
@@ -193,6 +198,18 @@ def _sampler(number: int, name: str, options: Mapping[str, Any], seed: int) -> B
             return make(**settings | dict(options))  # type: ignore[no-any-return]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"sweep.sampler_options: {error}") from error
+
+
+def _differences(stored: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first few keys that differ, with both values; empty where none does."""
+    absent = "not set"
+    differences = [
+        f"{key} was {stored.get(key, absent)} and is {now.get(key, absent)}"
+        for key in dict.fromkeys([*now, *stored])
+        if stored.get(key) != now.get(key)
+    ]
+    more = len(differences) - MOST_DIFFERENCES
+    return "; ".join(differences[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _open(storage: str) -> BaseStorage | str:

@@ -240,30 +240,52 @@ class _Sweep:
             len(self.space.dimensions) > 0,
             "sweep.params: a study needs something to vary, such as partitioner.stages=range(1,4)",
         )
-        return Study(
+        entries = enumerate(settings.enqueue)
+        enqueued = [p for i, entry in entries for p in self.space.points(f"sweep.enqueue.{i}", entry)]
+        exact = self._exact_points(enqueued)
+        study = Study(
             self.space,
             self.objectives,
+            held=self._held(),
             name=settings.study_name,
             storage=settings.storage or str(Path(self.hydra.config.hydra.sweep.dir) / "study.journal"),
             total=settings.n_trials,
-            enqueue=self._first_points(),
+            enqueue=enqueued + exact,
             sampler=settings.sampler,
             sampler_options=settings.sampler_options,
             seed=settings.seed,
         )
+        if study.resumed:
+            said = f"The study {settings.study_name!r} goes on; what to try first was chosen when it began"
+            self.hydra.console.print(said, markup=False)
+        elif self.settings.warm_start is not None and self.yardstick is not None:
+            of = len(self.yardstick.front.plans)
+            self.hydra.console.print(f"Tried first: {len(exact)} of the {of} plans of the exact front")
+        return study
 
-    def _first_points(self) -> list[Point]:
-        entries = enumerate(self.settings.enqueue)
-        first = [p for i, entry in entries for p in self.space.points(f"sweep.enqueue.{i}", entry)]
+    def _held(self) -> dict[str, str]:
+        """What is the same in all trials of a study, by config key: objectives, space, and the rest."""
+        varied = {key: override.get_value_string() for key, override in self.space.dimensions.items()}
+        config = OmegaConf.to_container(trial_config(self.config), resolve=True)
+        rest = {
+            key: str(value)
+            for key, value in _leaves("", config)
+            if not key.startswith("tracking.") and not any(f"{key}.".startswith(f"{dim}.") for dim in varied)
+        }
+        return {"sweep.objectives": str(self.objectives), **varied, **rest}
+
+    def _exact_points(self, enqueued: Sequence[Point]) -> list[Point]:
+        """The plans of the exact front that are to be tried beside the enqueued points."""
         if self.settings.warm_start is None or self.yardstick is None:
-            return first
+            return []
         chosen = OmegaConf.select(self.config, "hydra.runtime.choices.partitioner")
         require(
             chosen == "explicit",
             f"sweep.warm_start: only partitioner=explicit can say the exact front's plans (it is {chosen})",
         )
         try:
-            return first + self.yardstick.warm_start(self.space, first, self.settings.n_trials - len(first))
+            room = self.settings.n_trials - len(enqueued)
+            return self.yardstick.warm_start(self.space, enqueued, room)
         except ConfigError as error:
             raise ConfigError(f"sweep.warm_start: {error}") from error
 
@@ -369,7 +391,8 @@ class _Sweep:
         report.print_front(console, table)
         if self.yardstick is not None:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
-            console.print(f"Regret to the exact front ({plans} plans): {regret:.2%}")
+            of = f"{plans} plan{'s' if plans > 1 else ''}"
+            console.print(f"Regret to the exact front ({of}): {regret:.2%}")
 
 
 def _print_variants(console: Console, figures: Mapping[str, Mapping[str, float]]) -> None:
@@ -381,6 +404,15 @@ def _print_variants(console: Console, figures: Mapping[str, Mapping[str, float]]
         regret = f"{found['regret_to_exact']:.2%}" if "regret_to_exact" in found else "n/a"
         table.add_row(name, f"{found['trials_complete']:.0f}", regret, f"{found.get('front_size', 0):.0f}")
     console.print(table)
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """All that stands below a key of the config, by full key."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not items:
+        yield key, value
+    for name, below in items:
+        yield from _leaves(f"{key}.{name}" if key else str(name), below)
 
 
 def _trial(number: int, point: Point, job: JobReturn) -> SweepTrial:

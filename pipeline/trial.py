@@ -88,6 +88,11 @@ class Trial:
         self.tracking.check()
         torch.set_num_threads(1)
         inputs = self.workload.inputs(self.model)
+        wanted = self.validation.requests
+        require(
+            self.action != "validate" or wanted <= len(inputs),
+            f"validation.requests: must be at most workload.requests, {len(inputs)} (it is {wanted})",
+        )
         module, _ = _model(self.model)
         problem = self.problem()
         if self.action == "profile":

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pipeline.cost import predict, require_connected
-from pipeline.domain import ConfigError, Plan, Problem, Records, require, require_number
+from pipeline.domain import ConfigError, Plan, Problem, Records, require, require_whole
 from pipeline.metrics import request_latency_s
 from pipeline.profile import MAX_ERROR
 
@@ -29,9 +29,9 @@ class Validation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_number("validation", "plans", self.plans, least=1)
-        require_number("validation", "requests", self.requests, least=1)
-        require_number("validation", "seed", self.seed, least=0)
+        require_whole("validation", "plans", self.plans, least=1)
+        require_whole("validation", "requests", self.requests, least=1)
+        require_whole("validation", "seed", self.seed)
 
     def draw(self, problem: Problem) -> list[Plan]:
         """Plans of 1 to 3 stages on random devices, drawn again where a stage fits no device's memory.

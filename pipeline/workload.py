@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.domain import ConfigError, require, require_number
+from pipeline.domain import ConfigError, require, require_number, require_whole
 from pipeline.models import ModelSpec
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
@@ -36,7 +36,8 @@ class Photographs:
     """Least side of a crop, as a share of the photograph's shorter side."""
 
     def __post_init__(self) -> None:
-        _require_count(self.requests)
+        require_whole("workload", "requests", self.requests, least=1)
+        require_whole("workload", "seed", self.seed)
         require_number("workload", "smallest", self.smallest, least=0, above=True)
         require(self.smallest <= 1, f"workload.smallest: must lie in (0, 1] (smallest: {self.smallest})")
 
@@ -64,7 +65,7 @@ class ImageFolder:
     requests: int = 50
 
     def __post_init__(self) -> None:
-        _require_count(self.requests)
+        require_whole("workload", "requests", self.requests, least=1)
 
     def inputs(self, spec: ModelSpec) -> Sequence[torch.Tensor]:
         """The centre of one picture a request. ConfigError for a folder without (readable) pictures."""
@@ -86,8 +87,3 @@ def _centre(file: Path, spec: ModelSpec) -> torch.Tensor:
             return preprocess(image.crop((int(left), int(top), int(left + side), int(top + side))), spec)
     except (OSError, UnidentifiedImageError) as error:
         raise ConfigError(f"workload.path: cannot read the picture {file}") from error
-
-
-def _require_count(requests: int) -> None:
-    whole = isinstance(requests, int) and not isinstance(requests, bool)
-    require(whole and requests >= 1, f"workload.requests: must be at least 1 (requests: {requests!r})")

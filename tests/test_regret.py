@@ -144,7 +144,9 @@ def test_a_warm_start_leaves_out_what_is_enqueued_and_keeps_ends_and_knee(proble
     three = yardstick.warm_start(space, [], 3)
     assert len(three) == 3
     assert (three[0], three[-1]) == (everything[0], everything[-1])
-    assert yardstick.warm_start(space, [], 0) == []
+    with pytest.raises(ConfigError, match=r"sweep.enqueue leaves no room in sweep.n_trials \(1 are enqueued"):
+        yardstick.warm_start(space, [asked], 0)
+    assert yardstick.warm_start(space, everything, 0) == []
 
 
 def test_a_space_without_the_front_s_plans_is_refused(problem: Problem) -> None:

@@ -22,6 +22,7 @@ def study(path: Path, total: int, **kwargs: Any) -> Study:
         "seed": 7,
         "enqueue": [],
         "name": "s",
+        "held": {"model.name": "tiny"},
     }
     return Study(
         kwargs.pop("space", SPACE),
@@ -110,15 +111,18 @@ def test_a_trial_without_a_finite_objective_fails_and_is_remembered_as_such(
     assert stored.state is optuna.trial.TrialState.FAIL
 
 
-def test_other_objectives_or_choices_than_the_stored_study_s_are_refused(tmp_path: Path) -> None:
-    run(study(tmp_path, 2))
-    with pytest.raises(ConfigError, match=r"sweep.objectives: the study 's' has others .*latency"):
-        study(tmp_path, 3, objectives={"latency": "minimize"})
-    wider = SearchSpace.parse(
-        {"stages": "range(1,4)", "cut": "interval(0,1)", "lr": "0.1,0.2", "device": "a,b,c"}
+def test_a_study_goes_on_only_under_what_its_trials_shared(tmp_path: Path) -> None:
+    held = {"model.name": "tiny", "fleet.name": "pair", "cut": "interval(0,1)", "seed": "1"}
+    run(study(tmp_path, 2, held=held))
+    assert len(run(study(tmp_path, 3, held=dict(reversed(held.items()))))) == 3
+    other = {"model.name": "huge", "cut": "interval(0,1)", "fleet.name": "trio", "power": "2", "idle": "1"}
+    message = (
+        "sweep.study_name: the study 's' is another: model.name was tiny and is huge; fleet.name was pair "
+        "and is trio; power was not set and is 2; and 2 more; choose another name"
     )
-    with pytest.raises(ConfigError, match="the study 's' has another space"):
-        study(tmp_path, 3, space=wider).ask(1)
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        study(tmp_path, 9, held=other)
+    assert len(study(tmp_path, 3, held=held).trials) == 3
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], mes
 def test_a_storage_that_cannot_be_used_is_a_config_error(storage: str) -> None:
     with pytest.raises(ConfigError, match=r"sweep\.storage"):
         Study(
-            SPACE, OBJECTIVES, name="s", storage=storage, total=1, enqueue=[], sampler="tpe",
+            SPACE, OBJECTIVES, held={}, name="s", storage=storage, total=1, enqueue=[], sampler="tpe",
             sampler_options={}, seed=0,
         )  # fmt: skip
 
@@ -148,6 +152,7 @@ def test_a_database_serves_as_well_as_a_journal(tmp_path: Path) -> None:
         "sampler": "random",
         "sampler_options": {},
         "seed": 0,
+        "held": {},
     }
     url = f"sqlite:///{tmp_path}/study.db"
     first = run(Study(SPACE, OBJECTIVES, storage=url, total=2, **common))

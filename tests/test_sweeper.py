@@ -465,13 +465,27 @@ def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
     assert regret[0] > 0.01
     assert regret[19] == pytest.approx(0, abs=1e-12)
     assert parent.data.params["warm_start"] == "exact"
-    assert f"Regret to the exact front ({len(front.plans)} plans): 0.00%\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Tried first: {first - 3} of the {len(front.plans)} plans of the exact front\n" in said
+    assert f"Regret to the exact front ({len(front.plans)} plans): 0.00%\n" in said
 
 
-def test_a_study_that_goes_on_logs_the_regret_of_all_its_trials_again(priced: Multirun, root: Path) -> None:
+def test_a_study_that_goes_on_logs_the_regret_of_all_its_trials_again(
+    priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     priced("sweep=pareto", "sweep.n_trials=5", f"sweep.storage={root}/one.journal")
     priced("sweep=pareto", "sweep.n_trials=8", f"sweep.storage={root}/one.journal")
     first, second = (history(root, parent, "regret_to_exact") for parent in runs(root)[0])
+    assert "The study 'pareto' goes on" in capsys.readouterr().out
+    with pytest.raises(
+        ConfigError, match=r"study 'pareto' is another: partitioner.stages was range\(1,4\) and"
+    ):
+        priced("sweep=pareto", "partitioner.stages=1,2", f"sweep.storage={root}/one.journal")
+    with pytest.raises(
+        ConfigError, match="is another: compression was not set and is int8; choose another name$"
+    ):
+        priced("sweep=pareto", "+compression=int8", f"sweep.storage={root}/one.journal")
+    assert len(runs(root)[0]) == 2
     assert list(second) == list(range(8))
     assert {step: second[step] for step in first} == first
 

@@ -53,5 +53,5 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no")
     with pytest.raises(ConfigError, match="cannot read the picture .*broken.png"):
         ImageFolder(str(tmp_path)).inputs(SPEC)
-    with pytest.raises(ConfigError, match=r"workload.requests: must be at least 1 \(requests: 0\)"):
+    with pytest.raises(ConfigError, match=r"workload.requests: must be a whole number >= 1 \(it is 0\)"):
         Photographs(requests=0)

@@ -37,6 +37,7 @@ from pipeline.domain import (
     Task,
     require,
     require_number,
+    require_whole,
 )
 from pipeline.fleet_state import DeviceState, FleetState
 from pipeline.profile import host_reference
@@ -58,8 +59,8 @@ class Emulated:
     """CPUs that a task is taken to need (AMP4EC: 0.1 to 0.2), for the scheduler's load."""
 
     def __post_init__(self) -> None:
-        require_number("backend", "warmup", self.warmup, least=0)
-        require_number("backend", "calibrate_every", self.calibrate_every, least=1)
+        require_whole("backend", "warmup", self.warmup)
+        require_whole("backend", "calibrate_every", self.calibrate_every, least=1)
         require_number("backend", "headroom", self.headroom, least=1)
         require_number("backend", "cpu_per_task", self.cpu_per_task, least=0)
 
