@@ -482,8 +482,12 @@ class Scheduler(Protocol):
 class Grid(Protocol):
     """Carbon intensity of a zone."""
 
-    def intensity_g_per_kwh(self, zone: str, at: datetime) -> float:
-        """gCO2e/kWh of a zone at a time (UTC). Raises ConfigError for an unknown zone."""
+    def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
+        """What is in force from begin to end (UTC): (since, gCO2e/kWh), each until the next one's `since`.
+
+        The first holds since `begin` or before. Raises ConfigError for a zone that is unknown, and for a time
+        that the source does not cover.
+        """
         ...
 
 

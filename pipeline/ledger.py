@@ -6,7 +6,6 @@ carbon where known. Location-based, average intensity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.domain import Fleet, Records, require
+from pipeline.grid import Intensity
 
 J_PER_KWH = 3.6e6
 SECONDS_PER_YEAR = 365.25 * 24 * 3600
@@ -57,20 +57,22 @@ def carbon_g(energy_j: Number, intensity_g_per_kwh: Number, pue: Number) -> Numb
     return energy_j / J_PER_KWH * intensity_g_per_kwh * pue
 
 
-def account(
-    records: Records, fleet: Fleet, intensity_g_per_kwh: Mapping[str, float], accounting: Accounting
-) -> pd.DataFrame:
+def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Accounting) -> pd.DataFrame:
     """The ledger: one row per request, stage, device and component (columns: LEDGER_COLUMNS).
 
     Energy of a device is active_w while a stage runs and idle_w otherwise, told apart as
     dynamic = (active_w - idle_w) * busy_s and idle = idle_w * the seconds that the attribution rule counts.
+    The intensity of a row is the mean over the time in which its energy was drawn.
     Idle and embodied rows belong to the run, not to a request (request and stage are -1). A link's energy is
     shared half and half by its two ends. A component that nobody can know (a link without energy, a reserved
     device without embodied carbon) has no rows.
     """
     rows = [_dynamic(records, fleet), _idle(records, fleet, accounting.idle), _network(records, fleet)]
     ledger = pd.concat([row for row in rows if not row.empty] or rows[:1], ignore_index=True)
-    ledger["intensity_g_per_kwh"] = ledger["device"].map(dict(intensity_g_per_kwh)).astype(float)
+    ledger["intensity_g_per_kwh"] = np.nan
+    for device, own in ledger.groupby("device"):
+        mean = intensity.mean(str(device), own["begin_s"], own["end_s"])
+        ledger.loc[own.index, "intensity_g_per_kwh"] = mean
     ledger["pue"] = ledger["device"].map({device.name: device.pue for device in fleet.devices}).astype(float)
     ledger["carbon_g"] = carbon_g(
         *(ledger[name].to_numpy(dtype=float) for name in ("energy_j", "intensity_g_per_kwh", "pue"))
@@ -109,6 +111,8 @@ def _busy(records: Records) -> pd.DataFrame:
             "request": done["request"],
             "stage": done["stage"],
             "device": done["device"],
+            "begin_s": done["start_s"].astype(float),
+            "end_s": done["end_s"].astype(float),
             "busy_s": (done["end_s"] - done["start_s"]).astype(float),
         }
     )
@@ -122,24 +126,16 @@ def _dynamic(records: Records, fleet: Fleet) -> pd.DataFrame:
 
 
 def _idle(records: Records, fleet: Fleet, attribution: str) -> pd.DataFrame:
-    busy_s = _busy(records).groupby("device")["busy_s"].sum()
-    counted_s = {
-        "marginal": dict.fromkeys(records.reserved, 0.0),
-        "proportional": {name: float(busy_s.get(name, 0.0)) for name in records.reserved},
-        "full": dict.fromkeys(records.reserved, records.window_s),
+    """One row a device over the whole run, or under `proportional` one for each of its tasks."""
+    run = pd.DataFrame({"device": list(records.reserved), "begin_s": 0.0, "end_s": records.window_s})
+    drawn = {
+        "marginal": run.assign(busy_s=0.0),
+        "proportional": _busy(records),
+        "full": run.assign(busy_s=records.window_s),
     }[attribution]
-    return pd.DataFrame(
-        [
-            {
-                "request": -1,
-                "stage": -1,
-                "device": name,
-                "component": "idle",
-                "energy_j": fleet.by_name[name].idle_w * counted_s[name],
-            }
-            for name in records.reserved
-        ]
-    )
+    idle_w = {device.name: device.idle_w for device in fleet.devices}
+    energy_j = drawn["busy_s"] * drawn["device"].map(idle_w).astype(float)
+    return drawn.drop(columns="busy_s").assign(request=-1, stage=-1, component="idle", energy_j=energy_j)
 
 
 def _network(records: Records, fleet: Fleet) -> pd.DataFrame:
@@ -149,7 +145,9 @@ def _network(records: Records, fleet: Fleet) -> pd.DataFrame:
         link = fleet.link(*ends.split("->"))
         j_per_byte[ends] = np.nan if link is None else link.energy_j_per_byte
     half_j = 0.5 * transfers["bytes"].astype(float) * transfers["device"].map(j_per_byte).astype(float)
-    rows = transfers[["request", "stage"]].assign(component="network", energy_j=half_j)
+    rows = transfers[["request", "stage"]].assign(
+        component="network", energy_j=half_j, begin_s=transfers["start_s"], end_s=transfers["end_s"]
+    )
     ends = transfers["device"].astype(str).str.extract("(.*)->(.*)")
     return pd.concat([rows.assign(device=ends[end]) for end in ends], ignore_index=True).dropna()
 

@@ -25,7 +25,7 @@ from pipeline.domain import (
     require_compression,
 )
 from pipeline.graph import Graph
-from pipeline.grid import device_intensity_g_per_kwh
+from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account
 from pipeline.meter import Meter
 from pipeline.metrics import as_it_ran, labels_of, output_max_abs_error, run_name, summarise, top1_agreement
@@ -105,7 +105,9 @@ class Trial:
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
             with self.meter.measure() as host:
                 records = self.backend.run(problem, plan, inputs, self.scheduler)
-            ledger = account(records, self.fleet, problem.intensity_g_per_kwh, self.accounting)
+            ledger = account(
+                records, self.fleet, Intensity.constant(problem.intensity_g_per_kwh), self.accounting
+            )
             metrics = summarise(problem, plan, records, ledger) | host.metrics
             metrics |= self._agreement(module, inputs, records)
             labels = labels_of(provenance.choices, plan, records)
@@ -131,8 +133,7 @@ class Trial:
 
     def problem(self) -> Problem:
         """All that a partitioner may know, as of now; it measures the profile where none is kept."""
-        now = datetime.now(UTC)
-        intensity = {d.name: device_intensity_g_per_kwh(d, self.grid, now) for d in self.fleet.devices}
+        intensity = Intensity.of(self.fleet, self.grid, datetime.now(UTC)).at(0.0)
         _, graph = _model(self.model)
         profile = self.profiler.profile(self.model, graph, self.fleet)
         return Problem(graph, self.fleet, profile, intensity, self.compression, self.accounting.idle)

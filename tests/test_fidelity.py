@@ -14,7 +14,7 @@ from test_ledger import record, records
 from pipeline.backends.emulated import Emulated, place
 from pipeline.domain import ConfigError, Fleet, Plan, Problem
 from pipeline.graph import Graph
-from pipeline.grid import Static, device_intensity_g_per_kwh
+from pipeline.grid import Intensity, Static
 from pipeline.profile import Profiler
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
 from schedulers.round_robin import RoundRobin
@@ -73,7 +73,7 @@ def test_measured_latency_against_cpu_time_and_against_the_prediction(fleet_name
     graph = Graph.of(spec.build(), torch.zeros(1, 3, 224, 224), spec.name)
     profile = Profiler(cache_dir=None).profile(spec, graph, fleet)
     now = datetime.now(UTC)
-    intensity = {d.name: device_intensity_g_per_kwh(d, Static(), now) for d in fleet.devices}
+    intensity = Intensity.of(fleet, Static(), now).at(0.0)
     problem = Problem(graph, fleet, profile, intensity)
     validation = Validation(plans=12)
     inputs = configured("workload", "photographs").inputs(spec)[: validation.requests]

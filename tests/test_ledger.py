@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain import RECORD_COLUMNS, ConfigError, Fleet, Link, Records
+from pipeline.grid import Intensity
 from pipeline.ledger import (
     ATTRIBUTIONS,
     LEDGER_COLUMNS,
@@ -22,7 +24,7 @@ from pipeline.ledger import (
     known_components,
 )
 
-INTENSITY = {"fast": 600.0, "clean": 100.0}
+INTENSITY = Intensity.constant({"fast": 600.0, "clean": 100.0})
 
 
 def record(
@@ -67,6 +69,22 @@ def test_components_by_hand(rule: str, idle_j: float, two_devices: Fleet) -> Non
     carbon = ledger.groupby(["component", "device"])["carbon_g"].sum()
     assert carbon["dynamic", "fast"] == pytest.approx(40 / 3.6e6 * 600 * 1.5)
     assert carbon["network", "clean"] == pytest.approx(2 / 3.6e6 * 100)
+
+
+@pytest.mark.parametrize(
+    ("rule", "idle_intensity"),
+    # Idle over [0, 10] with the change at 4, or over the tasks: fast 0 to 2, clean 3 to 8.
+    [("full", {"fast": 420, "clean": 160}), ("proportional", {"fast": 600, "clean": 180})],
+)
+def test_the_intensity_is_that_of_the_time_in_which_energy_was_drawn(
+    rule: str, idle_intensity: dict[str, float], two_devices: Fleet
+) -> None:
+    steps = Intensity(("fast", "clean"), np.array([0.0, 4.0]), np.array([[600.0, 300], [100, 200]]))
+    ledger = account(TWO_STAGES, two_devices, steps, Accounting(rule))
+    found = ledger.groupby(["component", "device"])["intensity_g_per_kwh"].mean()
+    assert found["dynamic"].to_dict() == pytest.approx({"fast": 600, "clean": 180})
+    assert found["network"].to_dict() == {"fast": 600, "clean": 100}
+    assert found["idle"].to_dict() == pytest.approx(idle_intensity)
 
 
 def test_full_attribution_is_active_power_while_busy_and_idle_power_else(two_devices: Fleet) -> None:

@@ -11,6 +11,7 @@ from conftest import MakeProblem
 from test_ledger import record, records
 
 from pipeline.domain import AUTO, Fleet, Plan
+from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account
 from pipeline.metrics import (
     as_it_ran,
@@ -45,7 +46,7 @@ RUN = replace(
 
 def test_figures_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     problem = make_problem(two_devices)
-    ledger = account(RUN, two_devices, problem.intensity_g_per_kwh, Accounting("full"))
+    ledger = account(RUN, two_devices, Intensity.constant(problem.intensity_g_per_kwh), Accounting("full"))
     figures = summarise(problem, PLAN, RUN, ledger)
     assert request_latency_s(RUN).to_dict() == {0: 4.0, 1: 2.5}
     assert figures["latency_ms_mean"] == 3250
@@ -76,7 +77,7 @@ def test_nothing_answered_leaves_out_what_needs_an_answer(
 ) -> None:
     run = records([record(0, 0, "rejected", "", 0.0, 0.0, status="failed", reason="full")], 1.0, ())
     problem = make_problem(two_devices)
-    ledger = account(run, two_devices, problem.intensity_g_per_kwh, Accounting())
+    ledger = account(run, two_devices, Intensity.constant(problem.intensity_g_per_kwh), Accounting())
     figures = summarise(problem, PLAN, run, ledger)
     assert figures["requests_rejected"] == 1
     assert not {"latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "throughput_rps"} & set(figures)
@@ -110,7 +111,7 @@ def test_a_prediction_has_the_interval_of_its_least_sure_device(
 ) -> None:
     problem = make_problem(two_devices)
     known = replace(problem, profile=replace(problem.profile, error={"fast": 0.1, "clean": 0.25}))
-    ledger = account(RUN, two_devices, problem.intensity_g_per_kwh, Accounting())
+    ledger = account(RUN, two_devices, Intensity.constant(problem.intensity_g_per_kwh), Accounting())
     figures = summarise(known, PLAN, RUN, ledger)
     middle = figures["latency_ms_predicted"]
     assert figures["latency_ms_predicted_lo"] == pytest.approx(0.75 * middle)
@@ -120,7 +121,7 @@ def test_a_prediction_has_the_interval_of_its_least_sure_device(
 
 def test_compression_saves_bytes_and_stays_in_the_plan(make_problem: MakeProblem, two_devices: Fleet) -> None:
     problem = make_problem(two_devices)
-    ledger = account(RUN, two_devices, problem.intensity_g_per_kwh, Accounting())
+    ledger = account(RUN, two_devices, Intensity.constant(problem.intensity_g_per_kwh), Accounting())
     plan = replace(PLAN, compression="float16")
     figures = summarise(problem, plan, RUN, ledger)
     assert figures["transfer_bytes_saved_per_inf"] == 2 * (2048 - 2000) / 2  # 2048 bytes lie at cut 3
