@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar, cast
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
     import torch
 
     from pipeline.fleet_state import FleetState
     from pipeline.graph import Graph
+    from pipeline.grid import Intensity
     from pipeline.profile import Profile
 
 AUTO = "auto"
@@ -297,7 +300,7 @@ class Fleet:
         return next((link for link in self.links if link.between is None), None)
 
 
-_Named = TypeVar("_Named", Device, Link)
+_Named = TypeVar("_Named", bound="Device | Link | RequestClass")
 
 
 def _named(cls: type[_Named], key: str, name: str, values: Mapping[str, Any]) -> _Named:
@@ -317,6 +320,8 @@ def _named(cls: type[_Named], key: str, name: str, values: Mapping[str, Any]) ->
 RECORD_COLUMNS = (
     "request",
     "tenant",
+    "model",
+    "deadline_s",
     "stage",
     "kind",
     "device",
@@ -331,8 +336,10 @@ RECORD_COLUMNS = (
 """Columns of the records table, one row per task or transfer.
 
 kind is compute, transfer or rejected; device is the device that computed, or `from->to` of a transfer;
-status is ok or failed; times are seconds from the run's start. queued_s is when the task became ready.
-cpu_s is CPU seconds (at the host speed of the profile, see Profile); bytes are those that a transfer moved.
+status is ok or failed; times are seconds from the run's start. queued_s is when the task became ready: of a
+request's first stage, when the request arose. deadline_s is the time from then within which the request was
+to be answered (infinite: none). cpu_s is CPU seconds (at the host speed of the profile, see Profile); bytes
+are those that a transfer moved.
 """
 
 
@@ -419,39 +426,154 @@ class Problem:
         return replace(self, graph=graph, profile=profile)
 
 
-# --- the scheduler's question and its answers -----------------------------------------------------
+@dataclass(frozen=True)
+class RequestClass:
+    """Requests of one kind: whose they are, which model they ask, by when they want to be answered.
+
+    A short deadline is a promise of latency; a long one leaves slack in which a request may be deferred.
+    """
+
+    name: str = "default"
+    tenant: str = "default"
+    model: str | None = None
+    """By name; None: the config's own."""
+    deadline_s: float | None = None
+    """Seconds from arrival; None: whenever."""
+    share: float = 1.0
+    """Of all requests, relative to the other classes' shares."""
+
+    def __post_init__(self) -> None:
+        owner = f"workload.classes.{self.name}"
+        require_number(owner, "share", self.share, least=0)
+        if self.deadline_s is not None:
+            require_number(owner, "deadline_s", self.deadline_s, least=0, above=True)
+        for key, value in (("tenant", self.tenant), ("model", self.model)):
+            require(value is None or isinstance(value, str), f"{owner}.{key}: must be a name ({value!r})")
+
+    @classmethod
+    def all(cls, classes: Mapping[str, Mapping[str, Any]] | tuple[Self, ...]) -> tuple[Self, ...]:
+        """The classes of a config, by name; one without deadline where there are none."""
+        if isinstance(classes, tuple):
+            return classes or (cls(),)
+        require(isinstance(classes, Mapping), f"workload.classes: must be a mapping (it is {classes!r})")
+        found = tuple(_named(cls, "workload.classes", name, given) for name, given in classes.items())
+        require(not found or sum(c.share for c in found) > 0, "workload.classes: the shares are all 0")
+        return found or (cls(),)
+
+
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """Requests by arrival, one entry each."""
+
+    arrival_s: npt.NDArray[np.float64]
+    """Seconds from the run's start, rising; all 0 in a closed loop."""
+    kind: npt.NDArray[np.int64]
+    """Index of its class."""
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """A model as the fleet offers it: its problem, the plan by which it runs, and what requests ask of it."""
+
+    problem: Problem
+    plan: Plan
+    inputs: Sequence[torch.Tensor] = ()
+    """Taken in turn; empty where nothing is computed."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """One stage of one request, ready to run."""
+class Outage:
+    """A device that is gone for a while, and with it what it was working on."""
+
+    device: str
+    at_s: float
+    for_s: float = math.inf
+
+    @classmethod
+    def all(cls, outages: Sequence[Mapping[str, Any] | Self], fleet: Fleet) -> tuple[Self, ...]:
+        """The outages of a config, a list of mappings. Raises ConfigError naming the one that is bad."""
+        require(isinstance(outages, Sequence), f"outages: must be a list (it is {outages!r})")
+        found = []
+        for index, given in enumerate(outages):
+            known = isinstance(given, cls) or (
+                isinstance(given, Mapping)
+                and {"device", "at_s"} <= given.keys() <= {"device", "at_s", "for_s"}
+            )
+            require(known, f"outages.{index}: must be {{device, at_s, for_s}} (it is {given!r})")
+            outage = given if isinstance(given, cls) else cls(**cast("Mapping[str, Any]", given))
+            fleet.require_device(f"outages.{index}.device", outage.device)
+            require_number(f"outages.{index}", "at_s", outage.at_s, least=0)
+            if outage.for_s != math.inf:
+                require_number(f"outages.{index}", "for_s", outage.for_s, least=0, above=True)
+            found.append(outage)
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """All that a backend is to run. The services share one fleet."""
+
+    services: tuple[Service, ...]
+    workload: Workload
+    scheduler: Scheduler
+    intensity: Intensity
+    start_utc: datetime
+    outages: tuple[Outage, ...] = ()
+
+    @property
+    def fleet(self) -> Fleet:
+        """The services' fleet."""
+        return self.services[0].problem.fleet
+
+    def service_of(self, kind: int) -> int:
+        """Index of the service that a class of requests asks. Raises ConfigError where there is none."""
+        model = self.workload.classes[kind].model
+        if model is None:
+            return 0
+        names = [service.problem.graph.name for service in self.services]
+        key = f"workload.classes.{self.workload.classes[kind].name}.model"
+        require(model in names, f"{key}: unknown model {model!r} (the run has {', '.join(names)})")
+        return names.index(model)
+
+
+# --- the scheduler's question and its answers -----------------------------------------------------
+
+
+class Task(NamedTuple):
+    """One stage of one request, ready to run. A tuple, since a simulation makes many."""
 
     request: int
     stage: int
+    """Its number among all stages of all services (`Job.services`)."""
     cpu_need: float
     """CPUs it takes while it runs."""
     memory_need_bytes: float
     input_bytes: int
     location: str | None
     """The device that holds its input; None: wherever it runs."""
+    tenant: str = "default"
+    arrival_s: float = 0.0
+    """When its request arose."""
+    deadline_s: float = math.inf
+    """When its request must be answered."""
 
 
-@dataclass(frozen=True)
-class Assign:
-    """Run the task on this device."""
+class Assign(NamedTuple):
+    """Run the task on this device, after what it was given before."""
 
     device: str
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(NamedTuple):
     """Ask again at that time (seconds from the run's start), or when a task ends, whichever is first."""
 
     until_s: float
 
 
-@dataclass(frozen=True)
-class Refuse:
+class Refuse(NamedTuple):
     """The task cannot run at all, and why."""
 
     reason: str
@@ -491,19 +613,56 @@ class Grid(Protocol):
         ...
 
 
-class Workload(Protocol):
-    """Which pictures are asked about."""
+class Pictures(Protocol):
+    """What requests are about."""
 
-    def inputs(self, spec: Any) -> Sequence[torch.Tensor]:
-        """The requests' input tensors, each (1, 3, size, size), preprocessed as the model's spec says."""
+    def inputs(self, spec: Any, requests: int | None) -> Sequence[torch.Tensor]:
+        """Input tensors, each (1, 3, size, size), preprocessed as the model's spec says.
+
+        At most one a request where their number is known; requests take them in turn.
+        """
+        ...
+
+
+class Workload(Protocol):
+    """Which requests arise, and when."""
+
+    @property
+    def classes(self) -> tuple[RequestClass, ...]:
+        """At least one."""
+        ...
+
+    @property
+    def count(self) -> int | None:
+        """How many requests; None where chance decides."""
+        ...
+
+    @property
+    def concurrency(self) -> int | None:
+        """Requests at a time in a closed loop, where the next arises when one is done; None: an open loop."""
+        ...
+
+    @property
+    def horizon_s(self) -> float:
+        """Within which the last request arises; 0 in a closed loop, of which nobody knows it."""
+        ...
+
+    def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
+        """The requests in blocks, by arrival; the same ones each time.
+
+        capacity_rps: what the fleet can answer at best, for a rate that is given as a share of it.
+        """
         ...
 
 
 class Backend(Protocol):
-    """Runs a plan."""
+    """Runs plans."""
 
-    def run(
-        self, problem: Problem, plan: Plan, inputs: Sequence[torch.Tensor], scheduler: Scheduler
-    ) -> Records:
-        """Run every request through the plan's stages and say what happened."""
+    @property
+    def computes(self) -> bool:
+        """Whether it runs the model, and so needs inputs."""
+        ...
+
+    def run(self, job: Job) -> Records:
+        """Run every request through its service's stages and say what happened."""
         ...

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Protocol, TypeVar, cast
 
+from pipeline.deployment import Work
 from pipeline.domain import Device, Fleet, Task
+from pipeline.grid import Intensity
+from pipeline.ledger import J_PER_KWH
+from pipeline.ranking import Ranking
 
 HISTORY = 100
 """Execution times kept per stage and device, as AMP4EC's code does."""
@@ -38,20 +43,53 @@ class RunningMean:
         self._sum += value
 
 
-@dataclass
 class DeviceState:
     """One device now: what runs on it, what is left of it, how long each stage takes there."""
 
-    device: Device
-    intensity_g_per_kwh: float
-    fits: Callable[[int], bool]
-    """Whether the device can hold a stage at all."""
-    predict_s: Callable[[int], float]
-    """Seconds the profile predicts for a stage."""
-    in_flight: int = 0
-    cpu_in_use: float = 0.0
-    memory_in_use_bytes: float = 0.0
-    _times: dict[int, RunningMean] = field(default_factory=dict)
+    __slots__ = (
+        "_times",
+        "backlog_s",
+        "cpu_in_use",
+        "device",
+        "free_at_s",
+        "in_flight",
+        "index",
+        "intensity_g_per_kwh",
+        "memory_in_use_bytes",
+        "name",
+        "seconds",
+        "task_w",
+        "up",
+    )
+
+    def __init__(
+        self,
+        index: int,
+        device: Device,
+        intensity_g_per_kwh: float,
+        seconds: Sequence[float | None],
+        idle: str,
+    ) -> None:
+        self.index = index
+        """Its place in the fleet's order."""
+        self.device = device
+        self.name = device.name
+        self.intensity_g_per_kwh = intensity_g_per_kwh
+        self.seconds = seconds
+        """What each stage is predicted to take here; None where this device does not hold it."""
+        self.task_w = device.active_w - (device.idle_w if idle != "proportional" else 0.0)
+        """Power that a task adds to what the device draws anyway, as the accounting counts it."""
+        self.in_flight = 0
+        """Tasks given to it and not ended, the waiting ones included."""
+        self.cpu_in_use = 0.0
+        self.memory_in_use_bytes = 0.0
+        self.backlog_s = 0.0
+        """Predicted seconds of all tasks in flight."""
+        self.free_at_s = 0.0
+        """When it will have done them, as predicted when one was last given or ended."""
+        self.up = True
+        """Whether it can be given tasks at all."""
+        self._times: list[RunningMean | None] = [None] * len(seconds)
 
     @property
     def load(self) -> float:
@@ -68,42 +106,120 @@ class DeviceState:
         """Memory that no task in flight needs."""
         return self.device.memory_bytes - self.memory_in_use_bytes
 
+    def fits(self, stage: int) -> bool:
+        """Whether it holds a stage, and is there."""
+        return self.up and self.seconds[stage] is not None
+
     def mean_time_s(self, stage: int) -> float:
         """Mean execution time of a stage here, over its last HISTORY executions; see RunningMean."""
-        return self._mean(stage).value
+        mean = self._times[stage]
+        return self._predicted_s(stage) if mean is None else mean.value
 
-    def _mean(self, stage: int) -> RunningMean:
-        if stage not in self._times:
-            self._times[stage] = RunningMean(self.predict_s(stage))
-        return self._times[stage]
+    def carbon_g(self, stage: int) -> float:
+        """What a stage adds to the run's carbon here and now, as predicted; transfers left out (Eq. 2)."""
+        return self.task_w * self._predicted_s(stage) / J_PER_KWH * self.intensity_g_per_kwh * self.device.pue
 
-    def begin(self, task: Task) -> None:
-        """A task starts here."""
+    def done_at_s(self, stage: int, ready_s: float) -> float:
+        """When a stage would be done here if its input were here at that time."""
+        return max(ready_s, self.free_at_s) + self._predicted_s(stage)
+
+    def _predicted_s(self, stage: int) -> float:
+        seconds = self.seconds[stage]
+        return math.inf if seconds is None else seconds
+
+    def begin(self, task: Task, now_s: float) -> None:
+        """A task is given to it."""
+        seconds = self._predicted_s(task.stage)
         self.in_flight += 1
         self.cpu_in_use += task.cpu_need
         self.memory_in_use_bytes += task.memory_need_bytes
+        self.backlog_s += seconds
+        self.free_at_s = (self.free_at_s if self.free_at_s > now_s else now_s) + seconds
 
-    def end(self, task: Task, execution_s: float) -> None:
-        """A task that began here has ended after so many seconds."""
+    def end(self, task: Task, now_s: float, execution_s: float | None) -> None:
+        """A task that began here has ended, after so many seconds; None where it was taken away again."""
         self.in_flight -= 1
-        # Counts of equal needs must come back to an exact zero, which float subtraction does not promise.
-        self.cpu_in_use = self.cpu_in_use - task.cpu_need if self.in_flight else 0.0
-        self.memory_in_use_bytes = (
-            self.memory_in_use_bytes - task.memory_need_bytes if self.in_flight else 0.0
-        )
-        self._mean(task.stage).add(execution_s)
+        if self.in_flight:
+            self.cpu_in_use -= task.cpu_need
+            self.memory_in_use_bytes -= task.memory_need_bytes
+            self.backlog_s -= self._predicted_s(task.stage)
+        else:  # counts must come back to an exact zero, which float subtraction does not promise
+            self.cpu_in_use = self.memory_in_use_bytes = self.backlog_s = 0.0
+        self.free_at_s = now_s + self.backlog_s
+        if execution_s is not None:
+            mean = self._times[task.stage]
+            if mean is None:
+                mean = self._times[task.stage] = RunningMean(self._predicted_s(task.stage))
+            mean.add(execution_s)
 
 
-@dataclass
+class View(Protocol):
+    """What a scheduler has worked out about all devices and keeps up as they change."""
+
+    changed: set[int]
+    """Indices of devices that have changed since it last looked; the state puts them in."""
+
+
+_View = TypeVar("_View", bound=View)
+
+
+class Ranked:
+    """A view: the devices by a key that only their own state decides; infinite: out."""
+
+    def __init__(self, devices: Sequence[DeviceState], key: Callable[[DeviceState], float]) -> None:
+        self.changed: set[int] = set()
+        self._devices = devices
+        self._key = key
+        self._ranking = Ranking([key(device) for device in devices])
+
+    def ranking(self) -> Ranking:
+        """The order as of now; places are indices of devices."""
+        if self.changed:
+            for index in self.changed:
+                self._ranking.set(index, self._key(self._devices[index]))
+            self.changed.clear()
+        return self._ranking
+
+
 class FleetState:
     """All devices now, in the fleet's order."""
 
-    fleet: Fleet
-    devices: Mapping[str, DeviceState]
-    now_s: float = 0.0
-    """Seconds from the run's start."""
-    num_assigned: int = 0
-    """Tasks that were given to a device so far."""
+    def __init__(self, fleet: Fleet, work: Sequence[Work], intensity: Intensity, idle: str = "full") -> None:
+        self.fleet = fleet
+        self.work = work
+        """What a task's `stage` is an index into."""
+        self.intensity = intensity
+        """The run's, to its end: what a scheduler reads beyond `now_s` is a perfect forecast."""
+        now = intensity.at(0.0)
+        self.in_order = [
+            DeviceState(
+                index, device, now[device.name], [stage.seconds.get(device.name) for stage in work], idle
+            )
+            for index, device in enumerate(fleet.devices)
+        ]
+        self.devices = {device.name: device for device in self.in_order}
+        self.now_s = 0.0
+        """Seconds from the run's start."""
+        self.num_assigned = 0
+        """Tasks that were given to a device so far."""
+        self.spent_g: dict[str, float] = {}
+        """By tenant: predicted carbon of its tasks in the hour now running."""
+        self._views: dict[Hashable, View] = {}
+        self._next_step = 1
+        self._hour = 0
+
+    def advance(self, now_s: float) -> None:
+        """The clock moves on, and with it intensities and the budgets' hour."""
+        self.now_s = now_s
+        steps = self.intensity.since_s
+        if self._next_step < len(steps) and now_s >= steps[self._next_step]:
+            for device, value in zip(self.in_order, self.intensity.at(now_s).values(), strict=True):
+                device.intensity_g_per_kwh = value
+            self._next_step = int(steps.searchsorted(now_s, side="right"))
+            self._views.clear()
+        if now_s >= 3600 * (self._hour + 1):
+            self._hour = int(now_s // 3600)
+            self.spent_g.clear()
 
     def link_latency_s(self, task: Task, device: str) -> float | None:
         """Latency from where the task's input lies to the device; 0 on the spot, None if not connected."""
@@ -112,11 +228,57 @@ class FleetState:
         link = self.fleet.link(task.location, device)
         return None if link is None else link.latency_s
 
+    def transfer_s(self, task: Task, device: str) -> float:
+        """Seconds until the task's input is there, over a free link; 0 on the spot, infinite if never."""
+        if task.location is None or task.location == device:
+            return 0.0
+        link = self.fleet.link(task.location, device)
+        return math.inf if link is None else link.transfer_s(task.input_bytes)
+
+    def carbon_g(self, task: Task, device: DeviceState) -> float:
+        """What the task adds to the run's carbon on a device, as predicted, its transfer included."""
+        grams = device.carbon_g(task.stage)
+        if task.location is None or task.location == device.name:
+            return grams
+        link = self.fleet.link(task.location, device.name)
+        if link is None or not link.energy_j_per_byte:
+            return grams
+        joules = 0.5 * task.input_bytes * link.energy_j_per_byte
+        ends = (self.devices[task.location], device)
+        return grams + sum(joules / J_PER_KWH * d.intensity_g_per_kwh * d.device.pue for d in ends)
+
+    def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
+        """A scheduler's own view under its own key; made anew after the intensity has changed."""
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = make()
+        return cast(_View, view)
+
+    def ranking(self, key: Hashable, by: Callable[[DeviceState], float]) -> Ranking:
+        """The devices by rising `by`, which only a device's own state (and the intensity) may decide."""
+        return self.view(key, lambda: Ranked(self.in_order, by)).ranking()
+
     def begin(self, task: Task, device: str) -> None:
         """A task is given to a device."""
         self.num_assigned += 1
-        self.devices[device].begin(task)
+        state = self.devices[device]
+        state.begin(task, self.now_s)
+        grams = state.carbon_g(task.stage)
+        self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
+        self._touch((state.index,))
 
-    def end(self, task: Task, device: str, execution_s: float) -> None:
-        """A task has ended on a device."""
-        self.devices[device].end(task, execution_s)
+    def end(self, task: Task, device: str, execution_s: float | None) -> None:
+        """A task has ended on a device, or (None) was taken away from it."""
+        state = self.devices[device]
+        state.end(task, self.now_s, execution_s)
+        self._touch((state.index,))
+
+    def set_up(self, device: str, up: bool) -> None:
+        """A device is gone, or back."""
+        state = self.devices[device]
+        state.up = up
+        self._touch((state.index,))
+
+    def _touch(self, indices: Iterable[int]) -> None:
+        for view in self._views.values():
+            view.changed.update(indices)

@@ -35,7 +35,9 @@ from pipeline.tracking import Run, Tracking, metric
 
 WIDTH = 120
 """Columns of a log file."""
-BESIDE_THE_PROBLEM = frozenset({"partitioner", "scheduler", "workload", "backend", "meter", "tracking"})
+BESIDE_THE_PROBLEM = frozenset(
+    {"partitioner", "scheduler", "workload", "pictures", "backend", "meter", "tracking"}
+)
 """Parts of the config that may vary without changing the exact front."""
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,17 @@ from pipeline.cost import require_connected
 from pipeline.domain import (
     COMPRESSIONS,
     Backend,
+    ConfigError,
     Fleet,
     Grid,
+    Job,
+    Outage,
     Partitioner,
+    Pictures,
     Problem,
     Records,
     Scheduler,
+    Service,
     TrialResult,
     Workload,
     require,
@@ -33,6 +38,7 @@ from pipeline.models import ModelSpec
 from pipeline.profile import Profile, Profiler
 from pipeline.tracking import Run, Tracking
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
+from pipeline.workload import Closed
 
 ACTIONS = ("run", "profile", "validate")
 
@@ -60,6 +66,7 @@ class Trial:
     fleet: Fleet
     grid: Grid
     workload: Workload
+    pictures: Pictures
     partitioner: Partitioner
     scheduler: Scheduler
     backend: Backend
@@ -73,10 +80,16 @@ class Trial:
     """run; profile: measure (or look up) the profile, log it, and stop there; validate: run random plans
     instead of the partitioner's and log how far their predictions are from what was measured."""
     validation: Validation = field(default_factory=Validation)
+    start_utc: str | None = None
+    """When the run takes place, for grids that vary, as in 2021-06-01T00:00; None: now."""
+    outages: tuple[Outage, ...] = ()
+    """Devices that are gone for a while, in the config a list of {device, at_s, for_s}."""
 
     def __post_init__(self) -> None:
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
         require_compression("compression", self.compression)
+        self._start_utc()
+        object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
 
     def run(self, provenance: Provenance) -> TrialResult:
         """Run it, log it, and say how it went.
@@ -87,27 +100,24 @@ class Trial:
         """
         self.tracking.check()
         torch.set_num_threads(1)
-        inputs = self.workload.inputs(self.model)
-        wanted = self.validation.requests
-        require(
-            self.action != "validate" or wanted <= len(inputs),
-            f"validation.requests: must be at most workload.requests, {len(inputs)} (it is {wanted})",
-        )
+        inputs = self.pictures.inputs(self.model, self.workload.count) if self.backend.computes else ()
         module, _ = _model(self.model)
-        problem = self.problem()
+        start_utc = self._start_utc()
+        intensity = Intensity.of(self.fleet, self.grid, start_utc, self.workload.horizon_s)
+        problem = self._problem(intensity)
         if self.action == "profile":
             return self._log_profile(provenance, problem.profile)
         if self.action == "validate":
-            return self._validate(provenance, problem, inputs)
+            return self._validate(provenance, problem, intensity)
         plan = self.partitioner.partition(problem)
         require_connected(problem, plan)
+        service = Service(problem, plan, inputs)
+        job = Job((service,), self.workload, self.scheduler, intensity, start_utc, self.outages)
 
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
             with self.meter.measure() as host:
-                records = self.backend.run(problem, plan, inputs, self.scheduler)
-            ledger = account(
-                records, self.fleet, Intensity.constant(problem.intensity_g_per_kwh), self.accounting
-            )
+                records = self.backend.run(job)
+            ledger = account(records, self.fleet, intensity, self.accounting)
             metrics = summarise(problem, plan, records, ledger) | host.metrics
             metrics |= self._agreement(module, inputs, records)
             labels = labels_of(provenance.choices, plan, records)
@@ -133,10 +143,23 @@ class Trial:
 
     def problem(self) -> Problem:
         """All that a partitioner may know, as of now; it measures the profile where none is kept."""
-        intensity = Intensity.of(self.fleet, self.grid, datetime.now(UTC)).at(0.0)
+        return self._problem(Intensity.of(self.fleet, self.grid, self._start_utc()))
+
+    def _problem(self, intensity: Intensity) -> Problem:
         _, graph = _model(self.model)
         profile = self.profiler.profile(self.model, graph, self.fleet)
-        return Problem(graph, self.fleet, profile, intensity, self.compression, self.accounting.idle)
+        return Problem(graph, self.fleet, profile, intensity.at(0.0), self.compression, self.accounting.idle)
+
+    def _start_utc(self) -> datetime:
+        if self.start_utc is None:
+            return datetime.now(UTC)
+        try:
+            start = datetime.fromisoformat(self.start_utc)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"start_utc: must be a time as in 2021-06-01T00:00, or null ({self.start_utc!r})"
+            ) from error
+        return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
 
     def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:
         name = f"profile · {self.model.name} · {self.fleet.name}"
@@ -147,18 +170,19 @@ class Trial:
         whole_ms = {f"{d} (ms)": f"{profile.cumulative_s(d)[-1] * 1e3:.2f}" for d in profile.speeds}
         return TrialResult(run.run_id, name, {}, whole_ms)
 
-    def _validate(
-        self, provenance: Provenance, problem: Problem, inputs: Sequence[torch.Tensor]
-    ) -> TrialResult:
+    def _validate(self, provenance: Provenance, problem: Problem, intensity: Intensity) -> TrialResult:
         name = f"validate · {self.model.name} · {self.fleet.name}"
         plans = self.validation.draw(problem)
+        workload = Closed(self.validation.requests)
+        inputs = self.pictures.inputs(self.model, workload.count)
+        services = [Service(problem, plan, inputs) for plan in plans]
+        jobs = [Job((s,), workload, self.scheduler, intensity, datetime.now(UTC)) for s in services]
         with self.tracking.open_run(name, self._tags(provenance), self._params(provenance)) as run:
-            requests = inputs[: self.validation.requests]
-            runs = [(plan, self.backend.run(problem, plan, requests, self.scheduler)) for plan in plans]
+            runs = [(plan, self.backend.run(job)) for plan, job in zip(plans, jobs, strict=True)]
             table = comparison(problem, runs)
             metrics = prediction_errors(table)
             run.set_tags({"measurement": runs[0][1].measurement})
-            run.log_params({"plans": len(plans), "requests": len(requests)})
+            run.log_params({"plans": len(plans), "requests": workload.count})
             run.log_metrics(metrics)
             run.log_table(table, "validation.json")
             run.log_figure(scatter(table, f"{self.model.name} on {self.fleet.name}"), "validation.html")
@@ -183,7 +207,9 @@ class Trial:
             return {}
         refused = set(records.table.loc[records.table["status"] != "ok", "request"])
         with torch.inference_mode():
-            expected = [module(x) for request, x in enumerate(inputs) if request not in refused]
+            answers = [module(x) for x in inputs]
+        requests = records.table["request"].unique()
+        expected = [answers[request % len(inputs)] for request in requests if request not in refused]
         return {
             "top1_agreement": top1_agreement(records.outputs, expected),
             "output_max_abs_error": output_max_abs_error(records.outputs, expected),

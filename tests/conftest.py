@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from pipeline.backends.pool import discard_pools
-from pipeline.domain import Device, Fleet, Link, Problem
+from pipeline.domain import Device, Fleet, Job, Link, Plan, Problem, Scheduler, Service, Workload
 from pipeline.graph import Graph
+from pipeline.grid import Intensity
 from pipeline.profile import Profile
 
 # As in a device's process. A second thread waits for the first wherever another process wants the core.
@@ -113,6 +115,21 @@ def make_problem(tiny_graph: Graph) -> MakeProblem:
         return Problem(tiny_graph, fleet, profile, intensity)
 
     return make
+
+
+def make_job(
+    problem: Problem,
+    plan: Plan,
+    workload: Workload,
+    scheduler: Scheduler,
+    inputs: Sequence[torch.Tensor] = (),
+    **rest: Any,
+) -> Job:
+    """One service under its problem's intensities, from a fixed time on."""
+    intensity = Intensity.constant(problem.intensity_g_per_kwh)
+    start_utc = datetime(2030, 1, 1, tzinfo=UTC)
+    settings: dict[str, Any] = {"intensity": intensity, "start_utc": start_utc} | rest
+    return Job((Service(problem, plan, inputs),), workload, scheduler, **settings)
 
 
 @pytest.fixture(scope="session", autouse=True)

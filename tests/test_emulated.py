@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, MakeProblem
+from conftest import ROOT, MakeProblem, make_job
 
-from pipeline.backends.emulated import Emulated, place
+from pipeline.backends.emulated import Emulated
 from pipeline.backends.pool import DeviceError, shared_pool
 from pipeline.domain import (
     AUTO,
@@ -35,6 +35,7 @@ from pipeline.domain import (
 )
 from pipeline.fleet_state import FleetState
 from pipeline.metrics import output_max_abs_error
+from pipeline.workload import Closed
 from schedulers.round_robin import RoundRobin
 
 EMULATED = Emulated(warmup=1)
@@ -46,7 +47,7 @@ def pictures(count: int) -> list[torch.Tensor]:
 
 
 def run(problem: Problem, plan: Plan, count: int, scheduler: Scheduler | None = None) -> Records:
-    return EMULATED.run(problem, plan, pictures(count), scheduler or RoundRobin())
+    return EMULATED.run(make_job(problem, plan, Closed(count), scheduler or RoundRobin(), pictures(count)))
 
 
 def test_a_split_run_answers_bit_for_bit_as_the_whole_model(
@@ -98,9 +99,8 @@ def test_the_time_scale_divides_out(make_problem: MakeProblem, two_devices: Flee
     quick = replace(two_devices, devices=tuple(replace(d, speed=10.0) for d in two_devices.devices))
     begin = time.perf_counter()
     # A headroom of 20 slows everything down by 200, so that waking up late weighs little.
-    records = Emulated(headroom=20).run(
-        make_problem(quick), Plan((0, 6), ("fast",)), pictures(20), RoundRobin()
-    )
+    job = make_job(make_problem(quick), Plan((0, 6), ("fast",)), Closed(20), RoundRobin(), pictures(20))
+    records = Emulated(headroom=20).run(job)
     assert_stretched(records.table, speed=10)
     assert records.window_s * 200 < time.perf_counter() - begin
 
@@ -160,44 +160,6 @@ def test_a_refused_request_is_in_the_records_and_the_others_go_on(
     assert records.table["reason"].tolist()[1] == "not today"
     expected = [tiny_module(x) for x in pictures(4)]
     assert torch.equal(records.outputs[1], expected[3])
-
-
-def test_placing_respects_memory(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    # The head holds 256 * 10 + 10 parameters (10 280 bytes) and 1 064 bytes of activations.
-    def fleet(clean_bytes: float) -> Fleet:
-        fast, clean = two_devices.devices
-        return replace(two_devices, devices=(fast, replace(clean, memory_bytes=clean_bytes)))
-
-    roomy = make_problem(fleet(20_000))
-    assert place(roomy, Plan((0, 5, 6), ("fast", AUTO))) == [["fast"], ["fast", "clean"]]
-    tight = make_problem(fleet(5_000))
-    assert place(tight, Plan((0, 5, 6), ("fast", AUTO))) == [["fast"], ["fast"]]
-    with pytest.raises(ConfigError, match=r"stage 1 .layers 5 to 6. needs 0.0 MB and clean has 0.0 MB left"):
-        place(tight, Plan((0, 5, 6), ("fast", "clean")))
-
-
-def test_two_stages_on_one_device_share_its_memory(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    # Layers 0 to 3 hold 3 * 4 * 9 + 4 and 4 * 4 * 9 + 4 parameters and at most 3 072 bytes of activations
-    # (input, output and residual), layers 3 to 6 hold 2 570 parameters and at most 3 072 bytes.
-    graph = make_problem(two_devices).graph
-    first, second = graph.stage_param_bytes(0, 3), graph.stage_param_bytes(3, 6)
-    assert (first, second) == ((112 + 148) * 4, 2570 * 4)
-    peaks = [graph.stage_peak_bytes(0, 3), graph.stage_peak_bytes(3, 6)]
-    plan = Plan((0, 3, 6), ("fast", "fast"))
-
-    def fleet(fast_bytes: float) -> Fleet:
-        fast, clean = two_devices.devices
-        return replace(two_devices, devices=(replace(fast, memory_bytes=fast_bytes), clean))
-
-    # Both stages' parameters at once, beside the larger peak alone: whichever stage comes first.
-    enough = first + second + max(peaks)
-    assert place(make_problem(fleet(enough)), plan) == [["fast"], ["fast"]]
-    short = make_problem(fleet(enough - 1))
-    with pytest.raises(ConfigError, match="fast has"):
-        place(short, plan)
-    assert place(short, Plan((0, 3, 6), ("clean", "fast")))
-    # A scheduler's stage has to fit beside what is pinned there.
-    assert place(short, Plan((0, 3, 6), ("fast", AUTO))) == [["fast"], ["clean"]]
 
 
 def test_unconnected_devices_are_refused_before_the_start(

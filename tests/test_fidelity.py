@@ -8,15 +8,17 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 import torch
-from conftest import MakeProblem, configured
+from conftest import MakeProblem, configured, make_job
 from test_ledger import record, records
 
-from pipeline.backends.emulated import Emulated, place
-from pipeline.domain import ConfigError, Fleet, Plan, Problem
+from pipeline.backends.emulated import Emulated
+from pipeline.deployment import place
+from pipeline.domain import ConfigError, Fleet, Plan, Problem, Service
 from pipeline.graph import Graph
 from pipeline.grid import Intensity, Static
 from pipeline.profile import Profiler
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
+from pipeline.workload import Closed
 from schedulers.round_robin import RoundRobin
 
 
@@ -32,7 +34,7 @@ def test_random_plans_are_seeded_and_fit(make_problem: MakeProblem, two_devices:
     assert {plan.devices[-1] for plan in plans} == {"fast"}
     assert any("clean" in plan.devices for plan in plans)
     assert {plan.compression for plan in plans} == {"int8"}
-    assert all(place(problem, plan) for plan in plans)
+    assert all(place([Service(problem, plan)]) for plan in plans)
 
 
 def test_a_fleet_that_is_too_small_is_refused(make_problem: MakeProblem, two_devices: Fleet) -> None:
@@ -76,9 +78,13 @@ def test_measured_latency_against_cpu_time_and_against_the_prediction(fleet_name
     intensity = Intensity.of(fleet, Static(), now).at(0.0)
     problem = Problem(graph, fleet, profile, intensity)
     validation = Validation(plans=12)
-    inputs = configured("workload", "photographs").inputs(spec)[: validation.requests]
+    workload = Closed(validation.requests)
+    inputs = configured("pictures", "photographs").inputs(spec, workload.count)
     backend = Emulated(calibrate_every=3)
-    runs = [(plan, backend.run(problem, plan, inputs, RoundRobin())) for plan in validation.draw(problem)]
+    jobs = {
+        plan: make_job(problem, plan, workload, RoundRobin(), inputs) for plan in validation.draw(problem)
+    }
+    runs = [(plan, backend.run(job)) for plan, job in jobs.items()]
     table = comparison(problem, runs)
     errors = prediction_errors(table)
     print(table.to_string(), errors, profile.error)

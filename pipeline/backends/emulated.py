@@ -11,35 +11,34 @@ run between requests.
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from typing import ClassVar
 
 import pandas as pd
-import torch
 
 from pipeline.backends import wire
 from pipeline.backends.pool import DeviceError, DevicePool, discard_pools, machine_lock, shared_pool
-from pipeline.compression import compressed_bytes
+from pipeline.deployment import Work, arrivals, deploy
 from pipeline.domain import (
     AUTO,
     RECORD_COLUMNS,
     Assign,
-    Plan,
-    Problem,
+    Job,
     Records,
     Refuse,
-    Scheduler,
+    RequestClass,
     Task,
     require,
     require_number,
     require_whole,
 )
-from pipeline.fleet_state import DeviceState, FleetState
+from pipeline.fleet_state import FleetState
 from pipeline.profile import host_reference
 
 DRIFT_SAMPLES = 5
@@ -64,62 +63,28 @@ class Emulated:
         require_number("backend", "headroom", self.headroom, least=1)
         require_number("backend", "cpu_per_task", self.cpu_per_task, least=0)
 
-    def run(
-        self, problem: Problem, plan: Plan, inputs: Sequence[torch.Tensor], scheduler: Scheduler
-    ) -> Records:
+    computes: ClassVar[bool] = True
+
+    def run(self, job: Job) -> Records:
         """Run every request through the plan's stages.
 
         Raises ConfigError before anything starts where a stage fits no device that it may run on, and
         DeviceError where a device's process fails.
         """
-        problem = problem.along(plan)
-        candidates = place(problem, plan)
+        require(
+            job.workload.concurrency == 1 and len(job.services) == 1 and not job.outages,
+            "backend: emulated takes one model in a closed loop with workload.concurrency=1, and no outages; "
+            "use backend=simulated",
+        )
+        work = deploy(job.services)
         with machine_lock():
-            pool = shared_pool(list(problem.fleet.by_name))
+            pool = shared_pool(list(job.fleet.by_name))
             try:
-                return _Run(self, problem, plan, scheduler, candidates, pool).execute(inputs)
+                return _Run(self, job, work, pool).execute()
             except BaseException as error:
                 if isinstance(error, DeviceError | KeyboardInterrupt):
                     discard_pools()
                 raise
-
-
-def place(problem: Problem, plan: Plan) -> list[list[str]]:
-    """For each stage the devices that will hold it: the planned one, or for auto all where it fits.
-
-    A device holds the parameters of all its stages at once, beside the largest set of activations among them.
-    The plan's bounds are those of the problem's own chain (`Problem.along`).
-    Raises ConfigError naming the stage and what it lacks.
-    """
-    fleet, graph = problem.fleet, problem.graph
-    held, peaks = dict.fromkeys(fleet.by_name, 0.0), dict.fromkeys(fleet.by_name, 0.0)
-    placed: dict[int, list[str]] = {}
-    # Stages with a device of their own come first: those on auto make do with what is left.
-    for stage in sorted(range(plan.num_stages), key=lambda stage: plan.devices[stage] == AUTO):
-        begin, end = plan.stage(stage)
-        parameters, peak = graph.stage_param_bytes(begin, end), graph.stage_peak_bytes(begin, end)
-        wanted = list(fleet.by_name) if plan.devices[stage] == AUTO else [plan.devices[stage]]
-        needed = {name: parameters + max(peak, peaks[name]) for name in wanted}
-        left = {name: fleet.by_name[name].memory_bytes - held[name] for name in wanted}
-        fitting = [name for name in wanted if needed[name] <= left[name]]
-        roomiest = max(wanted, key=lambda name: left[name] - needed[name])
-        require(
-            bool(fitting),
-            f"memory_bytes: stage {stage} (layers {begin} to {end}) needs {needed[roomiest] / 1e6:.1f} MB "
-            f"and {roomiest} has {left[roomiest] / 1e6:.1f} MB left",
-        )
-        for name in fitting:
-            held[name] += parameters
-            peaks[name] = max(peak, peaks[name])
-        placed[stage] = fitting
-    order = [placed[stage] for stage in range(plan.num_stages)]
-    before = [[] if fleet.source is None else [fleet.source], *order]
-    for stage, (senders, receivers) in enumerate(zip(before, order, strict=False)):
-        for sender in senders if plan.devices[stage] != AUTO else ():
-            connected = sender == receivers[0] or fleet.link(sender, receivers[0]) is not None
-            pair = f"{sender} and {receivers[0]}"
-            require(connected, f"fleet.links: {pair} are not connected, and stage {stage} needs them to be")
-    return order
 
 
 class _Clock:
@@ -150,65 +115,39 @@ class _Clock:
 class _Run:
     """One run of one plan."""
 
-    def __init__(
-        self,
-        settings: Emulated,
-        problem: Problem,
-        plan: Plan,
-        scheduler: Scheduler,
-        candidates: list[list[str]],
-        pool: DevicePool,
-    ) -> None:
+    def __init__(self, settings: Emulated, job: Job, work: Sequence[Work], pool: DevicePool) -> None:
+        (service,) = job.services
         self._settings = settings
-        self._problem = problem
-        self._plan = plan
-        self._scheduler = scheduler
-        self._candidates = candidates
+        self._job = job
+        self._work = work
+        self._problem = service.problem.along(service.plan)
+        self._plan = service.plan
+        self._inputs = service.inputs
         self._pool = pool
-        self._reference = host_reference(problem.fleet.reference_model)
+        self._reference = host_reference(job.fleet.reference_model)
         self._drifts: deque[float] = deque(maxlen=DRIFT_SAMPLES)
         self._all_drifts: list[float] = []
         self._rows: list[dict[str, object]] = []
         self._late_s = 0.0
         self._scheduling_s: list[float] = []
-        self._state = FleetState(
-            problem.fleet,
-            {
-                device.name: DeviceState(
-                    device,
-                    problem.intensity_g_per_kwh[device.name],
-                    fits=partial(self._fits, device.name),
-                    predict_s=partial(self._predict_s, device.name),
-                )
-                for device in problem.fleet.devices
-            },
-        )
-        fastest = max(problem.profile.speeds[name] for stage in candidates for name in stage)
+        self._state = FleetState(job.fleet, work, job.intensity, self._problem.idle)
+        fastest = max(self._problem.profile.speeds[name] for stage in work for name in stage.seconds)
         self._scale = max(1.0, fastest * settings.headroom)
 
-    def _fits(self, device: str, stage: int) -> bool:
-        return device in self._candidates[stage]
-
-    def _predict_s(self, device: str, stage: int) -> float:
-        profile, cuts, (begin, end) = self._problem.profile, self._problem.graph.cuts, self._plan.stage(stage)
-        before, after = self._plan.compression_before(stage), self._plan.compression_before(stage + 1)
-        codecs_s = profile.decode_s(device, before, cuts[begin].num_bytes)
-        codecs_s += profile.encode_s(device, after, cuts[end].num_bytes)
-        return profile.stage_s(device, begin, end) + float(codecs_s)
-
-    def execute(self, inputs: Sequence[torch.Tensor]) -> Records:
+    def execute(self) -> Records:
         """Deploy, run, collect."""
-        self._deploy(inputs)
+        kinds = [int(kind) for block in arrivals(self._job, self._work) for kind in block.kind]
+        self._deploy(len(kinds))
         for _ in range(DRIFT_SAMPLES):
             self._look_at_drift()
         start_utc = datetime.now(UTC)
         self._clock = _Clock(self._scale)
         locations: list[str | None] = []
-        for request in range(len(inputs)):
+        for request, kind in enumerate(kinds):
             if request and request % self._settings.calibrate_every == 0:
                 with self._clock.pause():
                     self._look_at_drift()
-            locations.append(self._request(request))
+            locations.append(self._request(request, self._job.workload.classes[kind]))
         window_s = self._clock.now()
         outputs = [
             self._pool.call(device, {"op": "fetch", "request": str(request)})[1]["0"]
@@ -231,23 +170,24 @@ class _Run:
             host_late=self._late_s / (window_s * self._scale + self._late_s),
         )
 
-    def _deploy(self, inputs: Sequence[torch.Tensor]) -> None:
+    def _deploy(self, requests: int) -> None:
         for name in self._state.devices:
             self._pool.call(name, {"op": "reset"})
-        for stage, names in enumerate(self._candidates):
-            for name in names:
+        for work in self._work:
+            for name in work.seconds:
                 self._pool.deploy(
                     name,
-                    str(stage),
+                    str(work.stage),
                     self._problem.graph,
-                    *self._plan.stage(stage),
-                    before=self._plan.compression_before(stage),
-                    after=self._plan.compression_before(stage + 1),
+                    *self._plan.stage(work.stage),
+                    before=self._plan.compression_before(work.stage),
+                    after=self._plan.compression_before(work.stage + 1),
                     warmup=self._settings.warmup,
                 )
         source = self._problem.fleet.source
-        for name in self._candidates[0] if source is None else [source]:
-            for request, tensor in enumerate(inputs):
+        for name in self._work[0].seconds if source is None else [source]:
+            for request in range(requests):
+                tensor = self._inputs[request % len(self._inputs)]
                 self._pool.call(name, {"op": "put", "request": str(request)}, {"0": tensor})
 
     def _look_at_drift(self) -> None:
@@ -255,25 +195,30 @@ class _Run:
         self._drifts.append(drift)
         self._all_drifts.append(drift)
 
-    def _request(self, request: int) -> str | None:
+    def _request(self, request: int, kind: RequestClass) -> str | None:
         """Take one request through all stages; the device that holds its answer, None if it was rejected."""
         location = self._problem.fleet.source
+        arrival_s = self._clock.now()
+        deadline_s = math.inf if kind.deadline_s is None else kind.deadline_s
         for stage in range(self._plan.num_stages):
-            begin, end = self._plan.stage(stage)
-            graph = self._problem.graph
+            work = self._work[stage]
+            ready_s = self._clock.now()
             task = Task(
                 request=request,
                 stage=stage,
                 cpu_need=self._settings.cpu_per_task,
-                memory_need_bytes=graph.stage_param_bytes(begin, end) + graph.stage_peak_bytes(begin, end),
-                input_bytes=compressed_bytes(graph.cuts[begin].tensors, self._plan.compression_before(stage)),
+                memory_need_bytes=work.memory_need_bytes,
+                input_bytes=work.input_bytes,
                 location=location,
+                tenant=kind.tenant,
+                arrival_s=arrival_s,
+                deadline_s=arrival_s + deadline_s,
             )
-            ready_s = self._clock.now()
             device = self._choose(task)
             if isinstance(device, Refuse):
                 self._row(task, "rejected", "", ready_s, ready_s, status="failed", reason=device.reason)
                 return None
+            self._state.advance(self._clock.now())
             self._state.begin(task, device)
             location = self._run_stage(task, device, ready_s)
         return location
@@ -283,9 +228,9 @@ class _Run:
         if planned != AUTO:
             return planned
         while True:
-            self._state.now_s = self._clock.now()
+            self._state.advance(self._clock.now())
             begin = time.perf_counter()
-            decision = self._scheduler.decide(task, self._state)
+            decision = self._job.scheduler.decide(task, self._state)
             self._scheduling_s.append(time.perf_counter() - begin)
             if isinstance(decision, Assign):
                 return decision.device
@@ -326,6 +271,7 @@ class _Run:
             self._row(task, "transfer", ends, ready_s, self._clock.at(sent), start_s, bytes=task.input_bytes)
         queued_s = start_s if moves else ready_s
         self._row(task, "compute", device, queued_s, start_s, end_s, cpu_s=reply["cpu_s"] / drift)
+        self._state.advance(end_s)
         self._state.end(task, device, end_s - start_s)
         # What others on this host delayed is not the device's time: the fleet's clock stands still for it.
         self._clock.skip(reply["late_s"])
@@ -348,7 +294,9 @@ class _Run:
     ) -> None:
         values: Mapping[str, object] = {
             "request": task.request,
-            "tenant": "default",
+            "tenant": task.tenant,
+            "model": self._problem.graph.name,
+            "deadline_s": task.deadline_s - task.arrival_s,
             "stage": task.stage,
             "kind": kind,
             "device": device,

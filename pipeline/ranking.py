@@ -1,0 +1,77 @@
+"""Devices by a key, kept in order as keys change: a tournament tree. Pure."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import sys
+from collections.abc import Iterator, Sequence
+
+
+class Ranking:
+    """Places 0, 1 ... by rising key: a change takes O(log n), and so does finding the first.
+
+    Of equal keys the lower place is first. A place whose key is infinite is out.
+    """
+
+    def __init__(self, keys: Sequence[float]) -> None:
+        self._size = 1 << max(0, len(keys) - 1).bit_length()
+        # Node k has the children 2k and 2k + 1, and the lesser of their keys; the places are the leaves.
+        self._least = [math.inf] * self._size + list(keys) + [math.inf] * (self._size - len(keys))
+        for node in range(self._size - 1, 0, -1):
+            self._least[node] = min(self._least[2 * node], self._least[2 * node + 1])
+
+    def set(self, place: int, key: float) -> None:
+        """Give a place another key."""
+        least, node = self._least, place + self._size
+        least[node] = key
+        while node > 1:
+            node >>= 1
+            left, right = least[2 * node], least[2 * node + 1]
+            key = left if left <= right else right
+            if least[node] == key:
+                return
+            least[node] = key
+
+    def key(self, place: int) -> float:
+        """The key of a place."""
+        return self._least[place + self._size]
+
+    def first(self) -> int | None:
+        """The place of the least key; None where all are out."""
+        least, node, size = self._least, 1, self._size
+        if least[1] == math.inf:
+            return None
+        while node < size:
+            node *= 2
+            if least[node + 1] < least[node]:
+                node += 1
+        return node - size
+
+    def first_within(self, limit: float) -> int | None:
+        """The lowest place whose key is at most `limit`; None where there is none."""
+        least, node, size = self._least, 1, self._size
+        limit = min(limit, sys.float_info.max)  # a place that is out is never within
+        if least[1] > limit:
+            return None
+        while node < size:
+            node *= 2
+            if least[node] > limit:
+                node += 1
+        return node - size
+
+    def ascending(self) -> Iterator[int]:
+        """The places by rising key, without those that are out; each step takes O(log n)."""
+        size = self._size
+        depth = size.bit_length() - 1
+        heap = [(self._least[1], 0, 1)]  # key, lowest place below the node, node
+        while heap:
+            key, place, node = heapq.heappop(heap)
+            if key == math.inf:
+                return
+            if node >= size:
+                yield place
+                continue
+            for child in (2 * node, 2 * node + 1):
+                below = depth - (child.bit_length() - 1)
+                heapq.heappush(heap, (self._least[child], (child << below) - size, child))
