@@ -336,10 +336,10 @@ RECORD_COLUMNS = (
 """Columns of the records table, one row per task or transfer.
 
 kind is compute, transfer or rejected; device is the device that computed, or `from->to` of a transfer;
-status is ok or failed; times are seconds from the run's start. queued_s is when the task became ready: of a
-request's first stage, when the request arose. deadline_s is the time from then within which the request was
-to be answered (infinite: none). cpu_s is CPU seconds (at the host speed of the profile, see Profile); bytes
-are those that a transfer moved.
+status is ok, failed, or lost (the device is gone, and the task goes elsewhere). Times are seconds from the
+run's start. queued_s is when the task became ready: of a request's first stage, when the request arose.
+deadline_s is the time from then within which the request was to be answered (infinite: none). cpu_s is CPU
+seconds (at the host speed of the profile, see Profile); bytes are those that a transfer moved.
 """
 
 
@@ -359,9 +359,9 @@ class Records:
     """The model's answer to each request that succeeded, in request order; empty if not computed."""
     scheduling_s: tuple[float, ...] = ()
     """Wall seconds of each scheduler decision."""
-    host_drift: float = 1.0
+    host_drift: float | None = None
     """This host's time for the reference model now ÷ when profiled, divided out of the table."""
-    host_late: float = 0.0
+    host_late: float | None = None
     """Time for which other work on this host held stages up ÷ the run's time, left out of the table."""
 
 

@@ -20,17 +20,26 @@ from pipeline.ledger import carbon_by_component, known_components
 def request_latency_s(records: Records) -> pd.Series:
     """Seconds from a request's arrival to its answer, by request, of those that were answered."""
     table = records.table
-    answered = table.groupby("request")["status"].transform(lambda status: (status == "ok").all())
-    spans = table[answered].groupby("request").agg(begin=("queued_s", "min"), end=("end_s", "max"))
-    return spans["end"] - spans["begin"]
+    failed = table.loc[table["status"] == "failed", "request"].unique()
+    spans = table.groupby("request").agg(begin=("queued_s", "min"), end=("end_s", "max"))
+    return (spans["end"] - spans["begin"]).drop(failed)
+
+
+def slo_miss_rate(records: Records, latency_s: pd.Series) -> float | None:
+    """Share of the requests with a deadline that were answered late or not at all; None without any."""
+    deadline_s = records.table.groupby("request")["deadline_s"].first()
+    promised = deadline_s[np.isfinite(deadline_s)]
+    if promised.empty:
+        return None
+    return float((latency_s.reindex(promised.index, fill_value=np.inf) > promised).mean())
 
 
 def devices_by_stage(records: Records) -> tuple[tuple[str, ...], ...]:
     """For each stage the devices that ran it, the most used first (ties by name)."""
     compute = records.table[records.table["kind"] == "compute"]
-    counts = compute.groupby(["stage", "device"]).size().reset_index(name="tasks")
+    counts = compute.groupby(["stage", "device"], observed=True).size().reset_index(name="tasks")
     ordered = counts.sort_values(["stage", "tasks", "device"], ascending=[True, False, True])
-    return tuple(tuple(rows["device"]) for _, rows in ordered.groupby("stage"))
+    return tuple(tuple(map(str, rows["device"])) for _, rows in ordered.groupby("stage"))
 
 
 def as_it_ran(plan: Plan, records: Records) -> Plan | None:
@@ -64,7 +73,8 @@ def summarise(problem: Problem, plan: Plan, records: Records, ledger: pd.DataFra
     """The metrics of a run (keys and units as in pipeline.tracking.METRICS)."""
     table = records.table
     known = known_components(records, problem.fleet)
-    latency_ms = request_latency_s(records).to_numpy() * 1e3
+    latency_s = request_latency_s(records)
+    latency_ms = latency_s.to_numpy() * 1e3
     num_ok = len(latency_ms)
     num_rejected = int(table.loc[table["kind"] == "rejected", "request"].nunique())
     num_failed = int(table["request"].nunique()) - num_ok - num_rejected
@@ -74,13 +84,18 @@ def summarise(problem: Problem, plan: Plan, records: Records, ledger: pd.DataFra
         "requests_rejected": num_rejected,
         "stages": plan.num_stages,
         "devices_used": len(records.reserved),
-        "host_drift": records.host_drift,
-        "host_late": records.host_late,
     }
+    for name in ("host_drift", "host_late"):
+        value = getattr(records, name)
+        if value is not None:
+            metrics[name] = value
     carbon = carbon_by_component(ledger, known)
     metrics |= {f"carbon_{component}_g": grams for component, grams in carbon.items()}
     if records.scheduling_s:
         metrics["scheduling_us_per_task"] = float(np.mean(records.scheduling_s)) * 1e6
+    missed = slo_miss_rate(records, latency_s)
+    if missed is not None:
+        metrics["slo_miss_rate"] = missed
     if num_ok:
         metrics["latency_ms_mean"] = float(latency_ms.mean())
         for percent in (50, 95, 99):

@@ -95,6 +95,8 @@ class Profile:
     """By device and codec (`int8 encode` ...): a and b of its CPU seconds, a + b * bytes as float32."""
     error: Mapping[str, float] = field(default_factory=dict)
     """By device: |measured ÷ predicted - 1| of held-out stages, the 95th percentile (see Profiler)."""
+    variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By device: what the whole model and its parts took in each pass ÷ their medians, without host drift."""
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -171,6 +173,7 @@ class Profile:
                 "dispatch_s": self.dispatch_s,
                 "codec_cpu_s": {device: dict(lines) for device, lines in self.codec_cpu_s.items()},
                 "error": dict(self.error),
+                "variation": {device: list(ratios) for device, ratios in self.variation.items()},
                 "table": self.table.to_csv(index=False),
             }
         )
@@ -194,7 +197,7 @@ def _require_complete(profile: Profile, graph: Graph, fleet: Fleet) -> None:
     """Require a row for every layer on every device, and what else was measured of each device."""
     layers = {str(device): rows["layer"].tolist() for device, rows in profile.table.groupby("device")}
     complete = layers == {name: list(range(len(graph))) for name in fleet.by_name}
-    kinds = (profile.speeds, profile.task_cpu_s, profile.codec_cpu_s, profile.error)
+    kinds = (profile.speeds, profile.task_cpu_s, profile.codec_cpu_s, profile.error, profile.variation)
     require(
         complete and all(set(kind) == set(fleet.by_name) for kind in kinds),
         f"profile of {graph.name}: must hold every layer on every device of {fleet.name}",
@@ -283,6 +286,7 @@ class Profiler:
             dispatch_s=float(np.median([wait for b in bench.values() for wait in b.dispatch_s])),
             codec_cpu_s={name: b.codec_cpu_s() for name, b in bench.items()},
             error={name: b.error(*times[name]) for name, b in bench.items()},
+            variation={name: b.variation(reference_s[self.warmup :]) for name, b in bench.items()},
         )
         for name, error in profile.error.items():
             if error > MAX_ERROR:
@@ -364,6 +368,13 @@ class _Bench:
         sizes = [cut.num_bytes for cut in self._cuts]
         medians = np.median(np.asarray(self._codec_s, dtype=float), axis=0)  # cuts x codecs
         return {codec: list(fit_line(sizes, medians[:, k])) for k, codec in enumerate(CODECS)}
+
+    def variation(self, reference_s: Sequence[float]) -> list[float]:
+        """What the whole and its parts took in each pass ÷ their medians; reference_s: of each pass."""
+        passes = (
+            np.column_stack([self.whole_s, np.sum(self.parts_s, axis=1)]) / np.array(reference_s)[:, None]
+        )
+        return [float(ratio) for ratio in (passes / np.median(passes, axis=0)).ravel()]
 
     def error(self, layers_cpu_s: npt.NDArray[np.float64], task_cpu_s: float) -> float:
         """|measured ÷ predicted - 1| of the held-out stages, the 95th percentile; medians over passes."""

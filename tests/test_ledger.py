@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,7 @@ def record(
     request: int, stage: int, kind: str, device: str, start_s: float, end_s: float, **rest: Any
 ) -> Any:
     row = dict.fromkeys(RECORD_COLUMNS) | {"status": "ok", "reason": "", "bytes": 0, "cpu_s": 0.0}
+    row |= {"tenant": "default", "model": "tiny", "deadline_s": math.inf}
     row |= {"request": request, "stage": stage, "kind": kind, "device": device, "queued_s": start_s}
     return row | {"start_s": start_s, "end_s": end_s, **rest}
 

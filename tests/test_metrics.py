@@ -72,6 +72,26 @@ def test_figures_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert all(metric(key) for key in figures)
 
 
+def test_deadlines_and_lost_tasks_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    run = records(
+        [
+            record(0, 0, "compute", "fast", 1.0, 2.0, deadline_s=1.0),
+            record(1, 0, "compute", "fast", 2.0, 3.0, queued_s=1.5, deadline_s=1.0),
+            record(2, 0, "compute", "clean", 3.0, 4.0, deadline_s=9.0, status="lost", reason="clean is gone"),
+            record(2, 0, "compute", "fast", 4.5, 6.0, queued_s=4.0, deadline_s=9.0),
+            record(3, 0, "compute", "fast", 6.0, 9.0),
+            record(4, 0, "rejected", "", 6.0, 6.0, status="failed", reason="full", deadline_s=1.0),
+        ],
+        10.0,
+    )
+    # Request 1 was 1.5 s under way, 4 was refused; 3 has no deadline.
+    assert request_latency_s(run).to_dict() == {0: 1.0, 1: 1.5, 2: 3.0, 3: 3.0}
+    ledger = account(run, two_devices, Intensity.constant({"fast": 1.0, "clean": 1.0}), Accounting())
+    figures = summarise(make_problem(two_devices), Plan((0, 6), (AUTO,)), run, ledger)
+    assert figures["slo_miss_rate"] == 2 / 4
+    assert (figures["requests_ok"], figures["requests_failed"], figures["requests_rejected"]) == (4, 0, 1)
+
+
 def test_nothing_answered_leaves_out_what_needs_an_answer(
     make_problem: MakeProblem, two_devices: Fleet
 ) -> None:
