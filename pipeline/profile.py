@@ -395,8 +395,8 @@ class _Bench:
         cpu_s = []
         for stage in stages:
             begin = time.perf_counter()
-            header = {"op": "run", "stage": stage, "request": "profile", "slowdown": self._slowdown}
-            reply, _ = self._pool.call(self._name, {**header, "not_before": 0.0})
+            header = {"op": "run", "stage": stage, "request": "profile", "takes": "profile"}
+            reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
             stage_s = reply["end"] - reply["start"] + reply["late_s"]
             self.dispatch_s.append(time.perf_counter() - begin - stage_s)
             cpu_s.append(reply["cpu_s"])

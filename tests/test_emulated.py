@@ -38,7 +38,7 @@ from pipeline.metrics import output_max_abs_error
 from pipeline.workload import Closed
 from schedulers.round_robin import RoundRobin
 
-EMULATED = Emulated(warmup=1)
+EMULATED = Emulated(warmup=1, max_wait_s=0.2)
 
 
 def pictures(count: int) -> list[torch.Tensor]:
@@ -87,8 +87,9 @@ def test_a_transfer_takes_what_its_link_takes_and_times_never_overlap(
     assert moved["bytes"].tolist() == [768, 2048] * 6  # 3*8*8 and twice 4*8*8 float32
     planned = 0.02 + moved["bytes"] / 1e5
     spent = moved["end_s"] - moved["start_s"]
-    assert (spent >= planned).all()
-    assert float((spent / planned).min()) == pytest.approx(1, abs=0.1)
+    assert spent.tolist() == pytest.approx(planned.tolist())
+    begun = table[table["kind"] == "compute"]
+    assert (begun["start_s"].to_numpy() >= moved["end_s"].to_numpy()).all()
     for _, rows in table.groupby("request"):
         assert (rows["start_s"] >= rows["queued_s"]).all()
         assert (rows["end_s"].to_numpy()[:-1] <= rows["start_s"].to_numpy()[1:] + 1e-9).all()

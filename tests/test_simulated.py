@@ -15,7 +15,7 @@ from conftest import MakeProblem, make_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.backends.simulated import Simulated, _Events, _pipelined, served_s
+from pipeline.backends.simulated import Simulated, _by_events, _pipelined, served_s
 from pipeline.cost import predict
 from pipeline.deployment import deploy
 from pipeline.domain import (
@@ -325,7 +325,7 @@ def test_a_pipeline_at_a_time_equals_event_by_event(
     work, simulated = deploy(job.services), Simulated(seed=seed)
     at_a_time = _pipelined(simulated, job, work)
     assert at_a_time is not None
-    tables = [at_a_time.table, _Events(simulated, job, work).records().table]
+    tables = [at_a_time.table, _by_events(simulated, job, work).table]
     one, other = (t.sort_values(["request", "end_s", "kind"]).reset_index(drop=True) for t in tables)
     pd.testing.assert_frame_equal(one, other, check_categorical=False, check_dtype=False)
 

@@ -5,7 +5,7 @@ It needs torch, pyzmq and safetensors alone.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; runs it `warmup` times on zeros -> param_bytes
     put      tensors: the value that a request stands at                       -> nothing
-    run      a stage on the value of a request, which its output replaces      -> start, end, late_s, cpu_s
+    run      a stage on a value (`takes`); its output is the request's new one  -> start, end, late_s, cpu_s
     fetch    hand over, and forget, the value of a request                     -> tensors
     profile  run a chain of deployed stages once, on seeded noise of `shapes`  -> cpu_s of each
     reset    forget all stages and values                                      -> nothing
@@ -74,10 +74,9 @@ class Device:
             module(*(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in inputs))
         return {"param_bytes": sum(tensor.nbytes for tensor in module.state_dict().values())}
 
-    def _run(self, stage: str, request: str, slowdown: float, not_before: float) -> dict[str, Any]:
-        """Run a stage, no earlier than `not_before`; its wall time becomes CPU time * slowdown."""
-        values = self._values[request]
-        _sleep_until(not_before)
+    def _run(self, stage: str, request: str, takes: str, slowdown: float) -> dict[str, Any]:
+        """Run a stage on the value that it takes; its wall time becomes CPU time * slowdown."""
+        values = self._values[takes]
         start = time.perf_counter()
         output, cpu_s = _timed(self._stages[stage], values)
         end = start + cpu_s * slowdown

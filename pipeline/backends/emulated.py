@@ -3,9 +3,9 @@
 Real stages on real tensors: only the speed of a device, the bandwidth and the latency of a link are emulated.
 A stage takes its CPU time ÷ the device's speed, which is steadier than a CPU quota (no 100 ms bursts of
 throttling) and leaves out how long other work on this host delays it; a transfer takes at least what its
-link would. A fleet with a device faster than this host runs slower as a whole, by one time scale that the
-records divide out. So do they divide out this host's drift since the profile, told by the reference model
-run between requests.
+link would. A fleet whose devices together ask more than one core of this host runs slower as a whole, by one
+time scale that the records divide out. So do they divide out this host's drift since the profile, told by the
+reference model, run when nothing else runs. Requests, queues and links are those of `Events`, in real time.
 """
 
 from __future__ import annotations
@@ -17,73 +17,59 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import ClassVar
-
-import pandas as pd
+from typing import Any, ClassVar
 
 from pipeline.backends import wire
-from pipeline.backends.pool import DeviceError, DevicePool, discard_pools, machine_lock, shared_pool
-from pipeline.deployment import Work, arrivals, deploy
-from pipeline.domain import (
-    AUTO,
-    RECORD_COLUMNS,
-    Assign,
-    Job,
-    Records,
-    Refuse,
-    RequestClass,
-    Task,
-    require,
-    require_number,
-    require_whole,
-)
-from pipeline.fleet_state import FleetState
+from pipeline.backends.events import Events, Finished, Request, Rules
+from pipeline.backends.pool import DevicePool, discard_pools, machine_lock, shared_pool
+from pipeline.deployment import Work, deploy
+from pipeline.domain import Job, Records, require_number, require_whole
 from pipeline.profile import host_reference
 
 DRIFT_SAMPLES = 5
+LOOK_S = 1.0
+"""Longest wait for a reply without a look at whether the processes still run."""
 
 
 @dataclass(frozen=True)
 class Emulated:
-    """Closed loop: the next request arises when the last is answered."""
+    """How a run is emulated."""
 
     warmup: int = 3
     """Runs of a stage on zeros before it counts."""
     calibrate_every: int = 10
-    """Requests between two looks at this host's drift."""
+    """Requests between two looks at this host's drift, which need a moment in which nothing runs."""
     headroom: float = 1.25
-    """Share of time kept free on the fastest device for what the emulation itself costs."""
+    """Share of time kept free for what the emulation itself costs."""
     cpu_per_task: float = 0.1
     """CPUs that a task is taken to need (AMP4EC: 0.1 to 0.2), for the scheduler's load."""
+    max_requests: int = 1000
+    """In the fleet at once; those that arise beyond are rejected, so that overload has an end."""
+    max_wait_s: float = 60.0
+    """For which a task is kept that no device takes; then its request is refused."""
+    computes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_whole("backend", "warmup", self.warmup)
         require_whole("backend", "calibrate_every", self.calibrate_every, least=1)
         require_number("backend", "headroom", self.headroom, least=1)
         require_number("backend", "cpu_per_task", self.cpu_per_task, least=0)
-
-    computes: ClassVar[bool] = True
+        require_whole("backend", "max_requests", self.max_requests, least=1)
+        require_number("backend", "max_wait_s", self.max_wait_s, least=0)
 
     def run(self, job: Job) -> Records:
-        """Run every request through the plan's stages.
+        """Run every request through its plan's stages.
 
         Raises ConfigError before anything starts where a stage fits no device that it may run on, and
         DeviceError where a device's process fails.
         """
-        require(
-            job.workload.concurrency == 1 and len(job.services) == 1 and not job.outages,
-            "backend: emulated takes one model in a closed loop with workload.concurrency=1, and no outages; "
-            "use backend=simulated",
-        )
         work = deploy(job.services)
         with machine_lock():
             pool = shared_pool(list(job.fleet.by_name))
             try:
-                return _Run(self, job, work, pool).execute()
-            except BaseException as error:
-                if isinstance(error, DeviceError | KeyboardInterrupt):
-                    discard_pools()
+                return _Emulation(self, job, work, pool).execute()
+            except BaseException:
+                discard_pools()  # of what it was at, nobody knows
                 raise
 
 
@@ -94,6 +80,9 @@ class _Clock:
         self.scale = scale
         self._origin = time.perf_counter()
         self._paused = 0.0
+
+    def begin(self) -> None:
+        self._origin = time.perf_counter()
 
     def at(self, reading: float) -> float:
         return (reading - self._origin - self._paused) / self.scale
@@ -112,200 +101,173 @@ class _Clock:
         self._paused += time.perf_counter() - begin
 
 
-class _Run:
-    """One run of one plan."""
+class _Emulation(Events):
+    """One run on device processes. A tensor lies where it was computed, or here while it waits."""
+
+    measurement = "emulated"
 
     def __init__(self, settings: Emulated, job: Job, work: Sequence[Work], pool: DevicePool) -> None:
-        (service,) = job.services
+        super().__init__(Rules(settings.cpu_per_task, settings.max_requests, settings.max_wait_s), job, work)
         self._settings = settings
-        self._job = job
-        self._work = work
-        self._problem = service.problem.along(service.plan)
-        self._plan = service.plan
-        self._inputs = service.inputs
         self._pool = pool
+        profile = job.services[0].problem.profile
+        self._speeds = profile.speeds
         self._reference = host_reference(job.fleet.reference_model)
+        self._reference_cpu_s = profile.reference_cpu_s
         self._drifts: deque[float] = deque(maxlen=DRIFT_SAMPLES)
         self._all_drifts: list[float] = []
-        self._rows: list[dict[str, object]] = []
+        used = {name for stage in work for name in stage.seconds}
+        # One request at a time keeps one device busy; else all may be, and of one core this run is sure.
+        at_once = max if job.workload.concurrency == 1 else sum
+        self._clock = _Clock(max(1.0, at_once(self._speeds[name] for name in used) * settings.headroom))
         self._late_s = 0.0
-        self._scheduling_s: list[float] = []
-        self._state = FleetState(job.fleet, work, job.intensity, self._problem.idle)
-        fastest = max(self._problem.profile.speeds[name] for stage in work for name in stage.seconds)
-        self._scale = max(1.0, fastest * settings.headroom)
+        self._asked: dict[str, deque[tuple[Request, int] | None]] = {n: deque() for n in job.fleet.by_name}
+        """What each process was asked and has not answered, in order; None: an answer that tells nothing."""
+        self._finished: deque[Finished] = deque()
+        self._held: dict[int, list[bytes]] = {}
+        """By request: what its stage takes in, where that came through here."""
+        self._answers: dict[int, str] = {}
+        """By request: the device that holds its answer."""
+        self._looked_at = 0
 
     def execute(self) -> Records:
         """Deploy, run, collect."""
-        kinds = [int(kind) for block in arrivals(self._job, self._work) for kind in block.kind]
-        self._deploy(len(kinds))
+        self._deploy()
         for _ in range(DRIFT_SAMPLES):
             self._look_at_drift()
-        start_utc = datetime.now(UTC)
-        self._clock = _Clock(self._scale)
-        locations: list[str | None] = []
-        for request, kind in enumerate(kinds):
-            if request and request % self._settings.calibrate_every == 0:
-                with self._clock.pause():
-                    self._look_at_drift()
-            locations.append(self._request(request, self._job.workload.classes[kind]))
+        self._clock.begin()
+        self.run()
         window_s = self._clock.now()
+        while any(self._asked.values()):
+            self._receive(LOOK_S)
         outputs = [
             self._pool.call(device, {"op": "fetch", "request": str(request)})[1]["0"]
-            for request, device in enumerate(locations)
-            if device is not None
+            for request, device in sorted(self._answers.items())
         ]
-        for name in self._state.devices:
+        for name in self.job.fleet.by_name:
             self._pool.call(name, {"op": "reset"})
-        table = pd.DataFrame(self._rows, columns=list(RECORD_COLUMNS))
-        used = set(table.loc[table["kind"] == "compute", "device"])
-        return Records(
-            table=table,
-            start_utc=start_utc,
-            window_s=window_s,
-            reserved=tuple(name for name in self._state.devices if name in used),
-            measurement="emulated",
+        return self.records(
             outputs=tuple(outputs),
-            scheduling_s=tuple(self._scheduling_s),
             host_drift=statistics.median(self._all_drifts),
-            host_late=self._late_s / (window_s * self._scale + self._late_s),
+            host_late=self._late_s / (window_s * self._clock.scale + self._late_s),
         )
 
-    def _deploy(self, requests: int) -> None:
-        for name in self._state.devices:
+    def _deploy(self) -> None:
+        """Every stage to each device that may run it, and the inputs to those that may run a first one."""
+        for name in self.job.fleet.by_name:
             self._pool.call(name, {"op": "reset"})
-        for work in self._work:
+        for index, work in enumerate(self.work):
+            service = self.job.services[work.service]
+            plan, graph = service.plan, service.problem.along(service.plan).graph
             for name in work.seconds:
                 self._pool.deploy(
                     name,
-                    str(work.stage),
-                    self._problem.graph,
-                    *self._plan.stage(work.stage),
-                    before=self._plan.compression_before(work.stage),
-                    after=self._plan.compression_before(work.stage + 1),
+                    str(index),
+                    graph,
+                    *plan.stage(work.stage),
+                    before=plan.compression_before(work.stage),
+                    after=plan.compression_before(work.stage + 1),
                     warmup=self._settings.warmup,
                 )
-        source = self._problem.fleet.source
-        for name in self._work[0].seconds if source is None else [source]:
-            for request in range(requests):
-                tensor = self._inputs[request % len(self._inputs)]
-                self._pool.call(name, {"op": "put", "request": str(request)}, {"0": tensor})
+                for number, tensor in enumerate(service.inputs if work.stage == 0 else ()):
+                    key = f"input {work.service} {number}"
+                    self._pool.call(name, {"op": "put", "request": key}, {"0": tensor})
 
     def _look_at_drift(self) -> None:
-        drift = self._reference.cpu_s() / self._problem.profile.reference_cpu_s
+        drift = self._reference.cpu_s() / self._reference_cpu_s
         self._drifts.append(drift)
         self._all_drifts.append(drift)
 
-    def _request(self, request: int, kind: RequestClass) -> str | None:
-        """Take one request through all stages; the device that holds its answer, None if it was rejected."""
-        location = self._problem.fleet.source
-        arrival_s = self._clock.now()
-        deadline_s = math.inf if kind.deadline_s is None else kind.deadline_s
-        for stage in range(self._plan.num_stages):
-            work = self._work[stage]
-            ready_s = self._clock.now()
-            task = Task(
-                request=request,
-                stage=stage,
-                cpu_need=self._settings.cpu_per_task,
-                memory_need_bytes=work.memory_need_bytes,
-                input_bytes=work.input_bytes,
-                location=location,
-                tenant=kind.tenant,
-                arrival_s=arrival_s,
-                deadline_s=arrival_s + deadline_s,
-            )
-            device = self._choose(task)
-            if isinstance(device, Refuse):
-                self._row(task, "rejected", "", ready_s, ready_s, status="failed", reason=device.reason)
-                return None
-            self._state.advance(self._clock.now())
-            self._state.begin(task, device)
-            location = self._run_stage(task, device, ready_s)
-        return location
+    def clock_s(self, event_s: float) -> float:
+        """Now."""
+        return self._clock.now()
 
-    def _choose(self, task: Task) -> str | Refuse:
-        planned = self._plan.devices[task.stage]
-        if planned != AUTO:
-            return planned
-        while True:
-            self._state.advance(self._clock.now())
-            begin = time.perf_counter()
-            decision = self._job.scheduler.decide(task, self._state)
-            self._scheduling_s.append(time.perf_counter() - begin)
-            if isinstance(decision, Assign):
-                return decision.device
-            if isinstance(decision, Refuse):
-                return decision
-            if decision.until_s == float("inf"):
-                # In a closed loop nothing else is in flight whose end could change the answer.
-                return Refuse("the scheduler waits for a task to end and none is running")
-            time.sleep(max(0.0, (decision.until_s - self._clock.now()) * self._scale))
-
-    def _run_stage(self, task: Task, device: str, ready_s: float) -> str:
-        moves = task.location is not None and task.location != device
-        not_before = 0.0
-        sent = time.perf_counter()
-        if moves:
-            assert task.location is not None
-            link = self._problem.fleet.link(task.location, device)
-            assert link is not None, "a plan over unconnected devices is refused before it starts"
-            not_before = sent + link.transfer_s(task.input_bytes) * self._scale
-            key = str(task.request)
-            frames = self._pool.forward(task.location, wire.encode({"op": "fetch", "request": key}))
-            self._pool.forward(device, wire.readdress(frames, {"op": "put", "request": key}))
-        drift = statistics.median(self._drifts)
-        slowdown = self._scale / (self._problem.profile.speeds[device] * drift)
-        reply, _ = self._pool.call(
-            device,
-            {
-                "op": "run",
-                "stage": str(task.stage),
-                "request": str(task.request),
-                "slowdown": slowdown,
-                "not_before": not_before,
-            },
-        )
-        start_s, end_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
-        if moves:
-            ends = f"{task.location}->{device}"
-            self._row(task, "transfer", ends, ready_s, self._clock.at(sent), start_s, bytes=task.input_bytes)
-        queued_s = start_s if moves else ready_s
-        self._row(task, "compute", device, queued_s, start_s, end_s, cpu_s=reply["cpu_s"] / drift)
-        self._state.advance(end_s)
-        self._state.end(task, device, end_s - start_s)
-        # What others on this host delayed is not the device's time: the fleet's clock stands still for it.
-        self._clock.skip(reply["late_s"])
-        self._late_s += reply["late_s"]
-        return device
-
-    def _row(
-        self,
-        task: Task,
-        kind: str,
-        device: str,
-        queued_s: float,
-        start_s: float,
-        end_s: float | None = None,
-        *,
-        cpu_s: float = 0.0,
-        bytes: int = 0,
-        status: str = "ok",
-        reason: str = "",
-    ) -> None:
-        values: Mapping[str, object] = {
-            "request": task.request,
-            "tenant": task.tenant,
-            "model": self._problem.graph.name,
-            "deadline_s": task.deadline_s - task.arrival_s,
-            "stage": task.stage,
-            "kind": kind,
-            "device": device,
-            "queued_s": queued_s,
-            "start_s": start_s,
-            "end_s": start_s if end_s is None else end_s,
-            "cpu_s": cpu_s,
-            "bytes": bytes,
-            "status": status,
-            "reason": reason,
+    def start(self, request: Request, device: str) -> None:
+        """Ask its process to run the stage, on what it holds."""
+        work = self.work[request.stage]
+        inputs = len(self.job.services[work.service].inputs)
+        first = f"input {work.service} {request.number % inputs}"
+        slowdown = self._clock.scale / (self._speeds[device] * statistics.median(self._drifts))
+        header = {
+            "op": "run",
+            "stage": str(request.stage),
+            "request": str(request.number),
+            "takes": first if work.stage == 0 else str(request.number),
+            "slowdown": slowdown,
         }
-        self._rows.append(dict(values))
+        self._ask(device, header, (request, request.runs))
+
+    def send(self, request: Request, device: str) -> None:
+        """Bring what the stage takes in to the device, unless it is there: an input always is."""
+        if self.work[request.stage].stage == 0:
+            self._held.pop(request.number, None)
+            return
+        if request.location == device and request.number not in self._held:
+            return
+        self.hold(request)
+        header = {"op": "put", "request": str(request.number)}
+        self._pool.send(device, wire.readdress(self._held[request.number], header))
+        self._asked[device].append(None)
+
+    def hold(self, request: Request) -> None:
+        """Take it from the device that computed it, before that begins something else."""
+        if self.work[request.stage].stage == 0 or request.number in self._held:
+            return
+        assert request.location is not None
+        while self._asked[request.location]:
+            self._receive(LOOK_S)
+        frames = wire.encode({"op": "fetch", "request": str(request.number)})
+        self._held[request.number] = self._pool.forward(request.location, frames)
+
+    def poll(self, due_s: float) -> Finished | None:
+        """Wait for the next reply, until it is time for something else."""
+        while True:
+            self._receive(0.0)
+            if self._finished:
+                return self._finished.popleft()
+            busy = any(self._asked.values())
+            if not busy and not self.in_fleet and self._is_time_to_look():
+                with self._clock.pause():
+                    self._look_at_drift()
+            left_s = (due_s - self._clock.now()) * self._clock.scale
+            if left_s <= 0 or (not busy and due_s == math.inf):
+                return None
+            if busy and left_s >= 1e-3:  # the resolution of waiting for a reply
+                self._receive(min(left_s, LOOK_S))
+            else:
+                time.sleep(left_s)
+
+    def _is_time_to_look(self) -> bool:
+        done = len(self._answers)
+        if done - self._looked_at < self._settings.calibrate_every:
+            return False
+        self._looked_at = done
+        return True
+
+    def _ask(self, device: str, header: Mapping[str, Any], what: tuple[Request, int]) -> None:
+        self._pool.send(device, wire.encode(header))
+        self._asked[device].append(what)
+
+    def _receive(self, timeout_s: float) -> None:
+        """Take in one reply, if there is one by then."""
+        received = self._pool.receive(timeout_s) if any(self._asked.values()) else None
+        if received is None:
+            return
+        device, frames = received
+        what = self._asked[device].popleft()
+        if what is None:
+            return
+        request, run = what
+        reply = wire.header(frames)
+        started_s, ended_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
+        cpu_s = reply["cpu_s"] / statistics.median(self._drifts)
+        self._finished.append(Finished(request, device, run, started_s, ended_s, cpu_s))
+        if request.runs == run:
+            self._held.pop(request.number, None)
+            if self.is_last(request.stage):
+                self._answers[request.number] = device
+        self._late_s += reply["late_s"]
+        if not any(self._asked.values()):
+            # What others on this host delayed is not the device's time: the fleet's clock stands still for
+            # it, unless another device's stage would seem the shorter for that.
+            self._clock.skip(reply["late_s"])

@@ -69,16 +69,33 @@ class DevicePool:
         return wire.decode(self.forward(name, wire.encode(header, tensors)))
 
     def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
-        """`call` without looking into the tensors, to hand one device's value to another."""
+        """`call` without looking into the tensors, to hand one device's value to another.
+
+        No other reply may be under way.
+        """
+        self.send(name, frames)
+        sender, reply = self._receive(name)
+        assert sender == name, f"{sender} answered in the place of {name}"
+        return _unless_failed(name, reply)
+
+    def send(self, name: str, frames: Sequence[bytes]) -> None:
+        """Ask a device without waiting for its reply: see `receive`. It answers in the order it was asked."""
         try:
             self._socket.send_multipart([name.encode(), *frames])
         except zmq.ZMQError as error:  # its end of the connection is gone
             raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
-        _, reply = self._receive(name)
-        failure = wire.header(reply).get("error")
-        if failure is not None:
-            raise DeviceError(f"device {name}: {failure}")
-        return reply
+
+    def receive(self, timeout_s: float) -> tuple[str, list[bytes]] | None:
+        """The next reply and whose it is; None if none comes by then. Raises DeviceError as `call` does."""
+        if not self._socket.poll(int(timeout_s * 1e3)):
+            for name, process in self._processes.items() if timeout_s else ():
+                if process.poll() is not None:
+                    raise DeviceError(
+                        f"the process of device {name} has ended (exit code {process.returncode})"
+                    )
+            return None
+        sender, *frames = self._socket.recv_multipart()
+        return sender.decode(), _unless_failed(sender.decode(), frames)
 
     def deploy(
         self,
@@ -139,6 +156,13 @@ class DevicePool:
         self._socket.close()
         self._context.term()
         self._directory.cleanup()
+
+
+def _unless_failed(name: str, reply: list[bytes]) -> list[bytes]:
+    failure = wire.header(reply).get("error")
+    if failure is not None:
+        raise DeviceError(f"device {name}: {failure}")
+    return reply
 
 
 def _start(endpoint: str, name: str) -> subprocess.Popen[bytes]:
