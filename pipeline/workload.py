@@ -279,9 +279,9 @@ def _seconds(timestamps: pd.Series) -> Floats:
     """Seconds of numbers, or of ISO times (UTC where none is said); NaN for neither."""
     numbers = pd.to_numeric(timestamps, errors="coerce")
     if numbers.notna().any():
-        return numbers.to_numpy(dtype=float)
+        return np.asarray(numbers, dtype=float)
     times = pd.to_datetime(timestamps, errors="coerce", utc=True, format="ISO8601")
-    return ((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)).to_numpy(dtype=float)
+    return np.asarray((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
 
 
 def _require_rows(path: Path, good: npt.NDArray[np.bool_], message: str) -> None:

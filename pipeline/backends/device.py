@@ -1,6 +1,6 @@
 """A device as an OS process: holds stages and values, runs one stage at a time, stretched to its speed.
 
-Started as `python -m pipeline.backends.device ENDPOINT NAME PARENT_PID`.
+Started as `python -m pipeline.backends.device ENDPOINT NAME PARENT_PID TURNS`.
 It needs torch, pyzmq and safetensors alone.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; runs it `warmup` times on zeros -> param_bytes
@@ -15,11 +15,12 @@ the stage took beyond `end`, when it should have ended, because this host was bu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
 
 import torch
 import zmq
@@ -27,14 +28,24 @@ import zmq
 from pipeline.backends import wire
 from pipeline.program import from_program
 
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows: devices that compute at once then slow each other down
+    fcntl = None  # type: ignore[assignment]
+
 Values = tuple[torch.Tensor, ...]
 PARENT_CHECK_MS = 2000
 
 
 class Device:
-    """The stages and values that one device holds."""
+    """The stages and values that one device holds.
 
-    def __init__(self) -> None:
+    Devices that compute at once would share this host's caches and memory bandwidth, and each would seem
+    slower than it is alone. So they take turns, by a lock on a file; who computed sleeps out its stage after.
+    """
+
+    def __init__(self, turns: IO[bytes]) -> None:
+        self._turns = turns
         self._stages: dict[str, torch.fx.GraphModule] = {}
         self._values: dict[str, Values] = {}
 
@@ -78,7 +89,8 @@ class Device:
         """Run a stage on the value that it takes; its wall time becomes CPU time * slowdown."""
         values = self._values[takes]
         start = time.perf_counter()
-        output, cpu_s = _timed(self._stages[stage], values)
+        with _turn(self._turns):
+            output, cpu_s = _timed(self._stages[stage], values)
         end = start + cpu_s * slowdown
         _sleep_until(end)
         self._values[request] = output
@@ -99,6 +111,18 @@ class Device:
         return {"cpu_s": cpu_s}
 
 
+@contextlib.contextmanager
+def _turn(turns: IO[bytes]) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    fcntl.flock(turns, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(turns, fcntl.LOCK_UN)
+
+
 def _timed(module: torch.fx.GraphModule, values: Values) -> tuple[Values, float]:
     # thread_time leaves out the thread that moves messages; with one torch thread it has all of the work.
     begin = time.thread_time()
@@ -112,11 +136,16 @@ def _sleep_until(moment: float) -> None:
         time.sleep(remaining)
 
 
-def serve(endpoint: str, name: str, parent: int) -> None:
+def serve(endpoint: str, name: str, parent: int, turns: str) -> None:
     """Answer requests until told to stop or until the process that started this one is gone."""
     torch.set_num_threads(1)
-    device = Device()
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket, torch.inference_mode():
+    with (
+        open(turns, "ab") as lock,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as socket,
+        torch.inference_mode(),
+    ):
+        device = Device(lock)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IDENTITY, name.encode())
         socket.connect(endpoint)
@@ -135,4 +164,4 @@ def serve(endpoint: str, name: str, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(endpoint=sys.argv[1], name=sys.argv[2], parent=int(sys.argv[3]))
+    serve(endpoint=sys.argv[1], name=sys.argv[2], parent=int(sys.argv[3]), turns=sys.argv[4])

@@ -121,8 +121,11 @@ class _Emulation(Events):
         at_once = max if job.workload.concurrency == 1 else sum
         self._clock = _Clock(max(1.0, at_once(self._speeds[name] for name in used) * settings.headroom))
         self._late_s = 0.0
-        self._asked: dict[str, deque[tuple[Request, int] | None]] = {n: deque() for n in job.fleet.by_name}
-        """What each process was asked and has not answered, in order; None: an answer that tells nothing."""
+        self._asked: dict[str, deque[tuple[Request, int] | Request | None]] = {
+            n: deque() for n in job.fleet.by_name
+        }
+        """What each process was asked and has not answered, in order: a run; a request, whose value it is to
+        hand over; None where the reply tells nothing."""
         self._finished: deque[Finished] = deque()
         self._held: dict[int, list[bytes]] = {}
         """By request: what its stage takes in, where that came through here."""
@@ -214,10 +217,10 @@ class _Emulation(Events):
         if self.work[request.stage].stage == 0 or request.number in self._held:
             return
         assert request.location is not None
-        while self._asked[request.location]:
+        self._pool.send(request.location, wire.encode({"op": "fetch", "request": str(request.number)}))
+        self._asked[request.location].append(request)
+        while request.number not in self._held:
             self._receive(LOOK_S)
-        frames = wire.encode({"op": "fetch", "request": str(request.number)})
-        self._held[request.number] = self._pool.forward(request.location, frames)
 
     def poll(self, due_s: float) -> Finished | None:
         """Wait for the next reply, until it is time for something else."""
@@ -256,6 +259,9 @@ class _Emulation(Events):
         device, frames = received
         what = self._asked[device].popleft()
         if what is None:
+            return
+        if isinstance(what, Request):
+            self._held[what.number] = frames
             return
         request, run = what
         reply = wire.header(frames)

@@ -26,6 +26,13 @@ from pipeline.program import program
 
 START_TIMEOUT_S = 120
 POLL_MS = 1000
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""For glibc: keep what was freed. Else it gives large activations back to the system after a run, or does
+not, as the heap happens to lie: page faults made a stage take 6 ms of CPU in one run and 10 in the next."""
 
 
 def machine_lock() -> FileLock:
@@ -53,7 +60,8 @@ class DevicePool:
         address = f"ipc://{self._directory.name}/devices" if os.name == "posix" else "tcp://127.0.0.1:*"
         self._socket.bind(address)
         endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._processes = {name: _start(endpoint, name) for name in names}
+        turns = str(Path(self._directory.name) / "turns")
+        self._processes = {name: _start(endpoint, name, turns) for name in names}
         try:
             waiting = set(names)
             while waiting:
@@ -165,11 +173,12 @@ def _unless_failed(name: str, reply: list[bytes]) -> list[bytes]:
     return reply
 
 
-def _start(endpoint: str, name: str) -> subprocess.Popen[bytes]:
+def _start(endpoint: str, name: str, turns: str) -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pipeline.backends.device", endpoint, name, str(os.getpid())]
+    environment = {**os.environ, **KEEP_MEMORY, "PYTHONPATH": path}
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pipeline.backends.device", endpoint, name, str(os.getpid()), turns]
     # A session of its own: Ctrl-C reaches the coordinator alone, which then ends its devices in order.
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
 
