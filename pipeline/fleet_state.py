@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol, TypeVar, cast
 
 from pipeline.deployment import Work
-from pipeline.domain import Device, Fleet, Task
+from pipeline.domain import Device, Fleet, Link, Task
 from pipeline.grid import Intensity
 from pipeline.ledger import J_PER_KWH
 from pipeline.ranking import Ranking
@@ -205,6 +205,7 @@ class FleetState:
         self.spent_g: dict[str, float] = {}
         """By tenant: predicted carbon of its tasks in the hour now running."""
         self._views: dict[Hashable, View] = {}
+        self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._next_step = 1
         self._hour = 0
 
@@ -220,6 +221,28 @@ class FleetState:
         if now_s >= 3600 * (self._hour + 1):
             self._hour = int(now_s // 3600)
             self.spent_g.clear()
+
+    def apart(self, location: str | None) -> tuple[DeviceState, ...]:
+        """The devices that a tensor from there does not reach by the link that all others share.
+
+        The place itself, and those with a link of their own to it.
+        """
+        if location is None:
+            return ()
+        known = self._own_links.get(location)
+        if known is None:
+            ends = {location} | {
+                end
+                for link in self.fleet.links
+                if location in (link.between or ())
+                for end in link.between or ()
+            }
+            known = self._own_links[location] = tuple(d for d in self.in_order if d.name in ends)
+        return known
+
+    def shared_link(self, location: str | None) -> Link | None:
+        """The link by which a tensor from there reaches all others; None where there is none, or no need."""
+        return None if location is None else next((x for x in self.fleet.links if x.between is None), None)
 
     def link_latency_s(self, task: Task, device: str) -> float | None:
         """Latency from where the task's input lies to the device; 0 on the spot, None if not connected."""

@@ -48,12 +48,19 @@ class Ranking:
                 node += 1
         return node - size
 
-    def first_within(self, limit: float) -> int | None:
-        """The lowest place whose key is at most `limit`; None where there is none."""
-        least, node, size = self._least, 1, self._size
+    def first_within(self, limit: float, start: int = 0) -> int | None:
+        """The lowest place from `start` on whose key is at most `limit`; None where there is none."""
+        least, size = self._least, self._size
         limit = min(limit, sys.float_info.max)  # a place that is out is never within
-        if least[1] > limit:
+        if start >= size:
             return None
+        node = start + size
+        while least[node] > limit:  # up and to the right, to a subtree that holds one
+            while node & 1:
+                node >>= 1
+            if not node:
+                return None
+            node += 1
         while node < size:
             node *= 2
             if least[node] > limit:

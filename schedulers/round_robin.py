@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain import Assign, Decision, Refuse, Task
+from pipeline.domain import Assign, Decision, Task
 from pipeline.fleet_state import FleetState
+from schedulers.able import is_able, nobody
 
 
 @dataclass(frozen=True)
@@ -14,11 +15,7 @@ class RoundRobin:
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign task number n to able device n modulo their number; Refuse where there is none."""
-        able = [
-            name
-            for name, device in state.devices.items()
-            if device.fits(task.stage) and state.link_latency_s(task, name) is not None
-        ]
+        able = [device.name for device in state.in_order if is_able(task, device, state)]
         if not able:
-            return Refuse("no device can hold the stage and be reached")
+            return nobody(task, state)
         return Assign(able[state.num_assigned % len(able)])

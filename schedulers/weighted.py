@@ -8,6 +8,8 @@ as the paper's "each component is normalised" says.
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -84,6 +86,7 @@ class Weighted:
             "scheduler.carbon_weight: cannot be rescaled when the other four weights are all 0",
         )
 
+    @functools.cached_property
     def weights(self) -> Scores:
         """The weights (w_R, w_L, w_P, w_B, w_C) in force."""
         carbon = self.mode_carbon_weight if self.carbon_weight is None else self.carbon_weight
@@ -95,13 +98,35 @@ class Weighted:
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign to the best device; Wait while load alone excludes the rest; else Refuse, saying why."""
-        weights = self.weights()
-        best: tuple[float, str] | None = None
-        busy = False
+        weights = self.weights
+
+        def penalty(device: DeviceState) -> float:
+            if not device.fits(task.stage) or self._is_busy(task, device):
+                return math.inf
+            s = scores(task, device)
+            return -(
+                weights.resource * s.resource
+                + weights.load * s.load
+                + weights.performance * s.performance
+                + weights.balance * s.balance
+                + weights.carbon * s.carbon
+            )
+
+        for index in state.ranking((id(self), task.stage), penalty).ascending():
+            device = state.in_order[index]
+            latency_s = state.link_latency_s(task, device.name)
+            if latency_s is not None and (self.max_latency_s is None or latency_s <= self.max_latency_s):
+                return Assign(device.name)
+        return self._nobody(task, state)
+
+    def _is_busy(self, task: Task, device: DeviceState) -> bool:
+        return device.load > self.max_load or task.cpu_need > device.cpu_free
+
+    def _nobody(self, task: Task, state: FleetState) -> Decision:
         reasons = []
         for name, device in state.devices.items():
             latency_s = state.link_latency_s(task, name)
-            if not device.fits(task.stage):
+            if device.seconds[task.stage] is None:
                 reasons.append(f"{name} has too little memory")
             elif latency_s is None:
                 reasons.append(f"{name} is not connected to {task.location}")
@@ -109,19 +134,6 @@ class Weighted:
                 reasons.append(f"{name} is {latency_s:g} s away")
             elif task.cpu_need > device.device.cpu_quota:
                 reasons.append(f"{name} has too little CPU")
-            elif device.load > self.max_load or task.cpu_need > device.cpu_free:
-                busy = True
-            else:
-                s = scores(task, device)
-                score = (
-                    weights.resource * s.resource
-                    + weights.load * s.load
-                    + weights.performance * s.performance
-                    + weights.balance * s.balance
-                    + weights.carbon * s.carbon
-                )
-                if best is None or score > best[0]:
-                    best = score, name
-        if best is not None:
-            return Assign(best[1])
-        return Wait(float("inf")) if busy else Refuse("; ".join(reasons))
+            else:  # it is loaded, or gone
+                return Wait(math.inf)
+        return Refuse("; ".join(reasons))

@@ -27,7 +27,9 @@ def test_it_is_a_sorted_list_whatever_changes(
     by_key = sorted(places, key=lambda place: (keys[place], place))
     assert list(ranking.ascending()) == by_key
     assert ranking.first() == (by_key[0] if by_key else None)
-    assert ranking.first_within(limit) == min((p for p in places if keys[p] <= limit), default=None)
+    for start in range(len(keys) + 2):
+        within = [p for p in places if keys[p] <= limit and p >= start]
+        assert ranking.first_within(limit, start) == min(within, default=None)
     assert [ranking.key(place) for place in range(len(keys))] == keys
 
 
