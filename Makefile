@@ -10,7 +10,7 @@ STAMP := .venv/.stamp
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full bench fidelity lint format types check constraints clean
+.PHONY: help setup run ui test test-full bench agreement fidelity lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,8 +30,12 @@ test: $(STAMP) ## the tests, without those marked full; ARGS="-k name"
 test-full: $(STAMP) ## the tests marked full: the same checks at full size
 	$(BIN)/python -m pytest -m full $(ARGS)
 
-bench: $(STAMP) ## how fast the exact front, the cost model and PipeEdge's optimum are, against their limits
+bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedulers and simulation are, against limits
 	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench_load.py
+
+agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~12 minutes
+	$(BIN)/python tests/agreement.py $(ARGS)
 
 fidelity: $(STAMP) ## predicted against measured latency: three models on two fleets, 50 random plans each; ~20 minutes
 	for fleet in paper boards; do for model in mobilenet_v2 efficientnet_b0 resnet50; do \

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -36,6 +37,9 @@ class Metric(NamedTuple):
     unit: str
     meaning: str
 
+
+SHOWN_ROWS = 20_000
+"""Of a table that the UI shows; a simulation may record millions."""
 
 METRICS: Mapping[str, Metric] = {
     "latency_ms_mean": Metric("Mean latency", "ms", "Mean time from a request's arrival to its answer"),
@@ -85,7 +89,7 @@ METRICS: Mapping[str, Metric] = {
     "host_energy_j": Metric("Energy of the experiment", "J", "What running it cost this host (CodeCarbon)"),
     "host_carbon_g": Metric("Carbon of the experiment", "g", "What running it cost this host (CodeCarbon)"),
     "host_late": Metric(
-        "Host late", "", "Time other work on this host held stages up (left out) ÷ the run's"
+        "Host late", "", "Time for which other work on this host held stages up ÷ the run's"
     ),
     "host_drift": Metric("Host drift", "", "This host's reference time now ÷ when profiled"),
     "trials_complete": Metric("Trials complete", "", "Trials of the sweep that gave every objective"),
@@ -143,8 +147,17 @@ class Run:
         self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
     def log_table(self, table: pd.DataFrame, path: str) -> None:
-        """Write a table (without its index) that the UI shows as one; path ends in .json."""
-        self.client.log_table(self.run_id, table, path)
+        """Write a table (without its index) that the UI shows as one; path ends in .json.
+
+        A table of more than SHOWN_ROWS goes into a Parquet file of that name instead.
+        """
+        if len(table) <= SHOWN_ROWS:
+            self.client.log_table(self.run_id, table, path)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = (Path(folder) / path).with_suffix(".parquet")
+            table.to_parquet(file, index=False)
+            self.client.log_artifact(self.run_id, str(file))
 
     def log_text(self, text: str, path: str) -> None:
         """Write a text file."""
