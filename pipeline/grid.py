@@ -1,6 +1,7 @@
 """Carbon intensity of a zone over time, and of a fleet over a run.
 
-`Static` reads the annual averages of the tables installed with CodeCarbon.
+`Static` reads the annual averages of the tables installed with CodeCarbon, `Synthetic` puts a made-up day and
+year around them, `Trace` reads a file.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from pipeline.domain import ConfigError, Device, Fleet, Grid, require_number
+from pipeline.domain import ConfigError, Device, Fleet, Grid, require, require_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,6 +72,137 @@ class Static:
             )
             raise ConfigError(f"zone: unknown zone {zone!r} ({hint}; or give it under grid.zones)")
         return [(begin, float(value))]
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """A made-up day and year around the zone's installed average: for trying out, not for reporting.
+
+    By the hour, intensity = average × (1 + day(local hour) + year(day)), where
+    day(h) = evening_swing · cos(2π(h - 19)/24) - midday_dip · (dip(h) - mean of dip over a day),
+    dip(h) = exp(-((h - 13)/2.5)²/2),
+    year(d) = seasonal_swing · cos(2π(d - 15)/365.25), d days from 1 January.
+    So it is highest on winter evenings, as where gas meets the peak, and lowest at noon, as where the sun
+    shines; its mean over a year is the average. The same for every zone but for its average and its clock.
+    """
+
+    evening_swing: float = 0.15
+    midday_dip: float = 0.3
+    seasonal_swing: float = 0.1
+    utc_offset_h: Mapping[str, float] = field(default_factory=dict)
+    """By zone: hours by which its clocks are ahead of UTC, 0 where it is not named."""
+    zones: Mapping[str, float] = field(default_factory=dict)
+    """g/kWh by zone, which win over the installed averages."""
+
+    def __post_init__(self) -> None:
+        for name in ("evening_swing", "midday_dip", "seasonal_swing"):
+            require_number("grid", name, getattr(self, name), least=0)
+        total = self.evening_swing + self.midday_dip + self.seasonal_swing
+        require(total < 1, f"grid: evening_swing + midday_dip + seasonal_swing must be below 1 ({total:g})")
+        for zone, hours in self.utc_offset_h.items():
+            require_number("grid.utc_offset_h", zone, hours, least=-12)
+        Static(self.zones)
+
+    def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
+        """One step an hour, by UTC. Raises ConfigError for a zone that no table has."""
+        [(_, average)] = Static(self.zones).steps(zone, begin, end)
+        first = begin.replace(minute=0, second=0, microsecond=0)
+        hours = int((end - first) / timedelta(hours=1)) + 1
+        local = [first + timedelta(hours=k + self.utc_offset_h.get(zone, 0.0)) for k in range(hours)]
+        of_year = [at - at.replace(month=1, day=1, hour=0, minute=0) for at in local]
+        day = np.array([span / timedelta(days=1) for span in of_year])
+        shape = self._day((day % 1) * 24) + self.seasonal_swing * np.cos(2 * np.pi * (day - 15) / 365.25)
+        return [(first + timedelta(hours=k), average * float(1 + shape[k])) for k in range(hours)]
+
+    def _day(self, hour: Floats) -> Floats:
+        every = np.arange(24.0)
+        dip = np.exp(-(((hour - 13) / 2.5) ** 2) / 2) - np.exp(-(((every - 13) / 2.5) ** 2) / 2).mean()
+        evening = self.evening_swing * np.cos(2 * np.pi * (hour - 19) / 24)
+        return np.asarray(evening - self.midday_dip * dip)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a CSV or Parquet file says: rows of zone, utc and a value, each in force until the zone's next.
+
+    The last row holds for the zone's usual step. A file may be compressed.
+    """
+
+    path: str
+    column: str = "lifecycle_g_per_kwh"
+    """Of the values, in gCO2e/kWh. Which factors they were made with is part of every result."""
+    wrap: bool = False
+    """Begin again from the first row after the last, and so before the first: a choice, never a default."""
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.wrap, bool), f"grid.wrap: must be true or false ({self.wrap!r})")
+        self._zones()
+
+    def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
+        """The rows from begin to end. Raises ConfigError for a zone or a time that the file does not have."""
+        zones = self._zones()
+        if zone not in zones:
+            raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
+        since, values, until = zones[zone]
+        asked = [at.astimezone(UTC).timestamp() for at in (begin, end)]
+        if not self.wrap:
+            covered = f"{_utc(since[0])} to {_utc(until)}"
+            require(
+                since[0] <= asked[0] and asked[1] <= until,
+                f"zone: {self.path} has {zone} from {covered}, and the run is from {_utc(asked[0])} to "
+                f"{_utc(asked[1])}; set start_utc within it, or grid.wrap=true",
+            )
+        period = until - since[0]
+        first, last = (int((at - since[0]) // period) if self.wrap else 0 for at in asked)
+        found = []
+        for turn in range(first, last + 1):
+            at = since + turn * period
+            ends = np.append(at[1:], at[0] + period)
+            found += [(at[k], values[k]) for k in np.flatnonzero((ends > asked[0]) & (at <= asked[1]))]
+        return [(datetime.fromtimestamp(float(at), UTC), float(value)) for at, value in found]
+
+    def _zones(self) -> Mapping[str, tuple[Floats, Floats, float]]:
+        path = Path(self.path).expanduser()
+        require(path.is_file(), f"grid.path: no such file ({path})")
+        return _read_trace(path, self.column, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_trace(path: Path, column: str, modified_ns: int) -> Mapping[str, tuple[Floats, Floats, float]]:
+    """By zone: when each value begins (seconds since 1970), the values, and when the last one ends."""
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"grid.path: cannot read {path} ({str(error).splitlines()[0]})") from error
+    for name in ("zone", "utc", column):
+        key = "grid.column" if name == column else "grid.path"
+        require(name in table, f"{key}: {path} has no column {name!r} (it has {', '.join(table.columns)})")
+    at = pd.to_datetime(table["utc"], utc=True, errors="coerce", format="ISO8601")
+    seconds = np.asarray((at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
+    values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
+    zones = {}
+    for zone, rows in table.groupby("zone", sort=False).indices.items():
+        since, own = seconds[rows], values[rows]
+        where = f"grid.path: {path}, zone {zone}"
+        for good, what in (
+            (np.isfinite(since), "utc must be a time"),
+            (np.isfinite(own) & (own >= 0), f"{column} must be a number >= 0"),
+        ):
+            bad = rows[~good]
+            require(not len(bad), f"{where}, row {int(bad[0]) + 1 if len(bad) else 0}: {what}")
+        gaps = np.diff(since)
+        require(len(since) > 1 and bool((gaps > 0).all()), f"{where}: needs rows in order of time, each once")
+        step = float(np.median(gaps))
+        wide = np.flatnonzero(gaps > step * 1.5)
+        if len(wide):
+            ends = (_utc(since[wide[0] + k]) for k in (0, 1))
+            raise ConfigError(f"{where}: a gap from {' to '.join(ends)} (the usual step is {step:g} s)")
+        zones[str(zone)] = since, own, float(since[-1] + step)
+    return zones
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(float(seconds), UTC).strftime("%Y-%m-%dT%H:%M")
 
 
 @dataclass(frozen=True, eq=False)

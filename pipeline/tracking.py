@@ -88,9 +88,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "host_energy_j": Metric("Energy of the experiment", "J", "What running it cost this host (CodeCarbon)"),
     "host_carbon_g": Metric("Carbon of the experiment", "g", "What running it cost this host (CodeCarbon)"),
-    "host_late": Metric(
-        "Host late", "", "Time for which other work on this host held stages up ÷ the run's"
-    ),
+    "host_late": Metric("Host late", "", "Time for which other work on this host held stages up ÷ the run's"),
     "host_drift": Metric("Host drift", "", "This host's reference time now ÷ when profiled"),
     "trials_complete": Metric("Trials complete", "", "Trials of the sweep that gave every objective"),
     "trials_failed": Metric("Trials failed", "", "Trials of the sweep that did not"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from conftest import choices, configured
+from conftest import ROOT, choices, configured
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain import ConfigError, Device, Fleet
-from pipeline.grid import Intensity, Static
+from pipeline.grid import Intensity, Static, Synthetic, Trace
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -94,3 +97,108 @@ def test_the_mean_of_parts_is_the_mean_of_the_whole(times: list[float]) -> None:
     grams = [float(run.mean("A", a, b)) * (b - a) for a, b in itertools.pairwise(times)]
     whole = float(run.mean("A", times[0], times[-1])) * (times[-1] - times[0])
     assert sum(grams) == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_synthetic_year_has_the_installed_average_and_a_day_its_shape() -> None:
+    grid = configured("grid", "synthetic")
+    year = [value for _, value in grid.steps("DE", NOW, NOW + timedelta(days=365) - timedelta(hours=1))]
+    assert len(year) == 8760
+    assert np.mean(year) == pytest.approx(380.95, rel=0.002)
+    day = np.array(year).reshape(365, 24)
+    assert set(day.argmin(axis=1)) == {12}
+    assert set(day.argmax(axis=1)) <= {19, 20}
+    assert day[14].mean() / day[197].mean() == pytest.approx(1.1 / 0.9, rel=0.01)
+    # Two hours ahead, its noon is two hours earlier by UTC; steps begin with the hour in force.
+    ahead = configured("grid", "synthetic", utc_offset_h={"DE": 2}).steps(
+        "DE", NOW, NOW + timedelta(hours=23)
+    )
+    assert int(np.argmin([value for _, value in ahead])) == 10
+    begin = NOW + timedelta(minutes=40)
+    assert [since for since, _ in grid.steps("DE", begin, begin + timedelta(hours=1))] == [
+        NOW,
+        NOW + timedelta(hours=1),
+    ]
+    with pytest.raises(ConfigError, match="must be below 1"):
+        Synthetic(midday_dip=0.9)
+    with pytest.raises(ConfigError, match="unknown zone"):
+        grid.steps("XX", NOW, NOW)
+
+
+ROWS = """zone,utc,g
+A,2030-01-01T00:00:00Z,10
+B,2030-01-01 00:00,5
+A,2030-01-01T01:00:00Z,20
+A,2030-01-01T02:00:00Z,30
+B,2030-01-01 00:30,6
+"""
+
+
+def trace(path: Path, text: str, **options: Any) -> Trace:
+    (path / "trace.csv").write_text(text)
+    return Trace(str(path / "trace.csv"), **{"column": "g"} | options)
+
+
+def test_a_trace_by_hand(tmp_path: Path) -> None:
+    grid = trace(tmp_path, ROWS)
+    hour = timedelta(hours=1)
+    assert grid.steps("A", NOW + hour / 2, NOW + 3 * hour) == [
+        (NOW + k * hour, 10 * (k + 1)) for k in range(3)
+    ]
+    assert grid.steps("A", NOW + hour, NOW + hour) == [(NOW + hour, 20)]
+    assert grid.steps("B", NOW, NOW + hour) == [(NOW, 5), (NOW + hour / 2, 6)]
+    message = "A from 2030-01-01T00:00 to 2030-01-01T03:00, and the run is from .*T02:00 to .*T04:00; set"
+    with pytest.raises(ConfigError, match=message):
+        grid.steps("A", NOW + 2 * hour, NOW + 4 * hour)
+    with pytest.raises(ConfigError, match="set start_utc within it, or grid.wrap=true"):
+        grid.steps("A", NOW - hour, NOW)
+    with pytest.raises(ConfigError, match="has no 'C' .it has A, B"):
+        grid.steps("C", NOW, NOW)
+    wrapped = trace(tmp_path, ROWS, wrap=True)
+    assert wrapped.steps("A", NOW - hour, NOW + 3.5 * hour) == [
+        (NOW + k * hour, value) for k, value in zip(range(-1, 4), (30, 10, 20, 30, 10), strict=True)
+    ]
+    table = pd.read_csv(tmp_path / "trace.csv")
+    table.to_parquet(tmp_path / "trace.parquet")
+    assert Trace(str(tmp_path / "trace.parquet"), "g").steps("A", NOW, NOW) == [(NOW, 10)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zone,utc\nA,2030-01-01\n", "grid.column: .* has no column 'g' .it has zone, utc"),
+        ("zone,g\nA,1\n", "grid.path: .* has no column 'utc'"),
+        ("", "cannot read"),
+        ("zone,utc,g\nA,soon,1\nA,2030-01-02,1\n", "zone A, row 1: utc must be a time"),
+        ("zone,utc,g\nA,2030-01-01,1\nA,2030-01-02,-1\n", "zone A, row 2: g must be a number >= 0"),
+        ("zone,utc,g\nA,2030-01-02,1\nA,2030-01-01,1\n", "zone A: needs rows in order of time"),
+        (
+            "zone,utc,g\nA,2030-01-01,1\nA,2030-01-02,1\nA,2030-01-03,1\nA,2030-01-09,1\n",
+            "a gap from 2030-01-03T00:00",
+        ),
+    ],
+)
+def test_a_bad_trace_is_refused_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trace(tmp_path, text)
+    with pytest.raises(ConfigError, match="grid.path: no such file"):
+        Trace(str(tmp_path / "nowhere.csv"))
+
+
+HOURLY = ROOT.parent / "shared" / "data" / "carbon" / "hourly_2020_2021.csv.gz"
+
+
+@pytest.mark.skipif(not HOURLY.exists(), reason="the traces to validate against are not here")
+def test_a_real_trace_against_pandas() -> None:
+    begin = datetime(2021, 6, 1, 7, 20, tzinfo=UTC)
+    device = Device("pi", memory_bytes=1, active_w=1, zone="DE")
+    week_s = 7 * 86400.0
+    run = Intensity.of(Fleet("one", (device,)), Trace(str(HOURLY)), begin, week_s)
+    table = pd.read_csv(HOURLY)
+    german = table[table["zone"] == "DE"].set_index(
+        pd.to_datetime(table.loc[table["zone"] == "DE", "utc"], utc=True)
+    )
+    hours = german["lifecycle_g_per_kwh"]["2021-06-01T07":"2021-06-08T07"]
+    weights = np.ones(len(hours))
+    weights[0], weights[-1] = 40 / 60, 20 / 60
+    assert float(run.mean("pi", 0.0, week_s)) == pytest.approx(np.average(hours, weights=weights))
+    assert run.at(0.0)["pi"] == hours.iloc[0]
