@@ -101,7 +101,7 @@ class Weighted:
         weights = self.weights
 
         def penalty(device: DeviceState) -> float:
-            if not device.fits(task.stage) or self._is_busy(task, device):
+            if not self.may_take(task, device):
                 return math.inf
             s = scores(task, device)
             return -(
@@ -119,8 +119,9 @@ class Weighted:
                 return Assign(device.name)
         return self._nobody(task, state)
 
-    def _is_busy(self, task: Task, device: DeviceState) -> bool:
-        return device.load > self.max_load or task.cpu_need > device.cpu_free
+    def may_take(self, task: Task, device: DeviceState) -> bool:
+        """Whether a device holds the stage, is there, and is neither loaded nor short of CPU; links aside."""
+        return device.fits(task.stage) and device.load <= self.max_load and task.cpu_need <= device.cpu_free
 
     def _nobody(self, task: Task, state: FleetState) -> Decision:
         reasons = []

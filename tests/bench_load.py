@@ -26,7 +26,11 @@ from pipeline.grid import Intensity
 from pipeline.profile import Profile
 from pipeline.workload import Poisson
 
-LIMITS_US = {"green": {3: 5, 1000: 30, 100_000: 500}, "constrained": {3: 10, 1000: 30, 100_000: 500}}
+LIMITS_US = {
+    "green": {3: 5, 1000: 30, 100_000: 500},
+    "normalized": {3: 10, 1000: 30, 100_000: 500},
+    "constrained": {3: 10, 1000: 30, 100_000: 500},
+}
 """Of one decision, by scheduler and devices."""
 DECISIONS = 2000
 

@@ -19,6 +19,7 @@ from pipeline.domain import AUTO, Assign, ConfigError, Decision, Device, Fleet, 
 from pipeline.fleet_state import HISTORY, DeviceState, FleetState
 from pipeline.grid import Intensity
 from schedulers.constrained import Constrained
+from schedulers.normalized import FEW, _Scored, best_of_all
 from schedulers.round_robin import RoundRobin
 from schedulers.weighted import scores
 
@@ -245,6 +246,9 @@ def plain(name: str, task: Task, state: FleetState) -> str | None:
         able = [d for d in able if d.load <= 0.8 and task.cpu_need <= d.cpu_free]
         best = max(able, default=None, key=lambda d: (_score(w, scores(task, d)), -d.index))
         return None if best is None else best.name
+    if name == "normalized":
+        able = [d for d in able if d.load <= 0.8 and task.cpu_need <= d.cpu_free]
+        return _normalized(cached(name).weights, [(d, scores(task, d)) for d in able])
     if name == "constrained":
         in_time = [d for d in able if done_s(d) <= task.deadline_s - state.work[task.stage].after_s]
         able = sorted(in_time, key=grams)[:1] or able
@@ -264,7 +268,30 @@ def _score(w: Any, s: Any) -> float:
     )
 
 
-PLAIN = ["green", "performance", "balanced", "constrained", "fastest", "greenest", "least_loaded"]
+def _normalized(w: Any, found: list[tuple[DeviceState, Any]]) -> str | None:
+    names = ("resource", "load", "performance", "balance", "carbon")
+    best, best_sum = None, -math.inf
+    for device, own in found:
+        total = 0.0
+        for name in names:
+            column = [getattr(s, name) for _, s in found]
+            spread = max(column) - min(column)
+            total += getattr(w, name) / spread * getattr(own, name) if spread > 0 else 0.0
+        if total > best_sum:
+            best, best_sum = device.name, total
+    return best
+
+
+PLAIN = [
+    "green",
+    "performance",
+    "balanced",
+    "normalized",
+    "constrained",
+    "fastest",
+    "greenest",
+    "least_loaded",
+]
 
 
 @pytest.mark.parametrize("name", choices("scheduler"))
@@ -374,3 +401,47 @@ def test_an_intensity_that_changes_changes_the_choice() -> None:
         assert [cached(name).decide(TASK, state) for name in ("greenest", "constrained")] == [
             Assign(device)
         ] * 2
+
+
+def test_the_carbon_weight_of_normalized_scores_moves_the_choice_all_the_way() -> None:
+    """node-high is fastest and dirtiest, node-green slowest and cleanest: 1 and 0 of S_P, 0 and 1 of S_C.
+
+    node-medium has .548 of S_P (1/1.0333 between 1/1.02 and 1/1.05) and .344 of S_C (.7081 between .6747 and
+    .7719). Of green's other weights a fifth is S_P's, and the other scores are equal: node-high has
+    (1 - w) / 5, node-green w, and node-medium, in between, is never first. They meet at w = 1/6.
+    """
+    state = state_of(paper_fleet(), HONEST)
+    chosen = []
+    for weight in (0.0, 0.1, 0.16, 0.17, 0.5, 1.0):
+        decision = configured("scheduler", "normalized", carbon_weight=weight).decide(TASK, state)
+        assert isinstance(decision, Assign)
+        chosen.append(decision.device)
+    assert chosen == ["node-high"] * 3 + ["node-green"] * 3
+
+
+ROW = st.one_of(st.none(), st.tuples(*[st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])] * 5))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    kinds=st.lists(ROW, min_size=1, max_size=6),
+    picks=st.lists(st.integers(0, 5), min_size=FEW + 1, max_size=3 * FEW),
+    weights=st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0])] * 5),
+    changes=st.lists(st.tuples(st.integers(0, FEW), st.integers(0, 5)), max_size=8),
+)
+def test_blocks_find_what_a_look_at_every_row_finds(
+    kinds: list[Any], picks: list[int], weights: Any, changes: list[tuple[int, int]]
+) -> None:
+    """Many equal rows, so that the first of equals matters."""
+
+    class Given(_Scored):
+        def _row(self, device: Any) -> Any:
+            return kinds[device[0] % len(kinds)]
+
+    devices = [[pick] for pick in picks]
+    view = Given(cached("normalized"), TASK, devices)  # type: ignore[arg-type]
+    for index, pick in [(0, picks[0]), *changes]:
+        devices[index][0] = pick
+        view.changed.add(index)
+        rows = [kinds[pick % len(kinds)] for [pick] in devices]
+        assert view.best(weights, ()) == best_of_all(rows, weights)
