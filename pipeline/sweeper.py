@@ -227,6 +227,9 @@ class _Sweep:
         varied = sorted(self.space.families - BESIDE_THE_PROBLEM)
         require(not varied, f"the trials have no one front, as {', '.join(varied)} varies")
         require(self.config.get("_target_") is not None, "the config builds no trial")
+        workload = self.config.get("workload")
+        alone = workload is None or workload.get("concurrency") == 1
+        require(alone, "requests queue, and the cost model knows one at a time")
         require(self.config.get("action", "run") == "run", f"action={self.config.get('action')} runs no plan")
         try:
             trial = instantiate(trial_config(self.config))
