@@ -21,8 +21,11 @@ class Constrained:
 
     slo_s: float | None = None
     """Seconds from arrival, for requests without a deadline of their own."""
+    margin: float = 0.1
+    """Share of the predicted time that is kept in hand: tasks ahead may take longer than predicted."""
 
     def __post_init__(self) -> None:
+        require_number("scheduler", "margin", self.margin, least=0)
         if self.slo_s is not None:
             require_number("scheduler", "slo_s", self.slo_s, least=0, above=True)
 
@@ -32,6 +35,7 @@ class Constrained:
         if deadline_s == math.inf and self.slo_s is not None:
             deadline_s = task.arrival_s + self.slo_s
         limit_s = deadline_s - state.work[task.stage].after_s
+        limit_s = state.now_s + (limit_s - state.now_s) / (1 + self.margin)
         device = greenest_within(task, state, limit_s) or earliest(task, state)
         return Assign(device.name) if device else nobody(task, state)
 

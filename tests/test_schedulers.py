@@ -250,7 +250,8 @@ def plain(name: str, task: Task, state: FleetState) -> str | None:
         able = [d for d in able if d.load <= 0.8 and task.cpu_need <= d.cpu_free]
         return _normalized(cached(name).weights, [(d, scores(task, d)) for d in able])
     if name == "constrained":
-        in_time = [d for d in able if done_s(d) <= task.deadline_s - state.work[task.stage].after_s]
+        left_s = task.deadline_s - state.work[task.stage].after_s - state.now_s
+        in_time = [d for d in able if done_s(d) <= state.now_s + left_s / 1.1]
         able = sorted(in_time, key=grams)[:1] or able
         name = "fastest"
     keys: dict[str, Any] = {"fastest": done_s, "greenest": grams, "least_loaded": lambda d: d.backlog_s}
@@ -358,7 +359,7 @@ def test_without_an_able_device_the_answer_says_why(name: str) -> None:
 
 
 def test_constrained_by_hand() -> None:
-    """node-green is the greenest and takes 50 ms; two tasks on it, and the third would be done after 150."""
+    """node-green is the greenest and takes 50 ms: two are done in 120 ms with a tenth left, a third is not."""
     state = state_of(paper_fleet(), HONEST)
     constrained, task = cached("constrained"), TASK._replace(deadline_s=0.12)
     for expected in ("node-green", "node-green", "node-high"):
@@ -373,6 +374,10 @@ def test_constrained_by_hand() -> None:
     assert constrained.decide(TASK, state) == Assign("node-green")
     with pytest.raises(ConfigError, match="slo_s must be a number > 0"):
         Constrained(slo_s=0)
+    # The second is done after 100 ms: a quarter of that is not left of 120.
+    state.end(task, "node-green", 0.05)
+    for margin, device in ((0.1, "node-green"), (0.25, "node-medium")):
+        assert Constrained(margin=margin).decide(task, state) == Assign(device)
 
 
 def test_random_is_seeded_and_even() -> None:
