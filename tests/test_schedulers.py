@@ -359,7 +359,7 @@ def test_without_an_able_device_the_answer_says_why(name: str) -> None:
 
 
 def test_constrained_by_hand() -> None:
-    """node-green is the greenest and takes 50 ms: two are done in 120 ms with a tenth left, a third is not."""
+    """node-green is the greenest and takes 50 ms: two are done in 120 ms with a tenth left, not three."""
     state = state_of(paper_fleet(), HONEST)
     constrained, task = cached("constrained"), TASK._replace(deadline_s=0.12)
     for expected in ("node-green", "node-green", "node-high"):
