@@ -568,7 +568,7 @@ class Assign(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Ask again at that time (seconds from the run's start); infinite: when a task ends or a device is back."""
+    """Ask again at that time (seconds from the run's start); inf: when a task ends or a device is back."""
 
     until_s: float
 
