@@ -113,23 +113,24 @@ class DeviceState:
     def mean_time_s(self, stage: int) -> float:
         """Mean execution time of a stage here, over its last HISTORY executions; see RunningMean."""
         mean = self._times[stage]
-        return self._predicted_s(stage) if mean is None else mean.value
+        return self.predicted_s(stage) if mean is None else mean.value
 
     def carbon_g(self, stage: int) -> float:
         """What a stage adds to the run's carbon here and now, as predicted; transfers left out (Eq. 2)."""
-        return self.task_w * self._predicted_s(stage) / J_PER_KWH * self.intensity_g_per_kwh * self.device.pue
+        return self.task_w * self.predicted_s(stage) / J_PER_KWH * self.intensity_g_per_kwh * self.device.pue
 
     def done_at_s(self, stage: int, ready_s: float) -> float:
         """When a stage would be done here if its input were here at that time."""
-        return max(ready_s, self.free_at_s) + self._predicted_s(stage)
+        return max(ready_s, self.free_at_s) + self.predicted_s(stage)
 
-    def _predicted_s(self, stage: int) -> float:
+    def predicted_s(self, stage: int) -> float:
+        """What a stage takes here; infinite where this device does not hold it."""
         seconds = self.seconds[stage]
         return math.inf if seconds is None else seconds
 
     def begin(self, task: Task, now_s: float) -> None:
         """A task is given to it."""
-        seconds = self._predicted_s(task.stage)
+        seconds = self.predicted_s(task.stage)
         self.in_flight += 1
         self.cpu_in_use += task.cpu_need
         self.memory_in_use_bytes += task.memory_need_bytes
@@ -142,14 +143,14 @@ class DeviceState:
         if self.in_flight:
             self.cpu_in_use -= task.cpu_need
             self.memory_in_use_bytes -= task.memory_need_bytes
-            self.backlog_s -= self._predicted_s(task.stage)
+            self.backlog_s -= self.predicted_s(task.stage)
         else:  # counts must come back to an exact zero, which float subtraction does not promise
             self.cpu_in_use = self.memory_in_use_bytes = self.backlog_s = 0.0
         self.free_at_s = now_s + self.backlog_s
         if execution_s is not None:
             mean = self._times[task.stage]
             if mean is None:
-                mean = self._times[task.stage] = RunningMean(self._predicted_s(task.stage))
+                mean = self._times[task.stage] = RunningMean(self.predicted_s(task.stage))
             mean.add(execution_s)
 
 
@@ -204,6 +205,20 @@ class FleetState:
         """Tasks that were given to a device so far."""
         self.spent_g: dict[str, float] = {}
         """By tenant: predicted carbon of its tasks in the hour now running."""
+        self.waiting_s = 0.0
+        """What the tasks that wait of their own accord would take all devices together (`together_s`)."""
+        self._num_waiting = 0
+        rates = [sum(1 / max(s, 1e-12) for s in stage.seconds.values()) for stage in work]
+        own_s = [1 / rate if rate else math.inf for rate in rates]
+        self.together_s = tuple(
+            sum(
+                own_s[j]
+                for j, later in enumerate(work)
+                if later.service == w.service and later.stage >= w.stage
+            )
+            for w in work
+        )
+        """By stage: seconds for which it and those after it busy the fleet, if all devices share them."""
         self._views: dict[Hashable, View] = {}
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._next_step = 1
@@ -286,7 +301,7 @@ class FleetState:
         self.num_assigned += 1
         state = self.devices[device]
         state.begin(task, self.now_s)
-        grams = state.carbon_g(task.stage)
+        grams = self.carbon_g(task, state)
         self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
         self._touch((state.index,))
 
@@ -295,6 +310,17 @@ class FleetState:
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
         self._touch((state.index,))
+
+    def wait(self, task: Task) -> None:
+        """A task waits of its own accord."""
+        self._num_waiting += 1
+        self.waiting_s += self.together_s[task.stage]
+
+    def wake(self, task: Task) -> None:
+        """It waits no longer."""
+        self._num_waiting -= 1
+        # As of devices: nobody waiting must be an exact zero.
+        self.waiting_s = self.waiting_s - self.together_s[task.stage] if self._num_waiting else 0.0
 
     def set_up(self, device: str, up: bool) -> None:
         """A device is gone, or back."""

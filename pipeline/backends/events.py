@@ -362,6 +362,8 @@ class Events(ABC):
         self.hold(request)
         if until_s < math.inf:
             self.in_fleet -= 1  # it waits of its own accord: who keeps it is not the fleet
+            assert request.task is not None
+            self._state.wait(request.task)
             self._push(max(until_s, self.now_s), WAKE, request)
             return
         self._blocked[request.stage].append(request)
@@ -371,6 +373,8 @@ class Events(ABC):
 
     def _wake(self, request: Request) -> None:
         self.in_fleet += 1
+        assert request.task is not None
+        self._state.wake(request.task)
         self._ready(request)
 
     def _give_up(self, told: tuple[Request, float]) -> None:
