@@ -1,7 +1,8 @@
 """What a scheduler may know of the carbon intensities to come. Pure: errors are a seed's.
 
-`perfect` is the truth, `persistence` says that tomorrow is as today, hour by hour, `noisy` is the truth
-times a random factor. Each gives the value of every step of the run's intensity as it looks from a step.
+`none` says that all stays as it is, `perfect` is the truth, `persistence` says that tomorrow is as today,
+hour by hour, `noisy` is the truth times a random factor. Each gives the value of every step of the run's
+intensity as it looks from one of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pipeline.grid import Intensity
 
 Floats = npt.NDArray[np.float64]
 
-FORECASTS = ("perfect", "persistence", "noisy")
+FORECASTS = ("none", "perfect", "persistence", "noisy")
 DAY_S = 86_400.0
 
 
@@ -27,6 +28,8 @@ def forecast(kind: str, fleet: Fleet, intensity: Intensity, step: int, *, error:
     the present value. noisy: the truth × exp(error × z - error²/2), z standard normal, one a zone and step.
     """
     truth = intensity.g_per_kwh[:, step:]
+    if kind == "none":
+        return np.repeat(truth[:, :1], truth.shape[1], axis=1)
     if kind == "persistence":
         return np.asarray(_persistence(intensity, step))
     if kind == "noisy":

@@ -93,6 +93,7 @@ def test_deferring_by_hand() -> None:
 def test_what_a_forecast_does_not_know_is_not_waited_for() -> None:
     task = TASK._replace(deadline_s=4 * 3600.0)
     assert Deferring(forecast="persistence").decide(task, state_of({"d": 10.0}, HOURS)) == Assign("d")
+    assert Deferring(forecast="none").decide(task, state_of({"d": 10.0}, HOURS)) == Assign("d")
     assert Deferring(forecast="noisy", forecast_error=0).decide(task, state_of({"d": 10.0}, HOURS)) == Wait(
         3600
     )
