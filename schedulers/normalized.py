@@ -46,7 +46,7 @@ class Normalized(Weighted):
 
 
 class _Scored:
-    """A view: every device's scores for a stage, in blocks of about sqrt(n) with the best and worst of each.
+    """A view: every device's scores for a stage, in blocks of alike devices with the best and worst of each.
 
     A block whose best scores together make no more than the best device so far needs no look inside.
     """
@@ -55,17 +55,20 @@ class _Scored:
         self.changed: set[int] = set()
         self._scheduler, self._task, self._devices = scheduler, task, devices
         self._rows = [self._row(device) for device in devices]
-        self._size = math.ceil(math.sqrt(len(devices)))
         if len(devices) > FEW:
-            blocks = math.ceil(len(devices) / self._size)
-            self._table = np.zeros((5, blocks * self._size))
-            self._out = np.full(blocks * self._size, -np.inf)
-            self._most, self._least = np.zeros((5, blocks)), np.zeros((5, blocks))
-            self._empty = np.zeros(blocks)
+            self._blocks = alike(np.array([row or (0.0,) * 5 for row in self._rows]))
+            width = max(len(block) for block in self._blocks)
+            self._place = np.empty(len(devices), dtype=np.int64)
+            for number, block in enumerate(self._blocks):
+                self._place[block] = number * width + np.arange(len(block))
+            self._table = np.zeros((5, len(self._blocks), width))
+            self._out = np.full((len(self._blocks), width), -np.inf)
+            self._most, self._least = np.zeros((2, 5, len(self._blocks)))
+            self._empty = np.zeros(len(self._blocks))
             for index in range(len(devices)):
                 self._put(index)
-            for block in range(blocks):
-                self._sum_up(block)
+            for number in range(len(self._blocks)):
+                self._sum_up(number)
 
     def _row(self, device: DeviceState) -> Row | None:
         if not self._scheduler.may_take(self._task, device):
@@ -80,8 +83,8 @@ class _Scored:
         if len(self._rows) > FEW:
             for index in self.changed:
                 self._put(index)
-            for block in {index // self._size for index in self.changed}:
-                self._sum_up(block)
+            for number in {int(self._place[index]) // self._out.shape[1] for index in self.changed}:
+                self._sum_up(number)
         self.changed.clear()
         if len(self._rows) > FEW and not barred:
             return self._by_blocks(weights)
@@ -89,12 +92,12 @@ class _Scored:
 
     def _put(self, index: int) -> None:
         row = self._rows[index]
-        self._out[index] = -np.inf if row is None else 0.0
-        self._table[:, index] = 0.0 if row is None else row
+        block, place = divmod(int(self._place[index]), self._out.shape[1])
+        self._out[block, place] = -np.inf if row is None else 0.0
+        self._table[:, block, place] = 0.0 if row is None else row
 
     def _sum_up(self, block: int) -> None:
-        part = slice(block * self._size, (block + 1) * self._size)
-        inside = self._table[:, part][:, self._out[part] == 0]
+        inside = self._table[:, block, self._out[block] == 0]
         self._empty[block] = 0.0 if inside.shape[1] else -np.inf
         if inside.shape[1]:
             self._most[:, block], self._least[:, block] = inside.max(axis=1), inside.min(axis=1)
@@ -111,13 +114,28 @@ class _Scored:
         for block in np.argsort(-bounds, kind="stable").tolist():
             if bounds[block] < best_sum:
                 break
-            part = slice(block * self._size, (block + 1) * self._size)
-            sums = _sums(factors, self._table[:, part]) + self._out[part]
-            inside = int(sums.argmax())
-            index, total = part.start + inside, float(sums[inside])
+            sums = _sums(factors, self._table[:, block]) + self._out[block]
+            inside = int(sums.argmax())  # the first of equals: a block is in the fleet's order
+            index, total = int(self._blocks[block][inside]), float(sums[inside])
             if total > best_sum or (total == best_sum and index < best):
                 best, best_sum = index, total
         return best
+
+
+def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
+    """Indices of the points (n, k) in about sqrt(n) blocks of near neighbours, each rising: a k-d tree's leaves.
+
+    A block is halved where it is widest, until it holds at most sqrt(n).
+    """
+    blocks = [np.arange(len(points))]
+    while len(blocks[0]) ** 2 > len(points):
+        halves = []
+        for block in blocks:
+            own, half = points[block], (len(block) + 1) // 2
+            order = own[:, np.ptp(own, axis=0).argmax()].argsort(kind="stable")
+            halves += [np.sort(block[order[:half]]), np.sort(block[order[half:]])]
+        blocks = halves
+    return blocks
 
 
 def _sums(factors: Sequence[float], table: Floats) -> Floats:

@@ -24,7 +24,7 @@ from partitioners.dads import Dads
 from partitioners.explicit import Explicit
 from partitioners.green import Green
 from partitioners.monolithic import Monolithic
-from partitioners.neurosurgeon import OBJECTIVES, Neurosurgeon
+from partitioners.neurosurgeon import OBJECTIVES, Neurosurgeon, pair
 from partitioners.random import Random
 from pipeline.cost import predict
 from pipeline.domain import AUTO, ConfigError, Device, Fleet, Link, Partitioner, Plan, Problem
@@ -257,6 +257,36 @@ def test_neurosurgeon_takes_the_best_single_split(objective: str, seed: int) -> 
     assert Neurosurgeon("a", "b", objective).partition(problem) == plans[int(values.argmin())]
 
 
+def test_neurosurgeon_by_hand() -> None:
+    problem = phone_and_cloud()
+    plan = Neurosurgeon("phone", "cloud").partition(problem)
+    # 14.00 ms on the phone, 14.03 in the cloud, and 16 ms or more to send while the stem's tensor is alive.
+    # Left branch and right pool on the phone: .7 + 3.2, two tensors of 1 ms, and .7 + 1.01 in the cloud.
+    assert plan == Plan((0, 4, 6), ("phone", "cloud"))
+    assert predict(arising_at(problem, "phone"), [plan]).latency_s[0] == pytest.approx(7.61e-3)
+
+
+def test_the_two_devices_of_a_split_by_default(make_problem: MakeProblem) -> None:
+    a, b, c = board("a"), replace(board("b"), speed=3.0), replace(board("c"), speed=2.0)
+    lan, wire = Link("lan", 1e8), Link("wire", 1e8, between=("a", "c"))
+
+    def devices_of(
+        local: str | None = None, remote: str | None = None, **rest: Any
+    ) -> tuple[str, str | None]:
+        given: dict[str, Any] = {"devices": (a, b, c), "links": (lan,)} | rest
+        return pair(make_problem(Fleet("three", **given)), local, remote)
+
+    assert devices_of() == ("a", "b")  # the first, and the fastest of the others
+    assert devices_of(monolithic="c") == ("c", "b")
+    assert devices_of(monolithic="c", source="b") == ("b", "c")
+    assert devices_of(source="b", remote="b") == ("a", "b")
+    assert devices_of(local="b") == ("b", "c")
+    assert devices_of(links=(wire,)) == ("a", "c")  # the fastest that is connected
+    assert devices_of(devices=(a,)) == ("a", None)
+    with pytest.raises(ConfigError, match="partitioner.remote: a is the fleet's only device"):
+        devices_of(remote="a", devices=(a,))
+
+
 def test_neurosurgeon_knows_when_not_to_split() -> None:
     # All on the phone takes 13.3 ms and .7 ms, all in the cloud 1.33 ms and .7 ms after 12 ms of sending.
     slow, quick = Link("radio", 64e3), Link("radio", 64e6)
@@ -310,14 +340,19 @@ def test_dads_cuts_where_no_chain_could() -> None:
     assert plan == Plan((0, 3, 6), ("phone", "cloud"), (0, 1, 3, 2, 4, 5))
     chain = Neurosurgeon("phone", "cloud").partition(problem)
     here = arising_at(problem, "phone")
-    assert predict(here, [plan]).latency_s[0] < predict(here, [chain]).latency_s[0]
+    # .7 + 1.2 ms on the phone, two tensors of 1 ms, and .7 + 1.21 ms in the cloud.
+    assert predict(here, [plan]).latency_s[0] == pytest.approx(5.81e-3)
+    assert predict(here, [chain]).latency_s[0] > 7e-3
     # What it says runs, and gives the whole model's answer.
     graph = problem.along(plan).graph
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     (whole,) = problem.graph.stage(0, 6)(x)
-    (split,) = graph.stage(3, 6)(*graph.stage(0, 3)(x))
+    sent = graph.stage(0, 3)(x)
+    (split,) = graph.stage(3, 6)(*sent)
     assert torch.equal(whole, split)
-    assert whole.std() > 0
+    # Tensors that change a little on their way, or are swapped, would be seen.
+    for wrong in ([tensor * (1 + 1e-6) for tensor in sent], sent[::-1]):
+        assert not torch.equal(whole, graph.stage(3, 6)(*wrong)[0])
 
 
 # --- bottleneck, green, random --------------------------------------------------------------------
@@ -358,6 +393,25 @@ def test_green_gives_the_cleaner_device_more(make_problem: MakeProblem, two_devi
     free = replace(problem, intensity_g_per_kwh={"fast": 600.0, "clean": 0.0})
     with pytest.raises(ConfigError, match=r"fleet.devices.clean: .*must be above 0 g/kWh"):
         Green().partition(free)
+
+
+def test_bottleneck_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    problem = make_problem(two_devices)
+    plan = Bottleneck().partition(problem)
+    # fast: 1 + 2 + 3 + 4 + 5 ms, .5 to start; clean, half as fast: 12 + 1. One layer more on clean: 22 + 1.
+    assert plan == Plan((0, 5, 6), ("fast", "clean"))
+    assert problem.profile.stage_s("fast", 0, 5) == pytest.approx(15.5e-3)
+    assert problem.profile.stage_s("clean", 5, 6) == pytest.approx(13e-3)
+
+
+def test_random_gives_up_with_the_reason_of_its_last_draw(make_problem: MakeProblem) -> None:
+    tiny = Fleet("tiny", (board("a", 1e3), board("b", 1e3)), (Link("lan", 1e8),))
+    reason = r"none of 1000 random plans is possible \(the last: fleet.devices.\w.memory_bytes: "
+    with pytest.raises(ConfigError, match=reason):
+        Random().partition(make_problem(tiny))
+    for seed in (-1, 0.5, True, "x"):
+        with pytest.raises(ConfigError, match="partitioner.seed: must be a whole number"):
+            Random(seed)  # type: ignore[arg-type]
 
 
 def test_random_is_its_seeds(make_problem: MakeProblem, two_devices: Fleet) -> None:
