@@ -56,18 +56,19 @@ class _Scored:
         self._scheduler, self._task, self._devices = scheduler, task, devices
         self._rows = [self._row(device) for device in devices]
         if len(devices) > FEW:
-            self._blocks = alike(np.array([row or (0.0,) * 5 for row in self._rows]))
-            width = max(len(block) for block in self._blocks)
-            self._place = np.empty(len(devices), dtype=np.int64)
-            for number, block in enumerate(self._blocks):
-                self._place[block] = number * width + np.arange(len(block))
-            self._table = np.zeros((5, len(self._blocks), width))
-            self._out = np.full((len(self._blocks), width), -np.inf)
-            self._most, self._least = np.zeros((2, 5, len(self._blocks)))
-            self._empty = np.zeros(len(self._blocks))
+            blocks = alike(np.array([row or (0.0,) * 5 for row in self._rows]))
+            width = max(len(block) for block in blocks)
+            self._index = np.zeros((len(blocks), width), dtype=np.int64)
+            self._places = [(0, 0)] * len(devices)
+            for number, block in enumerate(blocks):
+                self._index[number, : len(block)] = block
+                for place, index in enumerate(block.tolist()):
+                    self._places[index] = number, place
+            self._table = np.full((5, len(blocks), width), np.nan)  # not a number: out
+            self._most, self._least = np.full((2, 5, len(blocks)), np.nan)
             for index in range(len(devices)):
                 self._put(index)
-            for number in range(len(self._blocks)):
+            for number in range(len(blocks)):
                 self._sum_up(number)
 
     def _row(self, device: DeviceState) -> Row | None:
@@ -83,8 +84,8 @@ class _Scored:
         if len(self._rows) > FEW:
             for index in self.changed:
                 self._put(index)
-            for number in {int(self._place[index]) // self._out.shape[1] for index in self.changed}:
-                self._sum_up(number)
+            for block in {self._places[index][0] for index in self.changed}:
+                self._sum_up(block)
         self.changed.clear()
         if len(self._rows) > FEW and not barred:
             return self._by_blocks(weights)
@@ -92,40 +93,32 @@ class _Scored:
 
     def _put(self, index: int) -> None:
         row = self._rows[index]
-        block, place = divmod(int(self._place[index]), self._out.shape[1])
-        self._out[block, place] = -np.inf if row is None else 0.0
-        self._table[:, block, place] = 0.0 if row is None else row
+        block, place = self._places[index]
+        self._table[:, block, place] = np.nan if row is None else row
 
     def _sum_up(self, block: int) -> None:
-        inside = self._table[:, block, self._out[block] == 0]
-        self._empty[block] = 0.0 if inside.shape[1] else -np.inf
-        if inside.shape[1]:
-            self._most[:, block], self._least[:, block] = inside.max(axis=1), inside.min(axis=1)
+        inside = self._table[:, block]
+        np.fmax.reduce(inside, axis=1, out=self._most[:, block])
+        np.fmin.reduce(inside, axis=1, out=self._least[:, block])
 
     def _by_blocks(self, weights: Row) -> int | None:
-        full = self._empty == 0
-        if not full.any():
+        most, least = np.fmax.reduce(self._most, axis=1), np.fmin.reduce(self._least, axis=1)
+        if math.isnan(most[0]):
             return None
-        most, least = self._most[:, full].max(axis=1), self._least[:, full].min(axis=1)
-        factors = _factors(weights, least.tolist(), most.tolist())
-        # Rounding keeps order, so that no sum in a block is above this one.
-        bounds = _sums(factors, self._most) + self._empty
-        best, best_sum = -1, -math.inf
-        for block in np.argsort(-bounds, kind="stable").tolist():
-            if bounds[block] < best_sum:
-                break
-            sums = _sums(factors, self._table[:, block]) + self._out[block]
-            inside = int(sums.argmax())  # the first of equals: a block is in the fleet's order
-            index, total = int(self._blocks[block][inside]), float(sums[inside])
-            if total > best_sum or (total == best_sum and index < best):
-                best, best_sum = index, total
-        return best
+        factors = np.array(_factors(weights, least.tolist(), most.tolist()))
+        # These products and the sums below round differently, by far less than this.
+        slack = 1e-12 * float(factors @ np.maximum(np.abs(least), np.abs(most)))
+        bounds = np.fmax(factors @ self._most, -np.inf)
+        reached = np.fmax.reduce(factors @ self._table[:, bounds.argmax()]) - slack
+        blocks = (bounds >= reached).nonzero()[0]
+        sums = _sums(factors.tolist(), self._table[:, blocks])
+        return int(self._index[blocks][sums == np.fmax.reduce(sums, axis=None)].min())
 
 
 def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
-    """Indices of the points (n, k) in about sqrt(n) blocks of near neighbours, each rising: a k-d tree's leaves.
+    """Indices of the points (n, k) in about sqrt(n) blocks of near neighbours: the leaves of a k-d tree.
 
-    A block is halved where it is widest, until it holds at most sqrt(n).
+    A block is halved where it is widest, until it holds at most sqrt(n). Indices in it rise.
     """
     blocks = [np.arange(len(points))]
     while len(blocks[0]) ** 2 > len(points):

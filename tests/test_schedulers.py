@@ -427,7 +427,11 @@ def test_the_carbon_weight_of_normalized_scores_moves_the_choice_all_the_way() -
     assert chosen == ["node-high"] * 3 + ["node-green"] * 3
 
 
-ROW = st.one_of(st.none(), st.tuples(*[st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])] * 5))
+ROW = st.one_of(
+    st.none(),
+    st.tuples(*[st.sampled_from([0.0, 0.1, 0.25, 0.7, 1.0])] * 5),
+    st.tuples(*[st.floats(-1, 1)] * 5),
+)
 
 
 @settings(max_examples=100, deadline=None)
