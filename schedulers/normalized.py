@@ -40,8 +40,7 @@ class Normalized(Weighted):
             latencies = [state.link_latency_s(task, device.name) for device in state.in_order]
             far_s = math.inf if self.max_latency_s is None else self.max_latency_s
             barred = {k for k, latency_s in enumerate(latencies) if latency_s is None or latency_s > far_s}
-        w = self.weights
-        best = view.best((w.resource, w.load, w.performance, w.balance, w.carbon), barred)
+        best = view.best(self.weights, barred)
         return self._nobody(task, state) if best is None else Assign(state.in_order[best].name)
 
 
@@ -72,10 +71,7 @@ class _Scored:
                 self._sum_up(number)
 
     def _row(self, device: DeviceState) -> Row | None:
-        if not self._scheduler.may_take(self._task, device):
-            return None
-        s = scores(self._task, device)
-        return s.resource, s.load, s.performance, s.balance, s.carbon
+        return scores(self._task, device) if self._scheduler.may_take(self._task, device) else None
 
     def best(self, weights: Row, barred: Collection[int]) -> int | None:
         """Index of the device with the highest sum, without those barred; None where nobody is left."""
@@ -105,13 +101,15 @@ class _Scored:
         most, least = np.fmax.reduce(self._most, axis=1), np.fmin.reduce(self._least, axis=1)
         if math.isnan(most[0]):
             return None
-        factors = np.array(_factors(weights, least.tolist(), most.tolist()))
+        lowest, highest = least.tolist(), most.tolist()
+        own = _factors(weights, lowest, highest)
+        factors = np.array(own)
         # These products and the sums below round differently, by far less than this.
-        slack = 1e-12 * float(factors @ np.maximum(np.abs(least), np.abs(most)))
+        slack = 1e-12 * sum(f * max(-low, high) for f, low, high in zip(own, lowest, highest, strict=True))
         bounds = np.fmax(factors @ self._most, -np.inf)
         reached = np.fmax.reduce(factors @ self._table[:, bounds.argmax()]) - slack
         blocks = (bounds >= reached).nonzero()[0]
-        sums = _sums(factors.tolist(), self._table[:, blocks])
+        sums = _sums(own, self._table[:, blocks])
         return int(self._index[blocks][sums == np.fmax.reduce(sums, axis=None)].min())
 
 

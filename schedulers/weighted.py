@@ -11,15 +11,14 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pipeline.domain import Assign, Decision, Refuse, Task, Wait, require, require_number
 from pipeline.fleet_state import DeviceState, FleetState
 
 
-@dataclass(frozen=True)
-class Scores:
-    """The five scores of Eq. 3 for one task on one device."""
+class Scores(NamedTuple):
+    """The five scores of Eq. 3 for one task on one device. A tuple, since every decision makes some."""
 
     resource: float
     load: float
