@@ -246,6 +246,66 @@ def test_balanced_by_eq_5(make_problem: MakeProblem, two_devices: Fleet) -> None
 # --- neurosurgeon, dads ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("changes", "named", "devices"),
+    [
+        ({}, (None, None), ("a", "c")),  # the first, and the fastest other
+        ({"monolithic": "b"}, (None, None), ("b", "c")),
+        ({"monolithic": "b", "source": "c"}, (None, None), ("c", "a")),
+        ({"monolithic": "b", "source": "c"}, ("a", None), ("a", "c")),
+        ({"monolithic": "b", "source": "c"}, (None, "c"), ("b", "c")),  # the source is taken
+        ({"source": "a"}, (None, "a"), ("b", "a")),
+        ({"links": (Link("ab", 1e8, between=("a", "b")),)}, (None, None), ("a", "b")),  # c cannot be reached
+        ({"links": ()}, (None, None), ("a", "c")),
+        ({"devices": (board("a"),)}, (None, None), ("a", None)),
+    ],
+)
+def test_a_split_is_between_the_source_and_the_fastest_other(
+    changes: dict[str, Any],
+    named: tuple[str | None, str | None],
+    devices: tuple[str, str | None],
+    make_problem: MakeProblem,
+) -> None:
+    boards = tuple(replace(board(name), speed=speed) for name, speed in (("a", 1.0), ("b", 0.5), ("c", 2.0)))
+    fleet = replace(Fleet("three", boards, (Link("lan", 1e8),)), **changes)
+    assert pair(make_problem(fleet), *named) == devices
+
+
+@pytest.mark.parametrize("kind", [Neurosurgeon, Dads])
+def test_a_split_refuses_what_are_not_two_devices(kind: type[Neurosurgeon | Dads]) -> None:
+    problem = phone_and_cloud()
+    assert kind().partition(problem).devices == ("phone", "cloud")
+    alone = Fleet("alone", (board("phone"),))
+    for fleet, named, message in (
+        (problem.fleet, ("pi9", None), r"partitioner.local: unknown device 'pi9'.*phone, cloud"),
+        (problem.fleet, (None, "pi9"), r"partitioner.remote: unknown device 'pi9'.*phone, cloud"),
+        (problem.fleet, ("cloud", "cloud"), r"partitioner.remote: must not be the local device \(cloud\)"),
+        (alone, (None, "phone"), r"partitioner.remote: phone is the fleet's only device"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            kind(*named).partition(replace(problem, fleet=fleet))
+
+
+@pytest.mark.parametrize(
+    ("objective", "plan", "value"),
+    [
+        # Dispatch, layers 0 to 3 and a start on the phone, 128 bytes, then the same with layers 4 and 5:
+        # .2 + 3.2 + .5, 2, .2 + 1.01 + .5 = 7.61 ms. All on the phone takes .2 + 13.3 + .5 = 14 ms.
+        ("latency_s", Plan((0, 4, 6), ("phone", "cloud")), 7.61e-3),
+        # 12 ms for the input, .2 to dispatch, 1.33 + .5 of work, 14.03 in all: 14.03 * 1 W + 1.83 * 9 W above
+        # idle. The phone idles in no plan that leaves it out: the split above takes 2 * 7.61 + 5.21 * 9 mJ.
+        ("energy_j", Plan((0, 6), ("cloud",)), 30.5e-3),
+        # On a grid ten times cleaner the phone's 14 * 1 W + 13.8 * 9 W = 138.2 mJ count as 13.82.
+        ("carbon_g", Plan((0, 6), ("phone",)), 138.2e-3 * 30 / 3.6e6),
+    ],
+)
+def test_neurosurgeon_by_hand(objective: str, plan: Plan, value: float) -> None:
+    problem = replace(phone_and_cloud(), intensity_g_per_kwh={"phone": 30.0, "cloud": 300.0})
+    assert Neurosurgeon("phone", "cloud", objective).partition(problem) == plan
+    here = arising_at(problem, "phone")
+    assert getattr(predict(here, [plan]), objective)[0] == pytest.approx(value)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(8))
 def test_neurosurgeon_takes_the_best_single_split(objective: str, seed: int) -> None:
@@ -255,36 +315,6 @@ def test_neurosurgeon_takes_the_best_single_split(objective: str, seed: int) -> 
     plans += [Plan((0, cut, layers), ("a", "b")) for cut in range(1, layers)]
     values = getattr(predict(arising_at(problem, "a"), plans), objective)
     assert Neurosurgeon("a", "b", objective).partition(problem) == plans[int(values.argmin())]
-
-
-def test_neurosurgeon_by_hand() -> None:
-    problem = phone_and_cloud()
-    plan = Neurosurgeon("phone", "cloud").partition(problem)
-    # 14.00 ms on the phone, 14.03 in the cloud, and 16 ms or more to send while the stem's tensor is alive.
-    # Left branch and right pool on the phone: .7 + 3.2, two tensors of 1 ms, and .7 + 1.01 in the cloud.
-    assert plan == Plan((0, 4, 6), ("phone", "cloud"))
-    assert predict(arising_at(problem, "phone"), [plan]).latency_s[0] == pytest.approx(7.61e-3)
-
-
-def test_the_two_devices_of_a_split_by_default(make_problem: MakeProblem) -> None:
-    a, b, c = board("a"), replace(board("b"), speed=3.0), replace(board("c"), speed=2.0)
-    lan, wire = Link("lan", 1e8), Link("wire", 1e8, between=("a", "c"))
-
-    def devices_of(
-        local: str | None = None, remote: str | None = None, **rest: Any
-    ) -> tuple[str, str | None]:
-        given: dict[str, Any] = {"devices": (a, b, c), "links": (lan,)} | rest
-        return pair(make_problem(Fleet("three", **given)), local, remote)
-
-    assert devices_of() == ("a", "b")  # the first, and the fastest of the others
-    assert devices_of(monolithic="c") == ("c", "b")
-    assert devices_of(monolithic="c", source="b") == ("b", "c")
-    assert devices_of(source="b", remote="b") == ("a", "b")
-    assert devices_of(local="b") == ("b", "c")
-    assert devices_of(links=(wire,)) == ("a", "c")  # the fastest that is connected
-    assert devices_of(devices=(a,)) == ("a", None)
-    with pytest.raises(ConfigError, match="partitioner.remote: a is the fleet's only device"):
-        devices_of(remote="a", devices=(a,))
 
 
 def test_neurosurgeon_knows_when_not_to_split() -> None:
@@ -299,10 +329,6 @@ def test_neurosurgeon_knows_when_not_to_split() -> None:
         ConfigError, match="partitioner.objective: must be one of latency_s, energy_j, carbon_g"
     ):
         Neurosurgeon(objective="beauty")
-    with pytest.raises(ConfigError, match=r"partitioner.remote: must not be the local device \(phone\)"):
-        Neurosurgeon("phone", "phone").partition(problem)
-    with pytest.raises(ConfigError, match=r"partitioner.local: unknown device 'pi9'"):
-        Neurosurgeon("pi9").partition(problem)
 
 
 def closed_sets(graph: Graph) -> list[frozenset[int]]:
@@ -338,24 +364,69 @@ def test_dads_cuts_where_no_chain_could() -> None:
     problem = phone_and_cloud()
     plan = Dads("phone", "cloud").partition(problem)
     assert plan == Plan((0, 3, 6), ("phone", "cloud"), (0, 1, 3, 2, 4, 5))
-    chain = Neurosurgeon("phone", "cloud").partition(problem)
-    here = arising_at(problem, "phone")
-    # .7 + 1.2 ms on the phone, two tensors of 1 ms, and .7 + 1.21 ms in the cloud.
-    assert predict(here, [plan]).latency_s[0] == pytest.approx(5.81e-3)
-    assert predict(here, [chain]).latency_s[0] > 7e-3
+    # Dispatch, layers and start on the phone, 128 bytes, the same in the cloud:
+    # .2 + 1.2 + .5, 2, .2 + 1.21 + .5 = 5.81 ms; the best chain, by hand above, takes 7.61 ms.
+    assert predict(arising_at(problem, "phone"), [plan]).latency_s[0] == pytest.approx(5.81e-3)
     # What it says runs, and gives the whole model's answer.
     graph = problem.along(plan).graph
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     (whole,) = problem.graph.stage(0, 6)(x)
-    sent = graph.stage(0, 3)(x)
-    (split,) = graph.stage(3, 6)(*sent)
+    crossing = graph.stage(0, 3)(x)
+    (split,) = graph.stage(3, 6)(*crossing)
     assert torch.equal(whole, split)
-    # Tensors that change a little on their way, or are swapped, would be seen.
-    for wrong in ([tensor * (1 + 1e-6) for tensor in sent], sent[::-1]):
-        assert not torch.equal(whole, graph.stage(3, 6)(*wrong)[0])
+    assert whole.std() > 0
+    # What runs as well, and must not pass for it: the two pools exchanged, the same layers numbered in the
+    # model's own order, and tensors of which each number is the next that a float32 can be.
+    above = [torch.nextafter(tensor, torch.tensor(torch.inf)) for tensor in crossing]
+    for wrong_stage, given_tensors in (
+        (graph.stage(3, 6), crossing[::-1]),
+        (problem.graph.stage(3, 6), crossing),
+        (graph.stage(3, 6), above),
+    ):
+        (wrong,) = wrong_stage(*given_tensors)
+        assert wrong.shape == whole.shape
+        assert not torch.equal(whole, wrong)
+
+
+def test_dads_sends_a_tensor_of_two_users_once() -> None:
+    """The stem's 16 ms once are less than pooling on the phone, 20 + 2 ms; twice they would be more."""
+    layer_s = {
+        "phone": [1e-3, 10e-3, 2e-3, 10e-3, 10e-3, 1e-4],
+        "cloud": [20e-3, 1e-3, 2e-4, 1e-3, 1e-3, 1e-4],
+    }
+    problem = timed(GRAPHS["Fork"], phone_and_cloud().fleet, layer_s)
+    plan = Dads("phone", "cloud").partition(problem)
+    assert plan == Plan((0, 1, 6), ("phone", "cloud"))
+    # .2 + 1 + .5, 16, .2 + 3.3 + .5 = 21.7 ms. With both pools on the phone .2 + 21 + .5, 2, .2 + 1.3 + .5 =
+    # 25.7 ms, all there .2 + 33.1 + .5 = 33.8 ms, all in the cloud 12, .2 + 23.3 + .5 = 36 ms.
+    assert predict(arising_at(problem, "phone"), [plan]).latency_s[0] == pytest.approx(21.7e-3)
 
 
 # --- bottleneck, green, random --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("speeds", "stages", "bounds", "slowest_ms"),
+    [  # layers of 1 to 6 ms, a start .5 ms
+        ((1.0, 1.0, 1.0), None, (0, 3, 5, 6), 4 + 5 + 0.5),  # 6 | 9 | 6; any other has 10 or more in a stage
+        ((1.0, 1.0, 1.0), 2, (0, 4, 6), 5 + 6 + 0.5),  # 10 | 11; a layer later 15 | 6, earlier 6 | 15
+        ((1.0, 0.5), None, (0, 5, 6), 15 + 0.5),  # 15.5 | 2 * 6.5; a layer earlier 10.5 | 2 * 11.5
+        # 9 | 20.5; a layer later 21 | 18.5, which would be the better but for the starts: 18 | 18
+        ((1 / 6, 1.0), None, (0, 1, 6), 20 + 0.5),
+    ],
+)
+def test_bottleneck_by_hand(
+    speeds: tuple[float, ...],
+    stages: int | None,
+    bounds: tuple[int, ...],
+    slowest_ms: float,
+    make_problem: MakeProblem,
+) -> None:
+    devices = tuple(replace(board(f"d{i}"), speed=speed) for i, speed in enumerate(speeds))
+    problem = make_problem(Fleet("boards", devices, (Link("lan", 1e8),)))
+    plan = Bottleneck(stages).partition(problem)
+    assert plan == Plan(bounds, tuple(f"d{i}" for i in range(len(bounds) - 1)))
+    assert predict(problem, [plan]).period_s[0] == pytest.approx(slowest_ms / 1e3)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -395,25 +466,6 @@ def test_green_gives_the_cleaner_device_more(make_problem: MakeProblem, two_devi
         Green().partition(free)
 
 
-def test_bottleneck_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    problem = make_problem(two_devices)
-    plan = Bottleneck().partition(problem)
-    # fast: 1 + 2 + 3 + 4 + 5 ms, .5 to start; clean, half as fast: 12 + 1. One layer more on clean: 22 + 1.
-    assert plan == Plan((0, 5, 6), ("fast", "clean"))
-    assert problem.profile.stage_s("fast", 0, 5) == pytest.approx(15.5e-3)
-    assert problem.profile.stage_s("clean", 5, 6) == pytest.approx(13e-3)
-
-
-def test_random_gives_up_with_the_reason_of_its_last_draw(make_problem: MakeProblem) -> None:
-    tiny = Fleet("tiny", (board("a", 1e3), board("b", 1e3)), (Link("lan", 1e8),))
-    reason = r"none of 1000 random plans is possible \(the last: fleet.devices.\w.memory_bytes: "
-    with pytest.raises(ConfigError, match=reason):
-        Random().partition(make_problem(tiny))
-    for seed in (-1, 0.5, True, "x"):
-        with pytest.raises(ConfigError, match="partitioner.seed: must be a whole number"):
-            Random(seed)  # type: ignore[arg-type]
-
-
 def test_random_is_its_seeds(make_problem: MakeProblem, two_devices: Fleet) -> None:
     problem = make_problem(two_devices)
     drawn = [Random(seed).partition(problem) for seed in range(30)]
@@ -422,6 +474,29 @@ def test_random_is_its_seeds(make_problem: MakeProblem, two_devices: Fleet) -> N
     assert {plan.num_stages for plan in (Random(s, stages=4).partition(problem) for s in range(5))} == {4}
     with pytest.raises(ConfigError, match="tiny has 6 layers .stages: 7"):
         Random(stages=7).partition(problem)
+
+
+def test_random_says_why_no_draw_was_possible(make_problem: MakeProblem) -> None:
+    reason = r"fleet.devices.[ab].memory_bytes: the plan needs .* and it has 1 kB, .* short"
+    with pytest.raises(ConfigError, match=rf"none of 1000 random plans is possible \(the last: {reason}\)$"):
+        Random().partition(make_problem(FLEETS["fits none"]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "value", "message"),
+    [
+        *((Random, "seed", value, "a whole number >= 0") for value in (-1, 1.0, True, "0", None)),
+        *((kind, "pin", value, "true or false") for kind in (Balanced, Green) for value in (1, "true", None)),
+        *(
+            (kind, "stages", value, "a whole number >= 1, or null")
+            for kind in (Balanced, Green, Bottleneck, Random)
+            for value in (0, 2.0, True, "2")
+        ),
+    ],
+)
+def test_settings_that_are_refused(kind: type, setting: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^partitioner.{setting}: must be {message} .*{value!r}\)$"):
+        kind(**{setting: value})
 
 
 # --- the contract ---------------------------------------------------------------------------------
