@@ -8,7 +8,7 @@ choice over all of [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,82 +34,107 @@ class Normalized(Weighted):
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign to the best device; Wait while load alone excludes the rest; else Refuse, saying why."""
-        view = state.view((id(self), task.stage), lambda: _Scored(self, task, state.in_order))
-        barred: Collection[int] = ()
-        if task.location is not None:
-            latencies = [state.link_latency_s(task, device.name) for device in state.in_order]
-            far_s = math.inf if self.max_latency_s is None else self.max_latency_s
-            barred = {k for k, latency_s in enumerate(latencies) if latency_s is None or latency_s > far_s}
-        best = view.best(self.weights, barred)
+        rows = state.view((id(self), task.stage), lambda: _Scored(self, task, state.in_order)).refreshed()
+        far_s = math.inf if self.max_latency_s is None else self.max_latency_s
+        near: list[int] = []
+        barred: list[int] = []
+        for device in state.apart(task.location):
+            latency_s = state.link_latency_s(task, device.name)
+            (barred if latency_s is None or latency_s > far_s else near).append(device.index)
+        link = state.shared_link(task.location)
+        if task.location is None or (link is not None and link.latency_s <= far_s):
+            best = rows.best(self.weights, barred)
+        else:
+            best = best_of_all([(index, rows.rows[index]) for index in near], self.weights)
         return self._nobody(task, state) if best is None else Assign(state.in_order[best].name)
 
 
 class _Scored:
-    """A view: every device's scores for a stage, in blocks of alike devices with the best and worst of each.
-
-    A block whose best scores together make no more than the best device so far needs no look inside.
-    """
+    """A view: every device's scores for a stage; None for one that may not take it."""
 
     def __init__(self, scheduler: Normalized, task: Task, devices: Sequence[DeviceState]) -> None:
         self.changed: set[int] = set()
         self._scheduler, self._task, self._devices = scheduler, task, devices
-        self._rows = [self._row(device) for device in devices]
-        if len(devices) > FEW:
-            blocks = alike(np.array([row or (0.0,) * 5 for row in self._rows]))
-            width = max(len(block) for block in blocks)
-            self._index = np.zeros((len(blocks), width), dtype=np.int64)
-            self._places = [(0, 0)] * len(devices)
-            for number, block in enumerate(blocks):
-                self._index[number, : len(block)] = block
-                for place, index in enumerate(block.tolist()):
-                    self._places[index] = number, place
-            self._table = np.full((5, len(blocks), width), np.nan)  # not a number: out
-            self._most, self._least = np.full((2, 5, len(blocks)), np.nan)
-            for index in range(len(devices)):
-                self._put(index)
-            for number in range(len(blocks)):
-                self._sum_up(number)
+        self._rows = Rows([self._row(device) for device in devices])
+
+    def refreshed(self) -> Rows:
+        """As of now."""
+        if self.changed:
+            self._rows.put({index: self._row(self._devices[index]) for index in self.changed})
+            self.changed.clear()
+        return self._rows
 
     def _row(self, device: DeviceState) -> Row | None:
         return scores(self._task, device) if self._scheduler.may_take(self._task, device) else None
 
-    def best(self, weights: Row, barred: Collection[int]) -> int | None:
-        """Index of the device with the highest sum, without those barred; None where nobody is left."""
-        for index in self.changed:
-            self._rows[index] = self._row(self._devices[index])
-        if len(self._rows) > FEW:
-            for index in self.changed:
-                self._put(index)
-            for block in {self._places[index][0] for index in self.changed}:
-                self._sum_up(block)
-        self.changed.clear()
-        if len(self._rows) > FEW and not barred:
+
+class Rows:
+    """Rows of scores, None for one that is out, in blocks of alike rows with the best and worst of each.
+
+    A block whose best scores together make no more than the best row so far needs no look inside.
+    """
+
+    def __init__(self, rows: Sequence[Row | None]) -> None:
+        self.rows = list(rows)
+        if len(rows) <= FEW:
+            return
+        blocks = alike(np.array([row or (0.0,) * 5 for row in rows]))
+        width = max(len(block) for block in blocks)
+        self._index = np.zeros((len(blocks), width), dtype=np.int64)
+        self._places = [(0, 0)] * len(rows)
+        for number, block in enumerate(blocks):
+            self._index[number, : len(block)] = block
+            for place, index in enumerate(block.tolist()):
+                self._places[index] = number, place
+        # By block and row each score, and each negated, so that the most of both is found at once.
+        self._table = np.full((10, len(blocks), width), np.nan)  # not a number: out
+        self._most = np.full((10, len(blocks)), np.nan)
+        self._scores, self._most_scores = self._table[:5], self._most[:5]
+        self._put(dict(enumerate(rows)))
+
+    def put(self, rows: Mapping[int, Row | None]) -> None:
+        """Other rows in the place of these."""
+        for index, row in rows.items():
+            self.rows[index] = row
+        if len(self.rows) > FEW:
+            self._put(rows)
+
+    def _put(self, rows: Mapping[int, Row | None]) -> None:
+        for index, row in rows.items():
+            block, place = self._places[index]
+            if row is None:
+                self._table[:, block, place] = np.nan
+            else:
+                a, b, c, d, e = row
+                self._table[:, block, place] = a, b, c, d, e, -a, -b, -c, -d, -e
+        for block in {self._places[index][0] for index in rows}:
+            np.fmax.reduce(self._table[:, block], axis=1, out=self._most[:, block])
+
+    def best(self, weights: Row, barred: Collection[int] = ()) -> int | None:
+        """Index of the highest sum, without those barred; None where nobody is left. The first of equals."""
+        if len(self.rows) <= FEW * (1 + len(barred)):  # a plain look is quicker
+            return best_of_all([pair for pair in enumerate(self.rows) if pair[0] not in barred], weights)
+        if not barred:
             return self._by_blocks(weights)
-        return best_of_all(self._rows, weights, barred)
-
-    def _put(self, index: int) -> None:
-        row = self._rows[index]
-        block, place = self._places[index]
-        self._table[:, block, place] = np.nan if row is None else row
-
-    def _sum_up(self, block: int) -> None:
-        inside = self._table[:, block]
-        np.fmax.reduce(inside, axis=1, out=self._most[:, block])
-        np.fmin.reduce(inside, axis=1, out=self._least[:, block])
+        self._put(dict.fromkeys(barred))
+        best = self._by_blocks(weights)
+        self._put({index: self.rows[index] for index in barred})
+        return best
 
     def _by_blocks(self, weights: Row) -> int | None:
-        most, least = np.fmax.reduce(self._most, axis=1), np.fmin.reduce(self._least, axis=1)
-        if math.isnan(most[0]):
+        extremes = np.fmax.reduce(self._most, axis=1).tolist()
+        if math.isnan(extremes[0]):
             return None
-        lowest, highest = least.tolist(), most.tolist()
-        own = _factors(weights, lowest, highest)
+        most, negated = extremes[:5], extremes[5:]
+        own = _factors(weights, [-x for x in negated], most)
         factors = np.array(own)
+        bounds = np.fmax(factors @ self._most_scores, -np.inf)
+        reached = np.fmax.reduce(factors @ self._scores[:, bounds.argmax()])
         # These products and the sums below round differently, by far less than this.
-        slack = 1e-12 * sum(f * max(-low, high) for f, low, high in zip(own, lowest, highest, strict=True))
-        bounds = np.fmax(factors @ self._most, -np.inf)
-        reached = np.fmax.reduce(factors @ self._table[:, bounds.argmax()]) - slack
-        blocks = (bounds >= reached).nonzero()[0]
-        sums = _sums(own, self._table[:, blocks])
+        slack = 1e-12 * sum(f * max(pair) for f, *pair in zip(own, most, negated, strict=True))
+        blocks = (bounds >= reached - slack).nonzero()[0]
+        # Along the first axis numpy adds one after the other, as best_of_all does.
+        sums = np.add.reduce(factors[:, None, None] * self._scores[:, blocks])
         return int(self._index[blocks][sums == np.fmax.reduce(sums, axis=None)].min())
 
 
@@ -129,20 +154,15 @@ def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
     return blocks
 
 
-def _sums(factors: Sequence[float], table: Floats) -> Floats:
-    a, b, c, d, e = factors
-    return np.asarray(a * table[0] + b * table[1] + c * table[2] + d * table[3] + e * table[4])
-
-
 def _factors(weights: Row, least: Sequence[float], most: Sequence[float]) -> list[float]:
     return [
         w / (high - low) if high > low else 0.0 for w, low, high in zip(weights, least, most, strict=True)
     ]
 
 
-def best_of_all(rows: Sequence[Row | None], weights: Row, barred: Collection[int] = ()) -> int | None:
+def best_of_all(rows: Sequence[tuple[int, Row | None]], weights: Row) -> int | None:
     """Index of the highest sum of scaled scores by a look at every row; None is out. The first of equals."""
-    left = [(k, row) for k, row in enumerate(rows) if row is not None and k not in barred]
+    left = [(index, row) for index, row in rows if row is not None]
     if not left:
         return None
     columns = list(zip(*(row for _, row in left), strict=True))

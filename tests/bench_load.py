@@ -1,8 +1,8 @@
 """`make bench`: how long a scheduler's decision takes, and how many requests a second are simulated.
 
 Each line holds the figure, its limit and their ratio: below 1 is within it. Decisions are medians in a fleet
-of seeded devices, no two alike, a third of them busy; before each a task begins and one ends somewhere, so
-that what is kept up has to be.
+of seeded devices, no two alike, a third of them busy (or all); before each a task begins and one ends
+somewhere, so that what is kept up has to be. "From d0": the task's input lies on that device.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def fleet_of(count: int, seed: int = 0) -> Fleet:
     return Fleet("bench", tuple(devices), (Link("lan", 1e8, 0.001),))
 
 
-def decision_us(scheduler: Scheduler, count: int) -> tuple[float, float]:
+def decision_us(
+    scheduler: Scheduler, count: int, location: str | None = None, busy_share: float = 1 / 3
+) -> tuple[float, float]:
     """Median µs of a decision alone, and with the updates that a task's begin and end cause."""
     fleet, random = fleet_of(count), np.random.default_rng(1)
     seconds = dict(zip(fleet.by_name, random.uniform(0.01, 0.2, count).tolist(), strict=True))
@@ -60,8 +62,8 @@ def decision_us(scheduler: Scheduler, count: int) -> tuple[float, float]:
         fleet, work, Intensity.constant({d.name: d.intensity_g_per_kwh or 0 for d in fleet.devices})
     )
     names = list(fleet.by_name)
-    task = Task(0, 0, 0.1, 5e7, 0, None, deadline_s=0.15)
-    busy = [str(name) for name in random.choice(names, max(1, count // 3), replace=False)]
+    task = Task(0, 0, 0.1, 5e7, 1000, location, deadline_s=0.15)
+    busy = [str(name) for name in random.choice(names, max(1, int(count * busy_share)), replace=False)]
     for name in busy:
         state.begin(task, name)
     scheduler.decide(task, state)
@@ -117,11 +119,18 @@ def main() -> None:
     """Print every line."""
     torch.set_num_threads(1)
     print(f"{'decision':<50} {'alone':>9} {'limit':>9} {'':>6} {'with updates':>13}")
-    for name, limits in LIMITS_US.items():
-        for count, limit in limits.items():
-            alone, together = decision_us(configured("scheduler", name), count)
-            what = f"scheduler={name}, {count:,} devices"
-            print(f"{what:<50} {alone:6.1f} µs {limit:6.0f} µs x{alone / limit:<5.2f} {together:10.1f} µs")
+    for how, location, busy_share in (
+        ("", None, 1 / 3),
+        (", from d0", "d0", 1 / 3),
+        (", all busy", None, 1.0),
+    ):
+        for name, limits in LIMITS_US.items():
+            for count, limit in limits.items():
+                alone, together = decision_us(configured("scheduler", name), count, location, busy_share)
+                what = f"scheduler={name}, {count:,} devices{how}"
+                print(
+                    f"{what:<50} {alone:6.1f} µs {limit:6.0f} µs x{alone / limit:<5.2f} {together:10.1f} µs"
+                )
     small, wide = many(3), many(1000)
     green, constrained = configured("scheduler", "green"), configured("scheduler", "constrained")
     for what, least, where, devices, scheduler, duration_s in (

@@ -19,7 +19,7 @@ from pipeline.domain import AUTO, Assign, ConfigError, Decision, Device, Fleet, 
 from pipeline.fleet_state import HISTORY, DeviceState, FleetState
 from pipeline.grid import Intensity
 from schedulers.constrained import Constrained
-from schedulers.normalized import FEW, _Scored, best_of_all
+from schedulers.normalized import FEW, Rows, best_of_all
 from schedulers.round_robin import RoundRobin
 from schedulers.weighted import scores
 
@@ -437,23 +437,54 @@ ROW = st.one_of(
 @settings(max_examples=100, deadline=None)
 @given(
     kinds=st.lists(ROW, min_size=1, max_size=6),
-    picks=st.lists(st.integers(0, 5), min_size=FEW + 1, max_size=3 * FEW),
+    picks=st.lists(st.integers(0, 5), min_size=1, max_size=4 * FEW),
     weights=st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0])] * 5),
-    changes=st.lists(st.tuples(st.integers(0, FEW), st.integers(0, 5)), max_size=8),
+    changes=st.lists(st.tuples(st.integers(0, 4 * FEW - 1), st.integers(0, 5)), max_size=8),
+    barred=st.sets(st.integers(0, 4 * FEW - 1), max_size=3),
 )
 def test_blocks_find_what_a_look_at_every_row_finds(
-    kinds: list[Any], picks: list[int], weights: Any, changes: list[tuple[int, int]]
+    kinds: list[Any], picks: list[int], weights: Any, changes: list[tuple[int, int]], barred: set[int]
 ) -> None:
     """Many equal rows, so that the first of equals matters."""
+    plain = [kinds[pick % len(kinds)] for pick in picks]
+    rows = Rows(plain)
+    out = {index for index in barred if index < len(plain)}
+    for at, pick in [(0, picks[0]), *changes]:
+        index = at % len(plain)
+        plain[index] = kinds[pick % len(kinds)]
+        rows.put({index: plain[index]})
+        left = [pair for pair in enumerate(plain) if pair[0] not in out]
+        assert rows.best(weights) == best_of_all(list(enumerate(plain)), weights)
+        assert rows.best(weights, out) == best_of_all(left, weights)
 
-    class Given(_Scored):
-        def _row(self, device: Any) -> Any:
-            return kinds[device[0] % len(kinds)]
 
-    devices = [[pick] for pick in picks]
-    view = Given(cached("normalized"), TASK, devices)  # type: ignore[arg-type]
-    for index, pick in [(0, picks[0]), *changes]:
-        devices[index][0] = pick
-        view.changed.add(index)
-        rows = [kinds[pick % len(kinds)] for [pick] in devices]
-        assert view.best(weights, ()) == best_of_all(rows, weights)
+@pytest.mark.parametrize("lan_s", [0.01, 0.2, None])
+@pytest.mark.parametrize("far", [0, 2, 30])
+def test_normalized_in_a_fleet_of_300_of_which_some_are_far(far: int, lan_s: float | None) -> None:
+    """Against a look at all, as tasks begin and end, and devices go and come; some lack the memory."""
+    random = np.random.default_rng(far)
+    devices = [
+        Device(f"d{k}", 1e9, active_w=float(random.integers(1, 9)), intensity_g_per_kwh=100.0)
+        for k in range(300)
+    ]
+    links = [] if lan_s is None else [Link("lan", 1e8, lan_s)]
+    links += [
+        Link(f"to d{k}", 1e8, 0.2 if k <= far else 0.05, between=("d0", f"d{k}")) for k in range(1, far + 3)
+    ]
+    times_s = {d.name: float(random.integers(1, 5)) / 10 for d in devices}
+    state = state_of(Fleet("f", tuple(devices), tuple(links)), times_s, unfit=("d5", "d50"))
+    normalized = configured("scheduler", "normalized", max_latency_s=0.1)
+    for _ in range(50):
+        task = TASK._replace(location=[None, "d0", "d1", "d70"][random.integers(4)])
+        latencies = {d.name: state.link_latency_s(task, d.name) for d in state.in_order}
+        near = {name for name, latency_s in latencies.items() if latency_s is not None and latency_s <= 0.1}
+        able = [d for d in state.in_order if d.name in near and normalized.may_take(task, d)]
+        decision = normalized.decide(task, state)
+        chosen = decision.device if isinstance(decision, Assign) else None
+        assert chosen == _normalized(normalized.weights, [(d, scores(task, d)) for d in able])
+        if chosen is not None:
+            state.begin(task, chosen)
+        some = state.in_order[random.integers(300)]
+        if some.in_flight:
+            state.end(task, some.name, float(random.choice([0.1, 0.2])))
+        state.set_up(some.name, bool(random.integers(4)))
