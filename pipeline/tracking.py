@@ -96,7 +96,10 @@ METRICS: Mapping[str, Metric] = {
     "front_size": Metric("Front size", "", "Trials that no other trial dominates"),
     "regret_to_exact": Metric("Regret to the exact front", "", "1 - hypervolume ÷ that of the exact front"),
     "regret_to_oracle": Metric(
-        "Regret to the oracle", "", "Carbon above the best schedule in hindsight ÷ that schedule's"
+        "Regret to the oracle",
+        "",
+        "Carbon of computing and network ÷ the least possible in hindsight with as many late answers - 1,"
+        " or no more than that: the least is a bound where it cannot be found",
     ),
 }
 """Every metric key that a run may have. `<key>_lo` and `<key>_hi` are its 95% interval."""

@@ -35,6 +35,7 @@ from pipeline.ledger import Accounting, account
 from pipeline.meter import Meter
 from pipeline.metrics import as_it_ran, labels_of, output_max_abs_error, run_name, summarise, top1_agreement
 from pipeline.models import ModelSpec
+from pipeline.oracle import regret
 from pipeline.profile import Profile, Profiler
 from pipeline.tracking import Run, Tracking
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
@@ -82,12 +83,15 @@ class Trial:
     validation: Validation = field(default_factory=Validation)
     start_utc: str | None = None
     """When the run takes place, for grids that vary, as in 2021-06-01T00:00; None: now."""
+    oracle: bool = False
+    """Whether to hold the run against the best schedule in hindsight, which may take a minute."""
     outages: tuple[Outage, ...] = ()
     """Devices that are gone for a while, in the config a list of {device, at_s, for_s}."""
 
     def __post_init__(self) -> None:
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
         require_compression("compression", self.compression)
+        require(isinstance(self.oracle, bool), f"oracle: must be true or false ({self.oracle!r})")
         self._start_utc()
         object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
 
@@ -120,6 +124,8 @@ class Trial:
             ledger = account(records, self.fleet, intensity, self.accounting)
             metrics = summarise(problem, plan, records, ledger) | host.metrics
             metrics |= self._agreement(module, inputs, records)
+            if self.oracle and (found := regret(job, records, ledger)) is not None:
+                metrics["regret_to_oracle"] = found
             labels = labels_of(provenance.choices, plan, records)
             name = run_name(plan, labels)
             run.set_tags(

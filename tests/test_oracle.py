@@ -1,0 +1,197 @@
+"""The oracle against every schedule of a few tasks, and never above what a run emitted."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import MakeProblem, configured, make_job
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.backends.simulated import Simulated
+from pipeline.deployment import Work
+from pipeline.domain import AUTO, Device, Fleet, Link, Outage, Plan, RequestClass
+from pipeline.grid import Intensity
+from pipeline.ledger import Accounting, account
+from pipeline.oracle import Situation, Tasks, bound_g, exact_g, hindsight, num_late, regret, tasks_of
+from pipeline.workload import Poisson
+
+FLEET = Fleet(
+    "two",
+    (
+        Device("fast", 1e9, active_w=36, intensity_g_per_kwh=500),  # 5 mg a second
+        Device("clean", 1e9, active_w=36, intensity_g_per_kwh=100),  # 1 mg a second
+    ),
+)
+WORK = [Work(0, 0, AUTO, 0, 0, {"fast": 1.0, "clean": 2.0}, 0.0)]
+HERE = Situation(WORK, FLEET, Intensity.constant({"fast": 500, "clean": 100}))
+
+
+def tasks(*windows: tuple[float, float], ratios: Sequence[float] | None = None) -> Tasks:
+    """One task a request: (release, due)."""
+    release, due = (np.array(column, dtype=float) for column in zip(*windows, strict=True))
+    count = len(windows)
+    ratio = np.array(ratios or [1.0] * count, dtype=float)
+    return Tasks(np.arange(count), np.zeros(count, dtype=np.int64), ratio, release, due)
+
+
+@pytest.mark.parametrize(
+    ("windows", "late", "expected_mg"),
+    [
+        ([(0, 2)], 0, 2),  # the clean one is just in time
+        ([(0, 1.9)], 0, 5),
+        ([(0, 1.9)], 1, 2),  # it may be late
+        ([(0, 2), (0, 2)], 0, 2 + 5),
+        ([(0, 2), (1, 4)], 0, 2 + 2),  # one after the other
+        ([(0, 2), (1, 3.9)], 0, 2 + 5),
+        ([(0, math.inf), (0, 2)], 0, 2 + 2),  # who has no deadline comes later
+        ([(0, 2), (0, 2), (0, 2)], 0, 2 + 5 + 5),
+        ([(0, 2), (0, 2), (0, 2)], 1, 2 + 5 + 2),
+    ],
+)
+def test_by_hand(windows: Any, late: int, expected_mg: float) -> None:
+    assert exact_g(tasks(*windows), HERE, late) * 1e3 == pytest.approx(expected_mg)
+    assert bound_g(tasks(*windows), HERE, late) * 1e3 <= expected_mg * (1 + 1e-9)
+
+
+def test_what_no_schedule_can_do_is_infinite() -> None:
+    assert exact_g(tasks((0, 0.9)), HERE, 0) == math.inf
+
+
+def brute_force_g(found: Tasks, max_late: int) -> float:
+    """Every choice of who is late, every device for every task, every order on each device."""
+    count, best = len(found), math.inf
+    for devices in itertools.product(("fast", "clean"), repeat=count):
+        takes = [WORK[0].seconds[d] * r for d, r in zip(devices, found.ratio, strict=True)]
+        grams = sum(t * {"fast": 5e-3, "clean": 1e-3}[d] for t, d in zip(takes, devices, strict=True))
+        if grams >= best:
+            continue
+        for order in itertools.permutations(range(count)):
+            free = {"fast": 0.0, "clean": 0.0}
+            late = 0
+            for k in order:  # who would be late waits until all others are done
+                done = max(free[devices[k]], found.release_s[k]) + takes[k]
+                if done <= found.due_s[k] + 1e-9:
+                    free[devices[k]] = done
+                else:
+                    late += 1
+            if late <= max_late:
+                best = grams
+                break
+    return best
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    windows=st.lists(
+        st.tuples(st.integers(0, 8), st.integers(2, 12), st.sampled_from([0.5, 1.0, 1.5])),
+        min_size=1, max_size=5,
+    ),
+    late=st.integers(0, 2),
+)  # fmt: skip
+def test_exact_is_the_best_of_all_schedules_and_the_bound_below_it(windows: Any, late: int) -> None:
+    found = tasks(
+        *((a / 2, (a + length) / 2) for a, length, _ in windows), ratios=[ratio for *_, ratio in windows]
+    )
+    expected = brute_force_g(found, late)
+    assert exact_g(found, HERE, late) == pytest.approx(expected)
+    if math.isfinite(expected):
+        assert bound_g(found, HERE, late) <= expected * (1 + 1e-6)
+
+
+def test_the_bound_waits_for_a_cleaner_hour_within_the_window() -> None:
+    """500 g/kWh in the first hour, 100 in the second: a second of fast is 5 mg or 1 mg."""
+    fleet = Fleet("one", FLEET.devices[:1])
+    intensity = Intensity(("fast",), np.array([0.0, 3600.0]), np.array([[500.0, 100.0]]))
+    where = Situation([replace(WORK[0], seconds={"fast": 1.0})], fleet, intensity)
+    assert bound_g(tasks((0, 1800), (0, 7200)), where, 0) * 1e3 == pytest.approx(5 + 1)
+    assert bound_g(tasks((0, math.inf), (0, 1800)), where, 0) * 1e3 == pytest.approx(5 + 5)
+
+
+def test_a_device_that_is_gone_does_nothing_meanwhile() -> None:
+    gone = replace(HERE, outages=(Outage("clean", 0.0, 10.0),))
+    assert bound_g(tasks((0, 4)), HERE, 0) * 1e3 == pytest.approx(2)
+    assert bound_g(tasks((0, 4)), gone, 0) * 1e3 == pytest.approx(5)
+
+
+BOARDS = Fleet(
+    "boards",
+    (
+        Device("a", 1e9, active_w=30, speed=1.0, intensity_g_per_kwh=600),
+        Device("b", 1e9, active_w=12, idle_w=2, speed=0.5, intensity_g_per_kwh=100, pue=1.2),
+        Device("c", 1e9, active_w=20, speed=0.8, intensity_g_per_kwh=350),
+    ),
+    (Link("lan", 1e6, 0.001, energy_j_per_byte=1e-6), Link("own", 1e6, 0.0005, 2e-6, ("a", "b"))),
+)
+DECIDING = ("constrained", "fastest", "greenest", "green", "normalized", "random", "deferring")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(DECIDING),
+    bounds=st.sampled_from([(0, 6), (0, 3, 6), (0, 2, 4, 6)]),
+    load=st.sampled_from([0.2, 0.6, 1.1]),
+    deadline_s=st.sampled_from([0.05, 0.1, 3.0]),
+    source=st.sampled_from([None, "c"]),
+    outage=st.booleans(),
+    swings=st.booleans(),
+)
+def test_no_scheduler_emits_less_than_the_oracle(
+    make_problem: MakeProblem, name: str, bounds: tuple[int, ...], load: float, deadline_s: float,
+    source: str | None, outage: bool, swings: bool,
+) -> None:  # fmt: skip
+    problem = make_problem(replace(BOARDS, source=source))
+    problem = replace(problem, profile=replace(problem.profile, variation={"a": [0.9, 1.0, 1.4]}))
+    classes = (RequestClass("soon", deadline_s=deadline_s), RequestClass("some time"))
+    workload = Poisson(utilisation=load, duration_s=4, classes=classes, seed=3)
+    rest: dict[str, Any] = {}
+    if swings:
+        rest["intensity"] = Intensity(
+            ("a", "b", "c"),
+            np.array([0.0, 1.0, 2.5]),
+            np.array([[600.0, 50, 900], [100, 400, 20], [350] * 3]),
+        )
+    if outage:
+        rest["outages"] = (Outage("b", 0.7, 1.2),)
+    plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
+    job = make_job(problem, plan, workload, configured("scheduler", name), **rest)
+    records = Simulated(seed=1).run(job)
+    ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
+    found = regret(job, records, ledger)
+    assert found is not None
+    assert found >= -1e-6
+
+
+def test_a_run_of_few_requests_is_held_against_the_best_schedule(make_problem: MakeProblem) -> None:
+    """The regret of six requests is exact, and greenest in two stages that may be late regrets nothing."""
+    problem = make_problem(BOARDS)
+    classes = (RequestClass(deadline_s=0.08),)
+    workload = Poisson(rate_rps=60, duration_s=0.1, classes=classes, seed=5)
+    found = {}
+    for name in ("constrained", "fastest", "greenest"):
+        job = make_job(problem, Plan((0, 6), (AUTO,)), workload, configured("scheduler", name))
+        records = Simulated().run(job)
+        ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
+        assert 2 <= records.table["request"].nunique() <= 10
+        best = hindsight(job, records)
+        assert best.exact
+        where = Situation(job_work(job), job.fleet, job.intensity)
+        bound = bound_g(tasks_of(job, where.work, records), where, num_late(records))
+        assert bound <= best.carbon_g * (1 + 1e-9)
+        found[name] = regret(job, records, ledger)
+    assert found["greenest"] == pytest.approx(0)
+    assert found["fastest"] is not None
+    assert found["constrained"] is not None
+    assert 0 <= found["constrained"] < found["fastest"]
+
+
+def job_work(job: Any) -> Sequence[Work]:
+    from pipeline.deployment import deploy
+
+    return deploy(job.services)
