@@ -391,6 +391,8 @@ class _Sweep:
                 run.log_metrics({"hypervolume": volume}, step=trial.number)
         run.log_figure(report.front_figure(frame, objectives, directions), "front.html")
         run.log_figure(report.front_picture(frame, objectives, directions), "front.png")
+        if (compared := report.schedulers_figure(frame, objectives, directions)) is not None:
+            run.log_figure(compared, "schedulers.html")
         table = report.front_table(frame, objectives, directions)
         run.log_table(table, "front.json")
         report.print_front(console, table)

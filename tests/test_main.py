@@ -245,3 +245,18 @@ def test_overrides_of_an_mlproject_are_spread() -> None:
         "z=[1, 2]",
     ]
     assert spread_overrides(["overrides="]) == []
+
+
+def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
+    done = carbonedge(
+        tmp_path, *SMALL[:2], *SMALL[3:5], "meter=none", "backend=simulated", "workload=poisson",
+        "workload.duration_s=2", "+workload.classes.all.deadline_s=0.1", "partitioner.device=auto",
+        "scheduler=constrained", "oracle=true", "accounting.idle=marginal",
+    )  # fmt: skip
+    assert (done.code, done.errors) == (0, "")
+    (run,) = client(tmp_path).search_runs(["0", "1"])
+    assert run.data.tags["measurement"] == "simulated"
+    assert run.data.metrics["requests_ok"] > 10
+    assert 0 <= run.data.metrics["slo_miss_rate"] <= 1
+    assert 0 <= run.data.metrics["regret_to_oracle"] < 2
+    assert carbonedge(tmp_path, "oracle=maybe").code == 2
