@@ -28,8 +28,8 @@ from pipeline.metrics import request_latency_s
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MAX_EXACT_TASKS = 12
-"""Up to so many the best schedule itself is found, within a second; for twice as many it may take hours."""
+MAX_EXACT_TASKS = 8
+"""Up to so many the best schedule itself is found, in 15 s at most as seen; 11 took over a minute."""
 SLOTS_PER_WINDOW = 4
 """Into which the bound divides the shortest window between a request and its deadline."""
 MAX_COLUMNS = 1_000_000

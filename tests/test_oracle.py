@@ -182,7 +182,7 @@ def test_a_run_of_few_requests_is_held_against_the_best_schedule(make_problem: M
     """The regret of a few requests is exact; who may be late as often as greenest is regrets nothing."""
     problem = make_problem(BOARDS)
     classes = (RequestClass(deadline_s=0.08),)
-    workload = Poisson(rate_rps=60, duration_s=0.1, classes=classes, seed=5)
+    workload = Poisson(rate_rps=60, duration_s=0.06, classes=classes, seed=5)
     found = {}
     for name in ("constrained", "fastest", "greenest"):
         job = make_job(problem, Plan((0, 6), (AUTO,)), workload, configured("scheduler", name))
