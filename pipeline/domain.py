@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar, cast
@@ -476,7 +476,10 @@ class Requests:
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """A model as the fleet offers it: its problem, the plan by which it runs, and what requests ask of it."""
+    """A model as the fleet offers it: its problem, the plan by which it runs, and what requests ask of it.
+
+    Its name is its graph's; a run has each model once.
+    """
 
     problem: Problem
     plan: Plan
@@ -522,6 +525,9 @@ class Job:
     intensity: Intensity
     start_utc: datetime
     outages: tuple[Outage, ...] = ()
+    sink: Callable[[Records], object] | None = None
+    """Takes the records part by part, each with all rows of its requests, so that none are kept: those that
+    the backend gives back at the end have no rows then. None: they have all rows."""
 
     @property
     def fleet(self) -> Fleet:

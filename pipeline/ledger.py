@@ -96,13 +96,6 @@ def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:
     return ("dynamic", "idle", *(["network"] if network else []), *(["embodied"] if embodied else []))
 
 
-def carbon_by_component(ledger: pd.DataFrame, known: tuple[str, ...]) -> dict[str, float]:
-    """Grams of each known component, and `total`, their sum."""
-    sums = ledger.groupby("component")["carbon_g"].sum()
-    by_component = {name: float(sums.get(name, 0.0)) for name in known}
-    return {**by_component, "total": sum(by_component.values())}
-
-
 def _busy(records: Records) -> pd.DataFrame:
     table = records.table
     done = table[table["kind"] == "compute"]

@@ -5,49 +5,315 @@ A figure that a run cannot know is left out, never written as 0.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
 from pipeline.cost import predict
-from pipeline.domain import COMPRESSIONS, Plan, Problem, Records
-from pipeline.ledger import carbon_by_component, known_components
+from pipeline.domain import COMPRESSIONS, Plan, Records, Service
+from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, known_components
+
+MAX_EXACT = 2**20
+"""Latencies that are kept; beyond so many, bins that are BIN_WIDTH wide are counted."""
+BIN_WIDTH = 1e-3
+"""Relative: a percentile of bins is off by half of it at most (Masson et al., "DDSketch", VLDB 2019)."""
+PERCENTS = (50, 95, 99)
 
 
 def request_latency_s(records: Records) -> pd.Series:
     """Seconds from a request's arrival to its answer, by request, of those that were answered."""
+    requests = by_request(records)
+    return requests.loc[~requests["failed"], "latency_s"]
+
+
+def by_request(records: Records) -> pd.DataFrame:
+    """One row a request: model, tenant, deadline_s, latency_s, whether it failed, was rejected."""
     table = records.table
-    failed = table.loc[table["status"] == "failed", "request"].unique()
-    spans = table.groupby("request").agg(begin=("queued_s", "min"), end=("end_s", "max"))
-    return (spans["end"] - spans["begin"]).drop(failed)
+    about = table.assign(
+        failed=(table["status"] == "failed").to_numpy(), rejected=(table["kind"] == "rejected").to_numpy()
+    )
+    found = about.groupby("request").agg(
+        model=("model", "first"),
+        tenant=("tenant", "first"),
+        deadline_s=("deadline_s", "first"),
+        begin_s=("queued_s", "min"),
+        end_s=("end_s", "max"),
+        failed=("failed", "any"),
+        rejected=("rejected", "any"),
+    )
+    return found.assign(latency_s=found["end_s"] - found["begin_s"])
 
 
-def slo_miss_rate(records: Records, latency_s: pd.Series) -> float | None:
-    """Share of the requests with a deadline that were answered late or not at all; None without any."""
-    deadline_s = records.table.groupby("request")["deadline_s"].first()
-    promised = deadline_s[np.isfinite(deadline_s)]
-    if promised.empty:
-        return None
-    return float((latency_s.reindex(promised.index, fill_value=np.inf) > promised).mean())
+class Latencies:
+    """Latencies of any number of requests, in memory that has a bound."""
+
+    def __init__(self) -> None:
+        self._kept: npt.NDArray[np.float64] | None = np.empty(0)
+        self._bins: Counter[int] = Counter()
+        self.count = 0
+        self.sum_s = 0.0
+
+    def add(self, latency_s: npt.NDArray[np.float64]) -> None:
+        """Take them in."""
+        self.count += len(latency_s)
+        self.sum_s += float(latency_s.sum())
+        if self._kept is not None:
+            self._kept = np.concatenate([self._kept, latency_s])
+            if self.count <= MAX_EXACT:
+                return
+            latency_s, self._kept = self._kept, None
+        places = np.floor(np.log(np.maximum(latency_s, 1e-9)) / np.log1p(BIN_WIDTH)).astype(int)
+        self._bins.update(
+            dict(zip(*(each.tolist() for each in np.unique(places, return_counts=True)), strict=True))
+        )
+
+    def percentile_s(self, percent: float) -> float:
+        """Within which so many per cent of them lie; of at least one."""
+        if self._kept is not None:
+            return float(np.percentile(self._kept, percent))
+        places = sorted(self._bins)
+        upto = np.cumsum([self._bins[place] for place in places])
+        place = places[int(np.searchsorted(upto, percent / 100 * (self.count - 1), side="right"))]
+        return float((1 + BIN_WIDTH) ** (place + 0.5))
 
 
-def devices_by_stage(records: Records) -> tuple[tuple[str, ...], ...]:
-    """For each stage the devices that ran it, the most used first (ties by name)."""
-    compute = records.table[records.table["kind"] == "compute"]
-    counts = compute.groupby(["stage", "device"], observed=True).size().reset_index(name="tasks")
-    ordered = counts.sort_values(["stage", "tasks", "device"], ascending=[True, False, True])
-    return tuple(tuple(map(str, rows["device"])) for _, rows in ordered.groupby("stage"))
+class Class:
+    """What came of the requests of one model, tenant and deadline."""
+
+    def __init__(self) -> None:
+        self.latencies = Latencies()
+        self.num_requests = self.num_rejected = self.num_promised = self.num_missed = 0
+        self.carbon_g = 0.0
+        """Of what was computed and moved for them."""
+
+    def add(self, requests: pd.DataFrame, carbon_g: float) -> None:
+        """Take in rows of `by_request`."""
+        answered = requests.loc[~requests["failed"]]
+        self.latencies.add(answered["latency_s"].to_numpy(dtype=float))
+        self.num_requests += len(requests)
+        self.num_rejected += int(requests["rejected"].sum())
+        promised = np.isfinite(requests["deadline_s"])
+        late = requests["failed"] | (requests["latency_s"] > requests["deadline_s"])
+        self.num_promised += int(promised.sum())
+        self.num_missed += int((promised & late).sum())
+        self.carbon_g += carbon_g
+
+    def latency_metrics(self) -> dict[str, float]:
+        """Mean and percentiles in ms, of at least one answer; the share of promises that were missed."""
+        metrics: dict[str, float] = {}
+        if self.num_promised:
+            metrics["slo_miss_rate"] = self.num_missed / self.num_promised
+        if self.latencies.count:
+            metrics["latency_ms_mean"] = self.latencies.sum_s / self.latencies.count * 1e3
+            for percent in PERCENTS:
+                metrics[f"latency_ms_p{percent}"] = self.latencies.percentile_s(percent) * 1e3
+        return metrics
 
 
-def as_it_ran(plan: Plan, records: Records) -> Plan | None:
-    """The plan with the devices that the scheduler chose; None where a stage ran on several."""
-    devices = devices_by_stage(records)
-    if len(devices) != plan.num_stages or any(len(names) != 1 for names in devices):
-        return None
-    return replace(plan, devices=tuple(names[0] for names in devices))
+class Summary:
+    """What a run's figures are made of, added up over parts of its records; it does not grow with them."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._services = {service.problem.graph.name: service for service in services}
+        self._fleet = services[0].problem.fleet
+        self._all = Class()
+        self._classes: dict[tuple[str, str, float], Class] = {}
+        self._known = set(COMPONENTS)
+        self._spent: dict[tuple[int, str, str], tuple[float, float, float]] = {}
+        """By stage, device and component: energy_j, carbon_g, PUE."""
+        self._tasks: Counter[tuple[Any, ...]] = Counter()
+        """By model, stage and device."""
+        self._moved: Counter[tuple[Any, ...]] = Counter()
+        """Transfers by model and the stage that they are for."""
+        self._num_bytes = 0
+        self._num_decisions = 0
+        self._scheduling_s = 0.0
+        self._end: Records | None = None
+        self.reasons: set[str] = set()
+        """Why requests failed."""
+
+    @classmethod
+    def of(cls, services: Sequence[Service], records: Records, ledger: pd.DataFrame) -> Summary:
+        """Of a whole run at once."""
+        summary = cls(services)
+        summary.add(records, ledger)
+        return summary
+
+    def add(self, records: Records, ledger: pd.DataFrame) -> None:
+        """Take in a part of the records, all rows of each of its requests, and its ledger.
+
+        The last part is the one that knows the run's window and its reserved devices.
+        """
+        self._end = records
+        self._known &= set(known_components(records, self._fleet))
+        by = ["stage", "device", "component"]
+        sums = ledger.groupby(by, observed=True).agg({"energy_j": "sum", "carbon_g": "sum", "pue": "first"})
+        for row in sums.reset_index().to_dict("records"):
+            key = (int(row["stage"]), str(row["device"]), str(row["component"]))
+            energy_j, grams, _ = self._spent.get(key, (0.0, 0.0, 0.0))
+            self._spent[key] = (energy_j + row["energy_j"], grams + row["carbon_g"], row["pue"])
+        self._num_decisions += len(records.scheduling_s)
+        self._scheduling_s += sum(records.scheduling_s)
+        if records.table.empty:
+            return
+        requests = by_request(records)
+        own = ledger[ledger["component"].isin(("dynamic", "network"))]
+        requests["carbon_g"] = (
+            own.groupby("request")["carbon_g"].sum().reindex(requests.index, fill_value=0.0)
+        )
+        self._all.add(requests, 0.0)
+        kinds = requests[["model", "tenant", "deadline_s"]].drop_duplicates()
+        for model, tenant, deadline_s in kinds.itertuples(index=False):
+            rows = requests[
+                (requests["model"] == model)
+                & (requests["tenant"] == tenant)
+                & (requests["deadline_s"] == deadline_s)
+            ]
+            of = self._classes.setdefault((str(model), str(tenant), float(deadline_s)), Class())
+            of.add(rows, float(rows["carbon_g"].sum()))
+        table = records.table
+        compute, moved = (table[table["kind"] == kind] for kind in ("compute", "transfer"))
+        self._tasks.update(_counted(compute, "model", "stage", "device"))
+        self._moved.update(_counted(moved, "model", "stage"))
+        self._num_bytes += int(moved["bytes"].sum())
+        self.reasons |= set(table.loc[table["status"] == "failed", "reason"].astype(str).unique())
+
+    def devices_by_stage(self, model: str) -> tuple[tuple[str, ...], ...]:
+        """For each stage of a model the devices that ran it, the most used first (ties by name)."""
+        ranked = sorted((stage, -n, device) for (m, stage, device), n in self._tasks.items() if m == model)
+        stages = dict.fromkeys(stage for stage, _, _ in ranked)
+        return tuple(tuple(device for k, _, device in ranked if k == stage) for stage in stages)
+
+    def as_it_ran(self) -> Plan | None:
+        """The plan with the devices that the scheduler chose; None where a stage ran on several.
+
+        Nor is there one plan where several models ran.
+        """
+        if len(self._services) > 1:
+            return None
+        ((model, service),) = self._services.items()
+        devices = self.devices_by_stage(model)
+        if len(devices) != service.plan.num_stages or any(len(names) != 1 for names in devices):
+            return None
+        return replace(service.plan, devices=tuple(names[0] for names in devices))
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the run (keys and units as in pipeline.tracking.METRICS)."""
+        assert self._end is not None, "a run has at least one part"
+        known = [component for component in COMPONENTS if component in self._known]
+        num_ok, num_rejected = self._all.latencies.count, self._all.num_rejected
+        spent = self.ledger().groupby("component")[["energy_j", "carbon_g"]].sum()
+        spent = spent.reindex(known, fill_value=0.0)
+        carbon = spent["carbon_g"].to_dict()
+        total_g = sum(carbon.values())
+        metrics: dict[str, float] = {
+            "requests_ok": num_ok,
+            "requests_failed": self._all.num_requests - num_ok - num_rejected,
+            "requests_rejected": num_rejected,
+            "stages": max(service.plan.num_stages for service in self._services.values()),
+            "devices_used": len(self._end.reserved),
+            **{f"carbon_{component}_g": grams for component, grams in carbon.items()},
+            "carbon_total_g": total_g,
+            **self._all.latency_metrics(),
+        }
+        for name in ("host_drift", "host_late"):
+            value = getattr(self._end, name)
+            if value is not None:
+                metrics[name] = value
+        if self._num_decisions:
+            metrics["scheduling_us_per_task"] = self._scheduling_s / self._num_decisions * 1e6
+        if num_ok:
+            metrics["throughput_rps"] = num_ok / self._end.window_s
+            metrics["energy_j_per_inf"] = float(spent["energy_j"].sum()) / num_ok
+            metrics["carbon_g_per_inf"] = total_g / num_ok
+            if total_g > 0:
+                metrics["inferences_per_g"] = num_ok / total_g
+            metrics["transfer_bytes_per_inf"] = self._num_bytes / num_ok
+            if any(service.plan.compression != COMPRESSIONS[0] for service in self._services.values()):
+                metrics["transfer_bytes_saved_per_inf"] = self._bytes_saved() / num_ok
+        return metrics | self._predicted()
+
+    def ledger(self) -> pd.DataFrame:
+        """The ledger of the whole run (columns: LEDGER_COLUMNS): one row a stage, device and component.
+
+        Its request is -1; its intensity is the one that makes its energy its carbon.
+        """
+        rows = [
+            (-1, *key, energy_j, math.nan, pue, grams)
+            for key, (energy_j, grams, pue) in sorted(self._spent.items())
+            if key[2] in self._known
+        ]
+        ledger = pd.DataFrame(rows, columns=list(LEDGER_COLUMNS))
+        drawn_j = (ledger["energy_j"] * ledger["pue"]).where(lambda joules: joules > 0)
+        return ledger.assign(intensity_g_per_kwh=ledger["carbon_g"] / drawn_j * J_PER_KWH)
+
+    def _bytes_saved(self) -> int:
+        """Bytes that the plans' compression kept off the links, over the whole run."""
+        plain = 0
+        for (model, stage), count in self._moved.items():
+            service = self._services[model]
+            cuts = service.problem.along(service.plan).graph.cuts
+            plain += count * cuts[service.plan.bounds[stage]].num_bytes
+        return plain - self._num_bytes
+
+    def _predicted(self) -> dict[str, float]:
+        """What the cost model says of the plan as it ran, with the interval of its least sure device."""
+        placed = self.as_it_ran()
+        if placed is None:
+            return {}
+        (service,) = self._services.values()
+        predicted_ms = float(predict(service.problem, [placed]).latency_s[0]) * 1e3
+        errors = [service.problem.profile.error.get(name) for name in placed.devices]
+        known = [error for error in errors if error is not None]
+        if len(known) < len(errors):
+            return {"latency_ms_predicted": predicted_ms}
+        return {
+            "latency_ms_predicted": predicted_ms,
+            "latency_ms_predicted_lo": predicted_ms * max(0.0, 1 - max(known)),
+            "latency_ms_predicted_hi": predicted_ms * (1 + max(known)),
+        }
+
+    def classes(self) -> pd.DataFrame:
+        """One row for each model, tenant and deadline: requests, answers, latency, misses, carbon.
+
+        carbon_g_per_inf has what was computed and moved for them; idle and embodied carbon are nobody's own.
+        """
+        rows = []
+        for (model, tenant, deadline_s), of in sorted(self._classes.items()):
+            num_ok = of.latencies.count
+            row: dict[str, object] = {"model": model, "tenant": tenant, "deadline_s": deadline_s}
+            row |= {"requests": of.num_requests, "requests_ok": num_ok, **of.latency_metrics()}
+            rows.append(row | ({"carbon_g_per_inf": of.carbon_g / num_ok} if num_ok else {}))
+        return pd.DataFrame(rows)
+
+    def labels(self, choices: Mapping[str, str]) -> dict[str, str]:
+        """What people tell runs apart by. A plan without auto stages asks no scheduler: `pinned`."""
+
+        def of_each(values: Mapping[str, str]) -> str:
+            several = len(values) > 1
+            return "; ".join(f"{model}: {value}" if several else value for model, value in values.items())
+
+        cuts = {m: ", ".join(map(str, s.plan.bounds[1:-1])) or "none" for m, s in self._services.items()}
+        devices = {m: " → ".join("|".join(d) for d in self.devices_by_stage(m)) for m in self._services}
+        return {
+            "cuts": of_each(cuts),
+            "devices": of_each(devices),
+            "partitioner": choices.get("partitioner", ""),
+            "scheduler": choices.get("scheduler", "") if self._num_decisions else "pinned",
+        }
+
+
+def _counted(table: pd.DataFrame, *columns: str) -> dict[tuple[Any, ...], int]:
+    """How many rows have each combination of values."""
+    found: dict[Any, int] = table.groupby([*columns], observed=True).size().to_dict()
+    return found
 
 
 def top1_agreement(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
@@ -61,80 +327,8 @@ def output_max_abs_error(outputs: Sequence[torch.Tensor], expected: Sequence[tor
     return max(float((a - b).abs().max()) for a, b in zip(outputs, expected, strict=True))
 
 
-def bytes_saved(problem: Problem, plan: Plan, records: Records) -> int:
-    """Bytes that the plan's compression kept off the links, over the whole run."""
-    cuts = problem.along(plan).graph.cuts
-    moved = records.table[records.table["kind"] == "transfer"]
-    plain = sum(cuts[plan.bounds[int(stage)]].num_bytes for stage in moved["stage"])
-    return plain - int(moved["bytes"].sum())
-
-
-def summarise(problem: Problem, plan: Plan, records: Records, ledger: pd.DataFrame) -> dict[str, float]:
-    """The metrics of a run (keys and units as in pipeline.tracking.METRICS)."""
-    table = records.table
-    known = known_components(records, problem.fleet)
-    latency_s = request_latency_s(records)
-    latency_ms = latency_s.to_numpy() * 1e3
-    num_ok = len(latency_ms)
-    num_rejected = int(table.loc[table["kind"] == "rejected", "request"].nunique())
-    num_failed = int(table["request"].nunique()) - num_ok - num_rejected
-    metrics: dict[str, float] = {
-        "requests_ok": num_ok,
-        "requests_failed": num_failed,
-        "requests_rejected": num_rejected,
-        "stages": plan.num_stages,
-        "devices_used": len(records.reserved),
-    }
-    for name in ("host_drift", "host_late"):
-        value = getattr(records, name)
-        if value is not None:
-            metrics[name] = value
-    carbon = carbon_by_component(ledger, known)
-    metrics |= {f"carbon_{component}_g": grams for component, grams in carbon.items()}
-    if records.scheduling_s:
-        metrics["scheduling_us_per_task"] = float(np.mean(records.scheduling_s)) * 1e6
-    missed = slo_miss_rate(records, latency_s)
-    if missed is not None:
-        metrics["slo_miss_rate"] = missed
-    if num_ok:
-        metrics["latency_ms_mean"] = float(latency_ms.mean())
-        for percent in (50, 95, 99):
-            metrics[f"latency_ms_p{percent}"] = float(np.percentile(latency_ms, percent))
-        metrics["throughput_rps"] = num_ok / records.window_s
-        energy_j = float(ledger.loc[ledger["component"].isin(known), "energy_j"].sum())
-        metrics["energy_j_per_inf"] = energy_j / num_ok
-        metrics["carbon_g_per_inf"] = carbon["total"] / num_ok
-        if carbon["total"] > 0:
-            metrics["inferences_per_g"] = num_ok / carbon["total"]
-        moved = table.loc[table["kind"] == "transfer", "bytes"]
-        metrics["transfer_bytes_per_inf"] = float(moved.sum()) / num_ok
-        if plan.compression != COMPRESSIONS[0]:
-            metrics["transfer_bytes_saved_per_inf"] = bytes_saved(problem, plan, records) / num_ok
-    placed = as_it_ran(plan, records)
-    if placed is not None:
-        predicted_ms = float(predict(problem, [placed]).latency_s[0]) * 1e3
-        metrics["latency_ms_predicted"] = predicted_ms
-        errors = [problem.profile.error.get(name) for name in placed.devices]
-        known_errors = [error for error in errors if error is not None]
-        if len(known_errors) == len(errors):
-            metrics["latency_ms_predicted_lo"] = predicted_ms * max(0.0, 1 - max(known_errors))
-            metrics["latency_ms_predicted_hi"] = predicted_ms * (1 + max(known_errors))
-    return metrics
-
-
-def labels_of(choices: Mapping[str, str], plan: Plan, records: Records) -> dict[str, str]:
-    """What people tell runs apart by. A plan without auto stages asks no scheduler: `pinned`."""
-    scheduler = choices.get("scheduler", "") if records.scheduling_s else "pinned"
-    return {
-        "cuts": ", ".join(map(str, plan.bounds[1:-1])) or "none",
-        "devices": " → ".join("|".join(names) for names in devices_by_stage(records)),
-        "partitioner": choices.get("partitioner", ""),
-        "scheduler": scheduler,
-    }
-
-
-def run_name(plan: Plan, labels: Mapping[str, str]) -> str:
+def run_name(num_stages: int, labels: Mapping[str, str]) -> str:
     """Such as `green · 2 stages · cut 41 · node-medium → node-green`."""
-    count = f"{plan.num_stages} stage{'s' if plan.num_stages > 1 else ''}"
-    cut = [f"cut {labels['cuts']}"] if plan.num_stages > 1 else []
+    count = f"{num_stages} stage{'s' if num_stages > 1 else ''}"
+    cut = [f"cut {labels['cuts']}"] if num_stages > 1 else []
     return " · ".join([labels["scheduler"], count, *cut, labels["devices"]])

@@ -37,8 +37,8 @@ from pipeline.models import ModelSpec
 
 MAX_PROFILE_SLOWDOWN = 4.0
 """Stretching leaves caches cold, as a run does; more than this adds time, not coldness."""
-PARTS = 4
-"""Stages that the model is cut into to see what starting a stage costs."""
+PARTS = 8
+"""Stages that the model is cut into to see what starting a stage costs, and what its regions take."""
 HELD_OUT_PARTS = 4
 """Stages, cut at random, that the fit does not see: they tell how far off its predictions are."""
 HELD_OUT_EVERY = 2
@@ -96,7 +96,7 @@ class Profile:
     error: Mapping[str, float] = field(default_factory=dict)
     """By device: |measured ÷ predicted - 1| of held-out stages, the 95th percentile (see Profiler)."""
     variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """By device: what the whole model and its parts took in each pass ÷ their medians, without host drift."""
+    """By device: what the whole model and its parts took in each pass ÷ their medians."""
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -218,7 +218,7 @@ class Profiler:
     """Measures a profile, or reads the kept one of the same model, devices, torch and processor."""
 
     warmup: int = 2
-    repeats: int = 8
+    repeats: int = 20
     cache_dir: str | None = ".cache/profiles"
 
     def __post_init__(self) -> None:
@@ -266,17 +266,19 @@ class Profiler:
         bench = {name: _Bench(pool, name, graph, 1 / speeds[name]) for name in fleet.by_name}
         reference_s = []
         for repeat in range(self.warmup + self.repeats):
-            reference_s.append(reference.cpu_s())
+            keep = repeat >= self.warmup
             # Devices take turns after every stage, as in a run: each finds its caches used by another.
-            for _ in zip(
-                *(device.turns(keep=repeat >= self.warmup) for device in bench.values()), strict=True
-            ):
-                pass
+            for _ in zip(*(device.turns(keep=keep) for device in bench.values()), strict=True):
+                cpu_s = reference.cpu_s()
+                if keep:
+                    reference_s.append(cpu_s)
         for name in bench:
             pool.call(name, {"op": "reset"})
-        reference_cpu_s = float(np.median(reference_s[self.warmup :]))
+        reference_cpu_s = float(np.median(reference_s))
         speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
-        times = {name: split_times(b.layer_s, b.whole_s, b.parts_s) for name, b in bench.items()}
+        times = {
+            name: split_times(b.layer_s, b.whole_s, b.parts_s, b.part_bounds) for name, b in bench.items()
+        }
         tables = [_rows(graph, name, speeds[name], layers) for name, (layers, _) in times.items()]
         profile = Profile(
             table=pd.concat(tables, ignore_index=True),
@@ -286,7 +288,7 @@ class Profiler:
             dispatch_s=float(np.median([wait for b in bench.values() for wait in b.dispatch_s])),
             codec_cpu_s={name: b.codec_cpu_s() for name, b in bench.items()},
             error={name: b.error(*times[name]) for name, b in bench.items()},
-            variation={name: b.variation(reference_s[self.warmup :]) for name, b in bench.items()},
+            variation={name: b.variation() for name, b in bench.items()},
         )
         for name, error in profile.error.items():
             if error > MAX_ERROR:
@@ -319,7 +321,8 @@ class _Bench:
         num_layers = len(graph)
         self._layers = self._deploy(range(num_layers + 1))
         self._whole = self._deploy([0, num_layers])
-        self._parts = self._deploy(sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)}))
+        self.part_bounds = sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)})
+        self._parts = self._deploy(self.part_bounds)
         self._held_out_bounds = _random_bounds(num_layers)
         self._held_out = self._deploy(self._held_out_bounds)
         self._cuts = _codec_cuts(graph)
@@ -369,11 +372,9 @@ class _Bench:
         medians = np.median(np.asarray(self._codec_s, dtype=float), axis=0)  # cuts x codecs
         return {codec: list(fit_line(sizes, medians[:, k])) for k, codec in enumerate(CODECS)}
 
-    def variation(self, reference_s: Sequence[float]) -> list[float]:
-        """What the whole and its parts took in each pass ÷ their medians; reference_s: of each pass."""
-        passes = (
-            np.column_stack([self.whole_s, np.sum(self.parts_s, axis=1)]) / np.array(reference_s)[:, None]
-        )
+    def variation(self) -> list[float]:
+        """What the whole and its parts took in each pass ÷ their medians."""
+        passes = np.column_stack([self.whole_s, np.sum(self.parts_s, axis=1)])
         return [float(ratio) for ratio in (passes / np.median(passes, axis=0)).ravel()]
 
     def error(self, layers_cpu_s: npt.NDArray[np.float64], task_cpu_s: float) -> float:
@@ -408,14 +409,13 @@ Seconds = Sequence[float]
 
 
 def split_times(
-    layer_s: Sequence[Seconds], whole_s: Seconds, parts_s: Sequence[Seconds]
+    layer_s: Sequence[Seconds], whole_s: Seconds, parts_s: Sequence[Seconds], bounds: Sequence[int]
 ) -> tuple[npt.NDArray[np.float64], float]:
     """CPU seconds of each layer, and of starting a stage: with one start they add up to the whole model.
 
-    layer_s: passes x layers, run one by one; whole_s: passes; parts_s: passes x parts. Medians over passes.
-    n parts start n - 1 times more often than the whole, so a start costs (parts - whole) / (n - 1). A layer
-    on its own costs a call, which a stage of many does not: each loses the same share of what their sum is
-    over the whole, and what rounding at zero leaves is scaled away.
+    layer_s: passes x layers, run one by one; whole_s: passes; parts_s: passes x parts, which lie between
+    bounds. Medians over passes. n parts start n - 1 times more often than the whole, so a start costs
+    (parts - whole) / (n - 1). What a part takes beyond its start its layers share (`_within`).
     """
     layers = np.median(np.asarray(layer_s, dtype=float), axis=0)
     whole = float(np.median(whole_s))
@@ -423,10 +423,22 @@ def split_times(
     starts = parts.shape[1] - 1
     task = float(np.median(parts.sum(axis=1)) - whole) / starts if starts else 0.0
     task = min(max(task, 0.0), whole / 2)
-    inside = whole - task
-    call = max(0.0, (layers.sum() - inside) / len(layers))
-    layers = np.maximum(layers - call, 0.0)
-    return np.asarray(layers * (inside / layers.sum())), task
+    parts_inside = np.maximum(np.median(parts, axis=0) - task, CLOCK_S)
+    shares = np.split(layers, bounds[1:-1])
+    layers = np.concatenate([_within(*pair) for pair in zip(shares, parts_inside, strict=True)])
+    return np.asarray(layers * ((whole - task) / layers.sum())), task
+
+
+def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
+    """Layers as they were run one by one -> as they are in a stage that takes `total` beyond its start.
+
+    A layer on its own costs a call, which a stage of many does not: each loses the same share of what their
+    sum is over the total, and what rounding at zero leaves is scaled away.
+    """
+    call = max(0.0, (layers.sum() - total) / len(layers))
+    left = np.maximum(layers - call, 0.0)
+    left = left if left.sum() > 0 else np.ones_like(left)
+    return np.asarray(left * (total / left.sum()))
 
 
 def fit_line(sizes: Sequence[float], seconds: Seconds) -> tuple[float, float]:

@@ -230,6 +230,7 @@ class _Sweep:
         workload = self.config.get("workload")
         alone = workload is None or workload.get("concurrency") == 1
         require(alone, "requests queue, and the cost model knows one at a time")
+        require(not self.config.get("further_models"), "several models share the fleet, and it knows one")
         require(self.config.get("action", "run") == "run", f"action={self.config.get('action')} runs no plan")
         try:
             trial = instantiate(trial_config(self.config))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import torch
 
 from pipeline.cost import require_connected
@@ -33,7 +34,7 @@ from pipeline.graph import Graph
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account
 from pipeline.meter import Meter
-from pipeline.metrics import as_it_ran, labels_of, output_max_abs_error, run_name, summarise, top1_agreement
+from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
 from pipeline.models import ModelSpec
 from pipeline.oracle import regret
 from pipeline.profile import Profile, Profiler
@@ -56,7 +57,8 @@ class Provenance:
         """The overrides as flat params, without those that say how to sweep and where to log."""
         pairs = [override.lstrip("+~").partition("=") for override in self.overrides]
         about_sweep = ("hydra", "tracking", "sweep", "experiment")
-        return {key: value for key, _, value in pairs if not key.startswith(about_sweep)}
+        # Of a choice put somewhere else (`model@further_models.x`) MLflow takes the place, and no `@`.
+        return {key.rpartition("@")[2]: value for key, _, value in pairs if not key.startswith(about_sweep)}
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,25 @@ class Trial:
     """Whether to hold the run against the best schedule in hindsight, which may take a minute."""
     outages: tuple[Outage, ...] = ()
     """Devices that are gone for a while, in the config a list of {device, at_s, for_s}."""
+    further_models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """By any name: models that share the fleet with `model`, for classes of requests that ask for them."""
+    per_request: bool = True
+    """Whether records and ledger of each request are kept and logged; else memory does not grow."""
 
     def __post_init__(self) -> None:
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
         require_compression("compression", self.compression)
         require(isinstance(self.oracle, bool), f"oracle: must be true or false ({self.oracle!r})")
+        require(
+            isinstance(self.per_request, bool), f"per_request: must be true or false ({self.per_request!r})"
+        )
+        require(
+            self.per_request or not self.oracle,
+            "oracle: it needs the records of each request (oracle: true, per_request: false)",
+        )
         self._start_utc()
         object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
+        self._require_models_asked_for()
 
     def run(self, provenance: Provenance) -> TrialResult:
         """Run it, log it, and say how it went.
@@ -104,30 +118,23 @@ class Trial:
         """
         self.tracking.check()
         torch.set_num_threads(1)
-        inputs = self.pictures.inputs(self.model, self.workload.count) if self.backend.computes else ()
-        module, _ = _model(self.model)
         start_utc = self._start_utc()
         intensity = Intensity.of(self.fleet, self.grid, start_utc, self.workload.horizon_s)
-        problem = self._problem(intensity)
         if self.action == "profile":
-            return self._log_profile(provenance, problem.profile)
+            return self._log_profile(provenance, self._problem(intensity).profile)
         if self.action == "validate":
-            return self._validate(provenance, problem, intensity)
-        plan = self.partitioner.partition(problem)
-        require_connected(problem, plan)
-        service = Service(problem, plan, inputs)
-        job = Job((service,), self.workload, self.scheduler, intensity, start_utc, self.outages)
+            return self._validate(provenance, self._problem(intensity), intensity)
+        services = tuple(self._service(spec, intensity) for spec in self.models)
+        job = Job(services, self.workload, self.scheduler, intensity, start_utc, self.outages)
 
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
             with self.meter.measure() as host:
-                records = self.backend.run(job)
-            ledger = account(records, self.fleet, intensity, self.accounting)
-            metrics = summarise(problem, plan, records, ledger) | host.metrics
-            metrics |= self._agreement(module, inputs, records)
+                records, ledger, summary = self._accounted(job)
+            metrics = summary.metrics() | host.metrics | self._agreement(job, records)
             if self.oracle and (found := regret(job, records, ledger)) is not None:
                 metrics["regret_to_oracle"] = found
-            labels = labels_of(provenance.choices, plan, records)
-            name = run_name(plan, labels)
+            labels = summary.labels(provenance.choices)
+            name = run_name(int(metrics["stages"]), labels)
             run.set_tags(
                 {
                     "mlflow.runName": name,
@@ -136,24 +143,77 @@ class Trial:
                     "host_meter": host.method,
                 }
             )
-            run.log_params({"stages": plan.num_stages, **labels})
+            run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
             run.log_table(ledger, "ledger.json")
-            run.log_table(records.table, "records.json")
-            run.log_table(problem.profile.table, "profile.json")
+            if self.per_request:
+                run.log_table(records.table, "records.json")
+            if len(classes := summary.classes()) > 1:
+                run.log_table(classes, "classes.json")
+            profiles = [s.problem.profile.table.assign(model=s.problem.graph.name) for s in services]
+            run.log_table(pd.concat(profiles, ignore_index=True), "profile.json")
             _log_provenance(run, provenance)
-            reasons = records.table.loc[records.table["status"] == "failed", "reason"].astype(str)
-            require(metrics["requests_ok"] > 0, f"every request was refused: {min(reasons, default='')}")
-        placed = as_it_ran(plan, records)
+            reason = min(summary.reasons, default="")
+            require(metrics["requests_ok"] > 0, f"every request was refused: {reason}")
+        placed = summary.as_it_ran()
         return TrialResult(run.run_id, name, metrics, labels, asdict(placed) if placed else None)
+
+    @property
+    def models(self) -> tuple[ModelSpec, ...]:
+        """The config's own, and those that share the fleet with it."""
+        return (self.model, *self.further_models.values())
+
+    def _require_models_asked_for(self) -> None:
+        known = {self.model.name: "model"}
+        asked = {each.model for each in self.workload.classes}
+        for key, spec in self.further_models.items():
+            owner = f"further_models.{key}"
+            require(
+                spec.name not in known, f"{owner}: {spec.name!r} is already there ({known.get(spec.name)})"
+            )
+            known[spec.name] = owner
+            require(
+                spec.name in asked or self.action != "run",
+                f"{owner}: no class of requests asks for {spec.name!r} (workload.classes.NAME.model)",
+            )
+        for each in self.workload.classes:
+            require(
+                each.model is None or each.model in known,
+                f"workload.classes.{each.name}.model: unknown model {each.model!r} (the run has "
+                f"{', '.join(known)}; more come by +model@further_models.NAME=CHOICE)",
+            )
+
+    def _service(self, spec: ModelSpec, intensity: Intensity) -> Service:
+        inputs = self.pictures.inputs(spec, self.workload.count) if self.backend.computes else ()
+        problem = self._problem(intensity, spec)
+        plan = self.partitioner.partition(problem)
+        require_connected(problem, plan)
+        return Service(problem, plan, inputs)
+
+    def _accounted(self, job: Job) -> tuple[Records, pd.DataFrame, Summary]:
+        """Run it: its records, its ledger, and the sum of both. Part by part unless each request is kept."""
+        summary = Summary(job.services)
+
+        def add(records: Records) -> pd.DataFrame:
+            ledger = account(records, self.fleet, job.intensity, self.accounting)
+            summary.add(records, ledger)
+            return ledger
+
+        if self.per_request:
+            records = self.backend.run(job)
+            return records, add(records), summary
+        records = self.backend.run(replace(job, sink=add))
+        add(records)
+        return records, summary.ledger(), summary
 
     def problem(self) -> Problem:
         """All that a partitioner may know, as of now; it measures the profile where none is kept."""
         return self._problem(Intensity.of(self.fleet, self.grid, self._start_utc()))
 
-    def _problem(self, intensity: Intensity) -> Problem:
-        _, graph = _model(self.model)
-        profile = self.profiler.profile(self.model, graph, self.fleet)
+    def _problem(self, intensity: Intensity, spec: ModelSpec | None = None) -> Problem:
+        spec = spec or self.model
+        _, graph = _model(spec, self.models)
+        profile = self.profiler.profile(spec, graph, self.fleet)
         return Problem(graph, self.fleet, profile, intensity.at(0.0), self.compression, self.accounting.idle)
 
     def _start_utc(self) -> datetime:
@@ -205,17 +265,18 @@ class Trial:
     def _params(self, provenance: Provenance) -> dict[str, Any]:
         return {**provenance.varied(), "model": self.model.name, "fleet": self.fleet.name}
 
-    def _agreement(
-        self, module: torch.nn.Module, inputs: Sequence[torch.Tensor], records: Records
-    ) -> dict[str, float]:
-        """How near the answers are to the unsplit model's on the same pictures, where there are answers."""
+    def _agreement(self, job: Job, records: Records) -> dict[str, float]:
+        """How near the answers are to the unsplit models' on the same pictures, where there are answers."""
         if not records.outputs:
             return {}
-        refused = set(records.table.loc[records.table["status"] == "failed", "request"])
+        answers = {}
         with torch.inference_mode():
-            answers = [module(x) for x in inputs]
-        requests = records.table["request"].unique()
-        expected = [answers[request % len(inputs)] for request in requests if request not in refused]
+            for spec, service in zip(self.models, job.services, strict=True):
+                module, graph = _model(spec, self.models)
+                answers[graph.name] = [module(x) for x in service.inputs]
+        requests = by_request(records)
+        asked = requests.loc[~requests["failed"], "model"].items()
+        expected = [answers[str(model)][int(str(k)) % len(answers[str(model)])] for k, model in asked]
         return {
             "top1_agreement": top1_agreement(records.outputs, expected),
             "output_max_abs_error": output_max_abs_error(records.outputs, expected),
@@ -230,12 +291,13 @@ def _log_provenance(run: Run, provenance: Provenance) -> None:
 _models: dict[str, tuple[torch.nn.Module, Graph]] = {}
 
 
-def _model(spec: ModelSpec) -> tuple[torch.nn.Module, Graph]:
-    """The model and its graph; the last one is kept, since the trials of a sweep mostly share it."""
+def _model(spec: ModelSpec, kept: Sequence[ModelSpec]) -> tuple[torch.nn.Module, Graph]:
+    """The model and its graph; those of the last trial are kept, since a sweep's trials mostly share them."""
     key = repr(spec)
     if key not in _models:
         module = spec.build()
         example = torch.zeros(1, 3, spec.input_size, spec.input_size)
-        _models.clear()
+        for old in _models.keys() - {repr(each) for each in kept}:
+            del _models[old]
         _models[key] = module, Graph.of(module, example, spec.name)
     return _models[key]

@@ -176,6 +176,11 @@ BAD = [
     (("sweep=pareto", "scheduler.carbon_weight=interval(0,inf)"), ["carbon_weight", "finite"]),
     (("sweep=pareto", "scheduler.carbon_weight=int(interval(0,inf))"), ["carbon_weight"]),
     (("-m", "scheduler.carbon_weight=range(0,inf,0.5)"), ["carbon_weight", "finite"]),
+    (("+model@further_models.b=resnet50",), ["further_models.b", "no class", "'resnet50'"]),
+    (("+model@further_models.b=mobilenetv4_conv_small",), ["further_models.b", "already there", "model"]),
+    (("+workload.classes.a.model=resnet5",), ["workload.classes.a.model", "resnet5", "further_models"]),
+    (("per_request=false", "oracle=true"), ["oracle", "per_request"]),
+    (("per_request=3",), ["per_request", "true or false"]),
 ]
 
 
@@ -259,3 +264,45 @@ def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
     assert run.data.metrics["requests_ok"] > 10
     assert 0 <= run.data.metrics["slo_miss_rate"] <= 1
     assert 0 <= run.data.metrics["regret_to_oracle"] < 2
+
+
+SEVERAL = (
+    "+model@further_models.b=timm", "further_models.b.name=mobilenetv3_small_050",
+    "further_models.b.input_size=64", "workload.requests=12",
+    "+workload.classes={a: {tenant: t, deadline_s: 9}, b: {model: mobilenetv3_small_050, share: 2}}",
+)  # fmt: skip
+
+
+def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, *SEVERAL, "partitioner=explicit")
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    assert run.data.metrics["requests_ok"] == 12
+    assert run.data.metrics["top1_agreement"] == 1.0
+    assert run.data.metrics["slo_miss_rate"] == 0.0
+    assert run.data.params["further_models.b"] == "timm"
+    classes = table(tmp_path, run.info.run_id, "classes.json").set_index("model")
+    assert list(classes.index) == ["mobilenetv3_small_050", "mobilenetv4_conv_small"]
+    assert classes["tenant"].tolist() == ["default", "t"]
+    assert classes["requests_ok"].sum() == 12
+    assert (classes["requests_ok"] > 0).all()
+    records = table(tmp_path, run.info.run_id, "records.json")
+    assert set(records["model"]) == set(classes.index)
+
+
+def test_without_records_of_each_request_the_figures_are_the_same(tmp_path: Path) -> None:
+    simulated = (*SMALL[:2], *SMALL[3:5], "meter=none", "backend=simulated", "workload=poisson",
+                 "workload.duration_s=3", "partitioner=explicit")  # fmt: skip
+    for kept in ("true", "false"):
+        outcome = carbonedge(tmp_path, *simulated, f"per_request={kept}")
+        assert outcome.code == 0, outcome.errors
+    without, whole = runs(tmp_path)
+    assert whole.data.params["per_request"] == "true"
+    timed = "scheduling_us_per_task"
+    figures = [{k: v for k, v in run.data.metrics.items() if k != timed} for run in (whole, without)]
+    assert figures[0] == pytest.approx(figures[1])
+    artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(without.info.run_id)}
+    assert "records.json" not in artifacts
+    ledger = table(tmp_path, without.info.run_id, "ledger.json")
+    assert set(ledger["request"]) == {-1}
+    assert ledger["carbon_g"].sum() == pytest.approx(figures[1]["carbon_total_g"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -21,20 +22,22 @@ SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
 
 
 def test_starts_and_calls_are_told_apart_from_layers() -> None:
-    # Medians: layers 3, 5, 7; the whole 13; three parts 15, so a start costs (15 - 13) / 2 = 1 and the layers
-    # have 12; one by one they took 15, so a call costs 1.
-    layer_s = [[3, 5, 7], [1, 9, 7], [4, 2, 7]]
-    layers, task = split_times(layer_s, [13, 13, 30], [[5, 5, 5], [4, 6, 5], [9, 9, 9]])
-    assert layers.tolist() == [2, 4, 6]
+    # Medians: layers 3, 5, 2, 2; the whole 11; two parts 7 and 5, so a start costs 12 - 11 = 1 and the layers
+    # of the parts have 6 and 4. One by one they took 8, so that a call costs 1 there, and 4.
+    layer_s = [[3, 5, 2, 2], [1, 9, 2, 9], [4, 2, 1, 1]]
+    layers, task = split_times(layer_s, [11, 11, 30], [[7, 5], [6, 6], [9, 5]], [0, 2, 4])
+    assert layers.tolist() == [2, 4, 2, 2]
     assert task == 1
 
 
 def test_no_time_is_below_nothing() -> None:
-    # Two parts took less than the whole: no cost of a start. A call costs (10.5 - 6) / 3 = 1.5, more than the
-    # first layer: 0, 3.5, 3.5 scaled from 7 to 6.
-    layers, task = split_times([[0.5, 5, 5]], [6], [[2, 3]])
-    assert layers.tolist() == pytest.approx([0, 3, 3])
+    # Two parts took less than the whole: no cost of a start. A call of the second part costs (5.5 - 3) / 2 =
+    # 1.25, more than its first layer: 0, 3.75 scaled to 3; and all of them from 5 to the whole's 6.
+    layers, task = split_times([[5, 0.5, 5]], [6], [[2, 3]], [0, 1, 3])
+    assert layers.tolist() == pytest.approx([2.4, 0, 3.6])
     assert task == 0
+    layers, _ = split_times([[0, 0]], [6], [[6]], [0, 2])  # too quick for the clock one by one
+    assert layers.tolist() == [3, 3]
 
 
 def test_a_line_by_hand() -> None:
@@ -58,14 +61,15 @@ def test_no_line_goes_below_nothing(points: list[tuple[float, float]]) -> None:
 
 
 @given(
-    layers=st.lists(TIMES, min_size=1, max_size=40),
+    parts=st.lists(st.tuples(TIMES, st.lists(TIMES, min_size=1, max_size=10)), min_size=1, max_size=4),
     whole=TIMES,
-    parts=st.lists(TIMES, min_size=1, max_size=4),
 )
 def test_layers_and_one_start_add_up_to_the_whole(
-    layers: list[float], whole: float, parts: list[float]
+    parts: list[tuple[float, list[float]]], whole: float
 ) -> None:
-    result, task = split_times([layers], [whole], [parts])
+    layers = [layer for _, own in parts for layer in own]
+    bounds = [0, *itertools.accumulate(len(own) for _, own in parts)]
+    result, task = split_times([layers], [whole], [[taken for taken, _ in parts]], bounds)
     assert result.sum() + task == pytest.approx(whole)
     assert (result >= 0).all()
     assert task >= 0

@@ -15,7 +15,7 @@ from pipeline.domain import AUTO, Assign, ConfigError, Device, Fleet, Plan, Refu
 from pipeline.fleet_state import FleetState
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account
-from pipeline.metrics import request_latency_s, slo_miss_rate
+from pipeline.metrics import Summary
 from pipeline.workload import Poisson
 from schedulers.budget import Budget
 from schedulers.constrained import Constrained
@@ -125,12 +125,12 @@ def test_deferral_saves_carbon_and_misses_no_deadline(
     intensity = Intensity(tuple(two_devices.by_name), steps, g_per_kwh)
     workload = Poisson(utilisation=0.3, duration_s=900, classes=(RequestClass(deadline_s=360),), seed=4)
 
-    def run(chosen: Any) -> tuple[float, float | None, int]:
+    def run(chosen: Any) -> tuple[float, float, int]:
         job = make_job(problem, Plan((0, 6), (AUTO,)), workload, chosen, intensity=intensity)
         records = Simulated().run(job)
-        grams = account(records, two_devices, intensity, Accounting("marginal"))["carbon_g"].sum()
-        latency_s = request_latency_s(records)
-        return float(grams), slo_miss_rate(records, latency_s), len(latency_s)
+        ledger = account(records, two_devices, intensity, Accounting("marginal"))
+        figures = Summary.of(job.services, records, ledger).metrics()
+        return figures["carbon_total_g"], figures["slo_miss_rate"], int(figures["requests_ok"])
 
     fast, at_once = run(Fastest()), run(Constrained(slo_s=1.0))
     deferred = run(Deferring(forecast=forecast))

@@ -11,6 +11,7 @@ def test_params_are_what_was_varied_not_how_it_was_swept() -> None:
         "model=resnet50",
         "+fleet.devices.node-high.zone=DE",
         "partitioner.cuts.0=0.25",
+        "+model@further_models.second=vit_b_16",
         "tracking.parent_run_id=abc",
         "hydra.sweeper.n_trials=3",
     ]
@@ -18,4 +19,5 @@ def test_params_are_what_was_varied_not_how_it_was_swept() -> None:
         "model": "resnet50",
         "fleet.devices.node-high.zone": "DE",
         "partitioner.cuts.0": "0.25",
+        "further_models.second": "vit_b_16",
     }

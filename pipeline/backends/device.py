@@ -89,12 +89,15 @@ class Device:
             module(*(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in inputs))
         return {"param_bytes": sum(tensor.nbytes for tensor in module.state_dict().values())}
 
-    def _run(self, stage: str, request: str, takes: str, slowdown: float) -> dict[str, Any]:
+    def _run(
+        self, stage: str, request: str, takes: str, slowdown: float, not_before: float = 0.0
+    ) -> dict[str, Any]:
         """Run a stage on the value that it takes; its wall time becomes CPU time * slowdown."""
         values = self._values[takes]
-        self._cold.add_(1)
+        _sleep_until(not_before)
         start = time.perf_counter()
         with _turn(self._turns):
+            self._cold.add_(1)
             output, cpu_s = _timed(self._stages[stage], values)
         end = start + cpu_s * slowdown
         _sleep_until(end)
@@ -108,6 +111,7 @@ class Device:
         generator = torch.Generator().manual_seed(seed)
         values: Values = tuple(torch.randn(shape, generator=generator) for shape in shapes)
         start = time.perf_counter()
+        self._cold.add_(1)
         cpu_s = []
         for stage in stages:
             values, stage_cpu_s = _timed(self._stages[stage], values)

@@ -26,7 +26,10 @@ from pipeline.deployment import Work, deploy
 from pipeline.domain import Job, Records, require_number, require_whole
 from pipeline.profile import host_reference
 
-DRIFT_SAMPLES = 5
+DRIFT_SAMPLES = 15
+"""Looks at this host's drift before a run."""
+DRIFT_WINDOW = 60
+"""The last so many looks tell the drift: this host's noise comes in bursts of a second, drift in minutes."""
 LOOK_S = 1.0
 """Longest wait for a reply without a look at whether the processes still run."""
 
@@ -37,9 +40,9 @@ class Emulated:
 
     warmup: int = 3
     """Runs of a stage on zeros before it counts."""
-    calibrate_every: int = 10
+    calibrate_every: int = 3
     """Requests between two looks at this host's drift, which need a moment in which nothing runs."""
-    headroom: float = 1.25
+    headroom: float = 1.5
     """Share of time kept free for what the emulation itself costs."""
     cpu_per_task: float = 0.1
     """CPUs that a task is taken to need (AMP4EC: 0.1 to 0.2), for the scheduler's load."""
@@ -90,6 +93,10 @@ class _Clock:
     def now(self) -> float:
         return self.at(time.perf_counter())
 
+    def reading(self, at_s: float) -> float:
+        """The inverse of `at`."""
+        return at_s * self.scale + self._origin + self._paused
+
     def skip(self, seconds: float) -> None:
         """Leave out so many seconds that have just passed."""
         self._paused += seconds
@@ -114,13 +121,15 @@ class _Emulation(Events):
         self._speeds = profile.speeds
         self._reference = host_reference(job.fleet.reference_model)
         self._reference_cpu_s = profile.reference_cpu_s
-        self._drifts: deque[float] = deque(maxlen=DRIFT_SAMPLES)
+        self._drifts: deque[float] = deque(maxlen=DRIFT_WINDOW)
         self._all_drifts: list[float] = []
         used = {name for stage in work for name in stage.seconds}
         # One request at a time keeps one device busy; else all may be, and of one core this run is sure.
         at_once = max if job.workload.concurrency == 1 else sum
         self._clock = _Clock(max(1.0, at_once(self._speeds[name] for name in used) * settings.headroom))
         self._late_s = 0.0
+        self._free_s = dict.fromkeys(job.fleet.by_name, 0.0)
+        """When each device ended its last stage."""
         self._asked: dict[str, deque[tuple[Request, int] | Request | None]] = {
             n: deque() for n in job.fleet.by_name
         }
@@ -189,6 +198,7 @@ class _Emulation(Events):
         """Ask its process to run the stage, on what it holds."""
         work = self.work[request.stage]
         inputs = len(self.job.services[work.service].inputs)
+        dispatch_s = self.job.services[work.service].problem.profile.dispatch_s
         first = f"input {work.service} {request.number % inputs}"
         slowdown = self._clock.scale / (self._speeds[device] * statistics.median(self._drifts))
         header = {
@@ -197,6 +207,8 @@ class _Emulation(Events):
             "request": str(request.number),
             "takes": first if work.stage == 0 else str(request.number),
             "slowdown": slowdown,
+            # Messages are as quick as ever when the fleet's clock is scaled: dispatch takes what it took.
+            "not_before": self._clock.reading(max(request.queued_s, self._free_s[device]) + dispatch_s),
         }
         self._ask(device, header, (request, request.runs))
 
@@ -266,6 +278,7 @@ class _Emulation(Events):
         request, run = what
         reply = wire.header(frames)
         started_s, ended_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
+        self._free_s[device] = ended_s
         cpu_s = reply["cpu_s"] / statistics.median(self._drifts)
         self._finished.append(Finished(request, device, run, started_s, ended_s, cpu_s))
         if request.runs == run:

@@ -9,7 +9,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
@@ -23,6 +23,9 @@ from pipeline.domain import AUTO, RECORD_COLUMNS, Assign, Job, Records, Refuse, 
 from pipeline.fleet_state import FleetState
 
 Ints = npt.NDArray[np.int64]
+
+PART_ROWS = 65_536
+"""Rows after which they are handed on, where the job has a sink."""
 
 ARRIVAL, DELIVERED, WAKE, GIVE_UP, GONE, BACK = range(6)
 COMPUTE, TRANSFER, REJECTED = range(3)
@@ -188,6 +191,11 @@ class Events(ABC):
         """Texts in the rows, by their index."""
         self._scheduling_s: list[float] = []
         self._end_s = 0.0
+        self._used: set[str] = set()
+        """Devices that computed."""
+        self._open: set[int] = set()
+        """Requests that are not done."""
+        self._most_rows = math.inf if job.sink is None else PART_ROWS
 
     # --- how stages are run ---
 
@@ -244,17 +252,31 @@ class Events(ABC):
 
     def records(self, **rest: Any) -> Records:
         """What happened; rest: what else the backend knows."""
-        columns = tuple(zip(*self._rows, strict=True)) or ((),) * 12
-        table = records_table(self.job, self.work, columns, list(self._names))
-        used = set(table.loc[table["kind"] == "compute", "device"])
-        return Records(
-            table=table,
+        if self.job.sink is not None:
+            self._hand_on(self.job.sink)
+        return self._part(
+            self._rows,
             window_s=max(self._end_s, self.job.workload.horizon_s),
-            reserved=tuple(name for name in self.job.fleet.by_name if name in used),
+            reserved=tuple(name for name in self.job.fleet.by_name if name in self._used),
+            **rest,
+        )
+
+    def _part(self, rows: Sequence[Row], **rest: Any) -> Records:
+        columns = tuple(zip(*rows, strict=True)) or ((),) * 12
+        return Records(
+            table=records_table(self.job, self.work, columns, list(self._names)),
+            start_utc=self.job.start_utc,
             measurement=self.measurement,
             scheduling_s=tuple(self._scheduling_s),
-            **{"start_utc": self.job.start_utc} | rest,
+            **rest,
         )
+
+    def _hand_on(self, sink: Callable[[Records], object]) -> None:
+        """The rows of the requests that are done."""
+        sink(self._part([row for row in self._rows if row[0] not in self._open], window_s=0.0, reserved=()))
+        self._rows = [row for row in self._rows if row[0] in self._open]
+        self._scheduling_s.clear()
+        self._most_rows = len(self._rows) + PART_ROWS
 
     def is_last(self, stage: int) -> bool:
         """Whether a stage gives its service's answer."""
@@ -312,6 +334,7 @@ class Events(ABC):
             self._next_arrival()
         request.stage = self._first[request.kind]
         self._lies_on(request, self.job.fleet.source)
+        self._open.add(request.number)
         self.in_fleet += 1
         if self.in_fleet > self._rules.max_requests:
             self._reject(request, f"{self._rules.max_requests} requests were in the fleet")
@@ -435,11 +458,12 @@ class Events(ABC):
         if self._running[device] is not request or request.runs != run:  # it was lost meanwhile
             return
         self._row(request, COMPUTE, device, began_s, ended_s, cpu_s)
+        self._used.add(device)
         assert request.task is not None
         self._state.end(request.task, device, ended_s - began_s)
         self._running[device] = None
         if self._last[request.stage]:
-            self._leave(ended_s)
+            self._leave(request, ended_s)
         else:
             request.queued_s = ended_s
             request.stage += 1
@@ -451,7 +475,10 @@ class Events(ABC):
         if any(self._blocked.values()):
             self._ask_blocked()
 
-    def _leave(self, at_s: float) -> None:
+    def _leave(self, request: Request, at_s: float) -> None:
+        self._open.discard(request.number)
+        if len(self._rows) >= self._most_rows and self.job.sink is not None:
+            self._hand_on(self.job.sink)
         self.in_fleet -= 1
         self._end_s = at_s
         if self.job.workload.concurrency is not None:
@@ -459,7 +486,7 @@ class Events(ABC):
 
     def _reject(self, request: Request, reason: str) -> None:
         self._row(request, REJECTED, "", self.now_s, self.now_s, status=FAILED, reason=reason)
-        self._leave(self.now_s)
+        self._leave(request, self.now_s)
 
     def _gone(self, device: str) -> None:
         """A device disappears; what it was given goes elsewhere."""
@@ -477,6 +504,7 @@ class Events(ABC):
         """A task is taken from a device that is gone; who sent its input still has it."""
         begin_s = min(request.began_s, self.now_s) if began else self.now_s
         self._row(request, COMPUTE, device, begin_s, self.now_s, status=LOST, reason=f"{device} is gone")
+        self._used.add(device)
         assert request.task is not None
         self._state.end(request.task, device, None)
         request.queued_s = self.now_s
