@@ -8,12 +8,15 @@ import hashlib
 import io
 import json
 import logging
+import math
 import platform
+import statistics
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +46,12 @@ HELD_OUT_PARTS = 4
 """Stages, cut at random, that the fit does not see: they tell how far off its predictions are."""
 HELD_OUT_EVERY = 2
 """Passes from one run of those to the next: knowing its error must not make a profile much longer."""
+RECENT_LOOKS = 2
+"""At this host's speed, by which a stage's CPU time is told."""
+FIRST_LOOKS = 15
+"""On each device before anything is profiled: their median is the reference."""
+METHOD = 2
+"""How profiles are measured: those kept from another way are not used."""
 CLOCK_S = 1e-9
 """The least time that the clock tells."""
 MAX_ERROR = 0.15
@@ -52,26 +61,36 @@ CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for wa
 _log = logging.getLogger(__name__)
 
 
-class HostReference:
-    """This host's CPU time for the fleet's reference model: the yardstick of speed and of drift."""
-
-    def __init__(self, model: str) -> None:
-        self._module = ModelSpec(name=model, library="torchvision").build()
-        self._input = torch.zeros(1, 3, 224, 224)
-
-    def cpu_s(self) -> float:
-        """CPU seconds of one inference, batch 1, one thread; the first of two is thrown away."""
-        with torch.inference_mode():
-            self._module(self._input)
-            begin = time.thread_time()
-            self._module(self._input)
-            return time.thread_time() - begin
-
-
 @functools.cache
-def host_reference(model: str) -> HostReference:
-    """The yardstick, built once a process."""
-    return HostReference(model)
+def reference_graph(model: str) -> Graph:
+    """The yardstick of speeds and of drift: a torchvision model at 224 x 224, batch 1."""
+    return Graph.of(ModelSpec(name=model, library="torchvision").build(), torch.zeros(1, 3, 224, 224), model)
+
+
+class Drift:
+    """How many times as slow as its reference this host is, as the last few looks tell.
+
+    Who shares its processor cores makes it half as slow again from one second to the next; what a stage
+    takes is told as of the speed at that moment.
+    """
+
+    def __init__(self, reference_cpu_s: float) -> None:
+        self.reference_cpu_s = reference_cpu_s
+        self._looks: list[float] = []
+
+    def add(self, cpu_s: float) -> None:
+        """A look: CPU seconds of the reference model just now."""
+        self._looks.append(cpu_s / self.reference_cpu_s)
+
+    @property
+    def now(self) -> float:
+        """Of at least one look, the mean of the last RECENT_LOOKS."""
+        return statistics.mean(self._looks[-RECENT_LOOKS:])
+
+    @property
+    def overall(self) -> float:
+        """The median of all looks."""
+        return statistics.median(self._looks)
 
 
 @dataclass(frozen=True)
@@ -250,7 +269,7 @@ class Profiler:
             fleet.reference_model,
             torch.__version__,
             processor(),
-            (self.warmup, self.repeats),
+            (self.warmup, self.repeats, METHOD),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -260,22 +279,21 @@ class Profiler:
             return self._measure(graph, fleet)
 
     def _measure(self, graph: Graph, fleet: Fleet) -> Profile:
-        reference = host_reference(fleet.reference_model)
-        speeds = {device.name: speed(device, reference.cpu_s()) for device in fleet.devices}
         pool = shared_pool(list(fleet.by_name))
-        bench = {name: _Bench(pool, name, graph, 1 / speeds[name]) for name in fleet.by_name}
-        reference_s = []
+        pool.set_reference(reference_graph(fleet.reference_model))
+        reference_cpu_s = statistics.median(
+            pool.look(name) for name in fleet.by_name for _ in range(FIRST_LOOKS)
+        )
+        drift = Drift(reference_cpu_s)
+        speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
+        bench = {name: _Bench(pool, name, graph, 1 / speeds[name], drift) for name in fleet.by_name}
         for repeat in range(self.warmup + self.repeats):
             keep = repeat >= self.warmup
             # Devices take turns after every stage, as in a run: each finds its caches used by another.
             for _ in zip(*(device.turns(keep=keep) for device in bench.values()), strict=True):
-                cpu_s = reference.cpu_s()
-                if keep:
-                    reference_s.append(cpu_s)
+                pass
         for name in bench:
             pool.call(name, {"op": "reset"})
-        reference_cpu_s = float(np.median(reference_s))
-        speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
         times = {
             name: split_times(b.layer_s, b.whole_s, b.parts_s, b.part_bounds) for name, b in bench.items()
         }
@@ -304,8 +322,9 @@ class Profiler:
 class _Bench:
     """One device's process under measurement: the model layer by layer, whole and in parts, and codecs."""
 
-    def __init__(self, pool: DevicePool, name: str, graph: Graph, slowdown: float) -> None:
+    def __init__(self, pool: DevicePool, name: str, graph: Graph, slowdown: float, drift: Drift) -> None:
         self._pool = pool
+        self._drift = drift
         self._name = name
         self._slowdown = min(max(1.0, slowdown), MAX_PROFILE_SLOWDOWN)
         self._graph = graph
@@ -388,7 +407,12 @@ class _Bench:
         """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
         header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
         reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
-        return list(reply["cpu_s"])
+        return self._without_drift(reply["cpu_s"], reply["look_cpu_s"])
+
+    def _without_drift(self, cpu_s: Sequence[float], look_cpu_s: float) -> list[float]:
+        """What was just measured, at the host's speed of the reference, by the look that followed it."""
+        self._drift.add(look_cpu_s)
+        return [seconds / self._drift.now for seconds in cpu_s]
 
     def _run(self, stages: Sequence[str]) -> Generator[None, None, list[float]]:
         """CPU seconds of each stage, run as in a run; what each call took beyond its stage is dispatch."""
@@ -396,11 +420,13 @@ class _Bench:
         cpu_s = []
         for stage in stages:
             begin = time.perf_counter()
-            header = {"op": "run", "stage": stage, "request": "profile", "takes": "profile"}
+            header: dict[str, Any] = {"op": "run", "stage": stage, "request": "profile", "takes": "profile"}
+            # A look each time, whether or not the stage leaves room for it.
+            header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf}
             reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
             stage_s = reply["end"] - reply["start"] + reply["late_s"]
             self.dispatch_s.append(time.perf_counter() - begin - stage_s)
-            cpu_s.append(reply["cpu_s"])
+            cpu_s += self._without_drift([reply["cpu_s"]], reply["look_cpu_s"])
             yield
         return cpu_s
 

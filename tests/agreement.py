@@ -30,7 +30,7 @@ from pipeline.workload import Poisson
 from schedulers.fastest import Fastest
 
 FIGURES = ("mean_ms", "p95_ms", "carbon_ug")
-LOADS = (0.3, 0.8)
+LOADS = (0.4, 0.8)
 SEED = 1
 
 

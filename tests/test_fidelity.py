@@ -80,7 +80,7 @@ def test_measured_latency_against_cpu_time_and_against_the_prediction(fleet_name
     validation = Validation(plans=12)
     workload = Closed(validation.requests)
     inputs = configured("pictures", "photographs").inputs(spec, workload.count)
-    backend = Emulated(calibrate_every=3)
+    backend = Emulated(calibrate_every_s=0.1)
     jobs = {
         plan: make_job(problem, plan, workload, RoundRobin(), inputs) for plan in validation.draw(problem)
     }

@@ -5,10 +5,12 @@ It needs torch, pyzmq and safetensors alone.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; runs it `warmup` times on zeros -> param_bytes
     put      tensors: the value that a request stands at                       -> nothing
-    run      a stage on a value (`takes`); its output is the request's new one  -> start, end, late_s, cpu_s
+    run      a stage on a value (`takes`); its output is the request's new one
+             -> start, end, late_s, cpu_s, drift, and look_cpu_s if it took a look
     fetch    hand over, and forget, the value of a request                     -> tensors
-    profile  run a chain of deployed stages once, on seeded noise of `shapes`  -> cpu_s of each
-    reset    forget all stages and values                                      -> nothing
+    profile  run a chain of deployed stages once, on seeded noise of `shapes`  -> cpu_s of each, look_cpu_s
+    look     run the stage REFERENCE on zeros: how quick is this host now?     -> look_cpu_s
+    reset    forget all stages, but for REFERENCE, and all values              -> nothing
 `start` and `end` are readings of time.perf_counter, which all processes of one host share; late_s is what
 the stage took beyond `end`, when it should have ended, because this host was busy with something else.
 """
@@ -16,6 +18,7 @@ the stage took beyond `end`, when it should have ended, because this host was bu
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -35,6 +38,10 @@ except ImportError:  # no such locks on Windows: devices that compute at once th
 
 Values = tuple[torch.Tensor, ...]
 PARENT_CHECK_MS = 2000
+REFERENCE = "reference"
+"""Name of the stage that is this host's yardstick."""
+LOOK_ROOM = 2.0
+"""A stage that sleeps out its time gives some to a look if that is so many times what a look takes."""
 COLD_BYTES = 2**24
 """Touched before each stage. How warm it finds its caches would else depend on the load and on who ran
 before: back to back a stage was up to a tenth quicker than after an idle moment."""
@@ -52,6 +59,8 @@ class Device:
         self._cold = torch.zeros(COLD_BYTES, dtype=torch.int8)
         self._stages: dict[str, torch.fx.GraphModule] = {}
         self._values: dict[str, Values] = {}
+        self._reference: Values = ()
+        """What REFERENCE takes in."""
 
     def handle(
         self, header: dict[str, Any], tensors: dict[str, torch.Tensor]
@@ -69,8 +78,12 @@ class Device:
             return self._run(**header), {}
         if operation == "profile":
             return self._profile(**header), {}
+        if operation == "look":
+            with _turn(self._turns):
+                self._look()  # else, after an idle moment, it would be slower than after a stage
+                return {"look_cpu_s": self._look()}, {}
         if operation == "reset":
-            self._stages.clear()
+            self._stages = {name: stage for name, stage in self._stages.items() if name == REFERENCE}
             self._values.clear()
             return {}, {}
         raise ValueError(f"unknown operation {operation!r}")
@@ -85,24 +98,52 @@ class Device:
     ) -> dict[str, Any]:
         module = from_program(program, tensors)
         self._stages[stage] = module
+        zeros = tuple(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in inputs)
         for _ in range(warmup):
-            module(*(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in inputs))
+            module(*zeros)
+        if stage == REFERENCE:
+            self._reference = zeros
         return {"param_bytes": sum(tensor.nbytes for tensor in module.state_dict().values())}
 
     def _run(
-        self, stage: str, request: str, takes: str, slowdown: float, not_before: float = 0.0
+        self,
+        stage: str,
+        request: str,
+        takes: str,
+        slowdown: float,
+        drift: float = 1.0,
+        not_before: float = 0.0,
+        reference_s: float = math.inf,
+        room: float = LOOK_ROOM,
     ) -> dict[str, Any]:
-        """Run a stage on the value that it takes; its wall time becomes CPU time * slowdown."""
+        """Run a stage on the value that it takes; its wall time becomes CPU time ÷ drift * slowdown.
+
+        drift: how many times as slow as when profiled this host is. reference_s: what REFERENCE took then. If
+        the stage has `room` times as much time left (and it is nobody's turn), that is used for a look, which
+        then counts for half of the drift; infinite: no look.
+        """
         values = self._values[takes]
         _sleep_until(not_before)
         start = time.perf_counter()
         with _turn(self._turns):
             self._cold.add_(1)
             output, cpu_s = _timed(self._stages[stage], values)
-        end = start + cpu_s * slowdown
+        looked: dict[str, float] = {}
+        left_s = start + cpu_s / drift * slowdown - time.perf_counter()
+        if left_s > room * reference_s:
+            with _turn(self._turns, wait=False) as mine:
+                if mine:
+                    looked["look_cpu_s"] = self._look()
+                    drift = (drift + looked["look_cpu_s"] / reference_s) / 2
+        end = start + cpu_s / drift * slowdown
         _sleep_until(end)
         self._values[request] = output
-        return {"start": start, "end": end, "late_s": time.perf_counter() - end, "cpu_s": cpu_s}
+        late_s = time.perf_counter() - end
+        return {"start": start, "end": end, "late_s": late_s, "cpu_s": cpu_s, "drift": drift, **looked}
+
+    def _look(self) -> float:
+        self._cold.add_(1)
+        return _timed(self._stages[REFERENCE], self._reference)[1]
 
     def _profile(
         self, stages: Sequence[str], shapes: Sequence[Sequence[int]], seed: int, slowdown: float
@@ -116,18 +157,24 @@ class Device:
         for stage in stages:
             values, stage_cpu_s = _timed(self._stages[stage], values)
             cpu_s.append(stage_cpu_s)
+        look_cpu_s = self._look()
         _sleep_until(start + sum(cpu_s) * slowdown)
-        return {"cpu_s": cpu_s}
+        return {"cpu_s": cpu_s, "look_cpu_s": look_cpu_s}
 
 
 @contextlib.contextmanager
-def _turn(turns: IO[bytes]) -> Iterator[None]:
+def _turn(turns: IO[bytes], *, wait: bool = True) -> Iterator[bool]:
+    """Whether it is this device's turn to compute; with `wait` it is in the end."""
     if fcntl is None:
-        yield
+        yield True
         return
-    fcntl.flock(turns, fcntl.LOCK_EX)
     try:
-        yield
+        fcntl.flock(turns, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
     finally:
         fcntl.flock(turns, fcntl.LOCK_UN)
 

@@ -5,14 +5,14 @@ A stage takes its CPU time ÷ the device's speed, which is steadier than a CPU q
 throttling) and leaves out how long other work on this host delays it; a transfer takes at least what its
 link would. A fleet whose devices together ask more than one core of this host runs slower as a whole, by one
 time scale that the records divide out. So do they divide out this host's drift since the profile, told by the
-reference model, run when nothing else runs. Requests, queues and links are those of `Events`, in real time.
+reference model, which devices run now and then. Requests, queues and links are those of `Events`, in real
+time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import statistics
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,13 +24,11 @@ from pipeline.backends.events import Events, Finished, Request, Rules
 from pipeline.backends.pool import DevicePool, discard_pools, machine_lock, shared_pool
 from pipeline.deployment import Work, deploy
 from pipeline.domain import Job, Records, require_number, require_whole
-from pipeline.profile import host_reference
+from pipeline.profile import Drift, reference_graph
 
-DRIFT_SAMPLES = 15
-"""Looks at this host's drift before a run."""
-DRIFT_WINDOW = 60
-"""The last so many looks tell the drift: this host's noise comes in bursts of a second, drift in minutes."""
-LOOK_S = 1.0
+FIRST_LOOKS = 5
+"""At this host's drift on each device before a run."""
+REPLY_S = 1.0
 """Longest wait for a reply without a look at whether the processes still run."""
 
 
@@ -40,10 +38,10 @@ class Emulated:
 
     warmup: int = 3
     """Runs of a stage on zeros before it counts."""
-    calibrate_every: int = 3
-    """Requests between two looks at this host's drift, which need a moment in which nothing runs."""
+    calibrate_every_s: float = 0.1
+    """Time of this host between two looks at its drift."""
     headroom: float = 1.5
-    """Share of time kept free for what the emulation itself costs."""
+    """Share of time kept free for what the emulation itself costs, looks included."""
     cpu_per_task: float = 0.1
     """CPUs that a task is taken to need (AMP4EC: 0.1 to 0.2), for the scheduler's load."""
     max_requests: int = 1000
@@ -54,7 +52,7 @@ class Emulated:
 
     def __post_init__(self) -> None:
         require_whole("backend", "warmup", self.warmup)
-        require_whole("backend", "calibrate_every", self.calibrate_every, least=1)
+        require_number("backend", "calibrate_every_s", self.calibrate_every_s, least=0)
         require_number("backend", "headroom", self.headroom, least=1)
         require_number("backend", "cpu_per_task", self.cpu_per_task, least=0)
         require_whole("backend", "max_requests", self.max_requests, least=1)
@@ -119,14 +117,15 @@ class _Emulation(Events):
         self._pool = pool
         profile = job.services[0].problem.profile
         self._speeds = profile.speeds
-        self._reference = host_reference(job.fleet.reference_model)
         self._reference_cpu_s = profile.reference_cpu_s
-        self._drifts: deque[float] = deque(maxlen=DRIFT_WINDOW)
-        self._all_drifts: list[float] = []
-        used = {name for stage in work for name in stage.seconds}
-        # One request at a time keeps one device busy; else all may be, and of one core this run is sure.
-        at_once = max if job.workload.concurrency == 1 else sum
-        self._clock = _Clock(max(1.0, at_once(self._speeds[name] for name in used) * settings.headroom))
+        self._drift = Drift(profile.reference_cpu_s)
+        self._last_on = next(iter(job.fleet.by_name))
+        """The device that was last busy."""
+        used = [self._speeds[name] for name in {name for stage in work for name in stage.seconds}]
+        # One request at a time keeps one device busy; else all may be, and of one core this run is sure. Then
+        # there is room for another as quick as the quickest: who waits for its turn would seem to be slower.
+        asked = max(used) if job.workload.concurrency == 1 else sum(used) + max(used)
+        self._clock = _Clock(max(1.0, asked * settings.headroom))
         self._late_s = 0.0
         self._free_s = dict.fromkeys(job.fleet.by_name, 0.0)
         """When each device ended its last stage."""
@@ -140,18 +139,19 @@ class _Emulation(Events):
         """By request: what its stage takes in, where that came through here."""
         self._answers: dict[int, str] = {}
         """By request: the device that holds its answer."""
-        self._looked_at = 0
+        self._last_look = 0.0
+        """A reading of the clock, when a look was last asked for."""
 
     def execute(self) -> Records:
         """Deploy, run, collect."""
         self._deploy()
-        for _ in range(DRIFT_SAMPLES):
-            self._look_at_drift()
+        for name in list(self.job.fleet.by_name) * FIRST_LOOKS:
+            self._look(name)
         self._clock.begin()
         self.run()
         window_s = self._clock.now()
         while any(self._asked.values()):
-            self._receive(LOOK_S)
+            self._receive(REPLY_S)
         outputs = [
             self._pool.call(device, {"op": "fetch", "request": str(request)})[1]["0"]
             for request, device in sorted(self._answers.items())
@@ -160,12 +160,13 @@ class _Emulation(Events):
             self._pool.call(name, {"op": "reset"})
         return self.records(
             outputs=tuple(outputs),
-            host_drift=statistics.median(self._all_drifts),
+            host_drift=self._drift.overall,
             host_late=self._late_s / (window_s * self._clock.scale + self._late_s),
         )
 
     def _deploy(self) -> None:
         """Every stage to each device that may run it, and the inputs to those that may run a first one."""
+        self._pool.set_reference(reference_graph(self.job.fleet.reference_model))
         for name in self.job.fleet.by_name:
             self._pool.call(name, {"op": "reset"})
         for index, work in enumerate(self.work):
@@ -185,10 +186,13 @@ class _Emulation(Events):
                     key = f"input {work.service} {number}"
                     self._pool.call(name, {"op": "put", "request": key}, {"0": tensor})
 
-    def _look_at_drift(self) -> None:
-        drift = self._reference.cpu_s() / self._reference_cpu_s
-        self._drifts.append(drift)
-        self._all_drifts.append(drift)
+    def _look(self, device: str) -> None:
+        """Let a device run the reference model; nothing else may be under way."""
+        self._last_look = time.perf_counter()
+        self._drift.add(self._pool.look(device))
+
+    def _is_time_to_look(self) -> bool:
+        return time.perf_counter() - self._last_look >= self._settings.calibrate_every_s
 
     def clock_s(self, event_s: float) -> float:
         """Now."""
@@ -200,13 +204,14 @@ class _Emulation(Events):
         inputs = len(self.job.services[work.service].inputs)
         dispatch_s = self.job.services[work.service].problem.profile.dispatch_s
         first = f"input {work.service} {request.number % inputs}"
-        slowdown = self._clock.scale / (self._speeds[device] * statistics.median(self._drifts))
         header = {
             "op": "run",
             "stage": str(request.stage),
             "request": str(request.number),
             "takes": first if work.stage == 0 else str(request.number),
-            "slowdown": slowdown,
+            "slowdown": self._clock.scale / self._speeds[device],
+            "drift": self._drift.now,
+            "reference_s": self._reference_cpu_s if self._is_time_to_look() else math.inf,
             # Messages are as quick as ever when the fleet's clock is scaled: dispatch takes what it took.
             "not_before": self._clock.reading(max(request.queued_s, self._free_s[device]) + dispatch_s),
         }
@@ -232,7 +237,7 @@ class _Emulation(Events):
         self._pool.send(request.location, wire.encode({"op": "fetch", "request": str(request.number)}))
         self._asked[request.location].append(request)
         while request.number not in self._held:
-            self._receive(LOOK_S)
+            self._receive(REPLY_S)
 
     def poll(self, due_s: float) -> Finished | None:
         """Wait for the next reply, until it is time for something else."""
@@ -243,21 +248,14 @@ class _Emulation(Events):
             busy = any(self._asked.values())
             if not busy and not self.in_fleet and self._is_time_to_look():
                 with self._clock.pause():
-                    self._look_at_drift()
+                    self._look(self._last_on)
             left_s = (due_s - self._clock.now()) * self._clock.scale
             if left_s <= 0 or (not busy and due_s == math.inf):
                 return None
             if busy and left_s >= 1e-3:  # the resolution of waiting for a reply
-                self._receive(min(left_s, LOOK_S))
+                self._receive(min(left_s, REPLY_S))
             else:
                 time.sleep(left_s)
-
-    def _is_time_to_look(self) -> bool:
-        done = len(self._answers)
-        if done - self._looked_at < self._settings.calibrate_every:
-            return False
-        self._looked_at = done
-        return True
 
     def _ask(self, device: str, header: Mapping[str, Any], what: tuple[Request, int]) -> None:
         self._pool.send(device, wire.encode(header))
@@ -279,7 +277,11 @@ class _Emulation(Events):
         reply = wire.header(frames)
         started_s, ended_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
         self._free_s[device] = ended_s
-        cpu_s = reply["cpu_s"] / statistics.median(self._drifts)
+        self._last_on = device
+        if "look_cpu_s" in reply:
+            self._last_look = time.perf_counter()
+            self._drift.add(reply["look_cpu_s"])
+        cpu_s = reply["cpu_s"] / reply["drift"]
         self._finished.append(Finished(request, device, run, started_s, ended_s, cpu_s))
         if request.runs == run:
             self._held.pop(request.number, None)

@@ -19,6 +19,7 @@ from filelock import FileLock
 from torch import fx
 
 from pipeline.backends import wire
+from pipeline.backends.device import REFERENCE
 from pipeline.compression import encoded_specs, with_codecs
 from pipeline.domain import COMPRESSIONS, TensorSpec
 from pipeline.graph import Graph
@@ -62,6 +63,7 @@ class DevicePool:
         endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         turns = str(Path(self._directory.name) / "turns")
         self._processes = {name: _start(endpoint, name, turns) for name in names}
+        self._reference: Graph | None = None
         try:
             waiting = set(names)
             while waiting:
@@ -133,6 +135,18 @@ class DevicePool:
         shapes = [(tensor.shape, tensor.dtype) for tensor in inputs]
         header = {"op": "deploy", "stage": stage, "program": description, "inputs": shapes, "warmup": warmup}
         self.call(name, header, parameters)
+
+    def set_reference(self, graph: Graph) -> None:
+        """Give every device a model by which `look` tells how quick this host is."""
+        if self._reference is graph:
+            return
+        for name in self._processes:
+            self.deploy(name, REFERENCE, graph, 0, len(graph), warmup=2)
+        self._reference = graph
+
+    def look(self, name: str) -> float:
+        """CPU seconds of the reference on a device, now."""
+        return float(self.call(name, {"op": "look"})[0]["look_cpu_s"])
 
     def _receive(self, name: str, timeout_s: float = float("inf")) -> tuple[str, list[bytes]]:
         waited_ms = 0
