@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline import paper, pareto, report
+from pipeline import paper, pareto, repetition, report
 from pipeline.domain import ConfigError, Plan, TrialResult, require
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
@@ -66,6 +66,7 @@ class Settings:
     objectives: dict[str, Any]
     params: dict[str, Any]
     compare: dict[str, Any]
+    baseline: dict[str, Any]
     enqueue: list[Any]
     warm_start: str | None
     sampler: str | None
@@ -79,7 +80,7 @@ class Settings:
     variants: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("objectives", "params", "compare", "sampler_options", "variants"):
+        for name in ("objectives", "params", "compare", "baseline", "sampler_options", "variants"):
             self._require(name, isinstance(getattr(self, name), dict), "a mapping")
             # YAML merges mappings: null takes an entry out
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
@@ -197,6 +198,13 @@ class _Sweep:
             for name, entry in settings.compare.items()
         }
         self.figures: dict[str, float] = {}
+        self.told_apart = [key for key in self.space.dimensions if key not in repetition.SEEDS]
+        """What varies beside chance."""
+        for key in settings.baseline:
+            require(
+                key in self.told_apart,
+                f"sweep.baseline.{key}: does not vary (what does: {', '.join(self.told_apart) or 'nothing'})",
+            )
 
     def _compose(self) -> DictConfig:
         """Compose the jobs that show every choice once: a wrong key or group must end the sweep here.
@@ -379,13 +387,21 @@ class _Sweep:
         if not trials:
             console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
             return
-        points = pareto.signed([trial.values(self.objectives) for trial in trials], directions)
-        on_front = pareto.non_dominated(points)
-        frame = _frame(trials)
-        self.hydra.tracking.tag_front(frame["run_id"][on_front].tolist())
+        each = _frame(trials)
+        by = [_COLUMNS.get(key, key) for key in self.told_apart]
+        repeated = len(by) < len(self.space.dimensions)
+        if (
+            repeated or self.settings.baseline
+        ):  # told apart by what was asked for, whatever the plan made of it
+            each[by] = [[trial.point[key] for key in self.told_apart] for trial in trials]
+        frame = repetition.grouped(each, by) if repeated else each
+        on_front = pareto.non_dominated(pareto.signed(frame[objectives].to_numpy(dtype=float), directions))
+        members = each.merge(frame[on_front][by]) if repeated and by else frame[on_front]
+        self.hydra.tracking.tag_front(members["run_id"].tolist())
         self.figures["front_size"] = int(on_front.sum())
         run.log_metrics({"front_size": self.figures["front_size"]})
         if self.yardstick is None and len(objectives) > 1:
+            points = pareto.signed([trial.values(self.objectives) for trial in trials], directions)
             reference = pareto.reference_point(points)
             for count, trial in enumerate(trials, start=1):
                 volume = pareto.hypervolume(points[:count], reference)
@@ -397,6 +413,12 @@ class _Sweep:
         table = report.front_table(frame, objectives, directions)
         run.log_table(table, "front.json")
         report.print_front(console, table)
+        if repeated or self.settings.baseline:
+            baseline = {_COLUMNS.get(key, key): value for key, value in self.settings.baseline.items()}
+            apart = repetition.against(each, by, baseline) if baseline else None
+            summary = report.summary_table(frame, by, objectives, apart)
+            run.log_table(summary, "summary.json")
+            report.print_summary(console, summary, by, baseline)
         if self.yardstick is not None:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
             of = f"{plans} plan{'s' if plans > 1 else ''}"
@@ -446,6 +468,10 @@ def _find(trials: Sequence[SweepTrial], points: Sequence[Point]) -> TrialResult 
     return next(hits, None)
 
 
+_COLUMNS = {"scheduler.carbon_weight": "carbon_weight"}
+"""Of the table of trials, where they have other names than what was varied."""
+
+
 def _frame(trials: Sequence[SweepTrial]) -> pd.DataFrame:
     """One row a trial: its number and run, the plan as it ran, what was varied, metrics."""
     rows = []
@@ -453,8 +479,7 @@ def _frame(trials: Sequence[SweepTrial]) -> pd.DataFrame:
         assert trial.result is not None
         identity = {"number": trial.number, "run_id": trial.result.run_id, "name": trial.result.name}
         varied = dict(trial.point)
-        if "scheduler.carbon_weight" in varied:
-            varied["carbon_weight"] = varied.pop("scheduler.carbon_weight")
+        varied = {_COLUMNS.get(key, key): value for key, value in varied.items()}
         rows.append({**identity, **varied, **trial.result.labels, **trial.result.metrics})
     return pd.DataFrame(rows)
 

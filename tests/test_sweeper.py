@@ -46,6 +46,7 @@ APP = {
                    override hydra/sweeper: carbonedge]
         hydra: {sweep: {dir: '${root}/sweep'}, hydra_logging: {root: {level: WARNING}}}
         root: ???
+        workload: {seed: 0, concurrency: 1}
         tracking: {_target_: pipeline.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
                    experiment: test, parent_run_id: null}
         fail_below: -1
@@ -65,7 +66,10 @@ def metrics_of(cfg: DictConfig) -> dict[str, float]:
     """Carbon falls and latency rises with the carbon weight; a cut away from the middle costs both."""
     weight, cut = float(cfg.scheduler.carbon_weight), float(cfg.partitioner.cuts[0])
     waste = (cut - 0.5) ** 2 + 0.1 * cfg.partitioner.stages + 0.1 * (cfg.partitioner.devices[0] == "big")
-    return {"carbon_g_per_inf": 1.5 - weight + waste, "latency_ms_p50": 200 + 100 * weight + waste}
+    luck = 0.25 * cfg.workload.seed
+    figures = {"energy_j_per_inf": 2.0, "requests_ok": 10.0} if luck else {}
+    carbon_g = 1.5 - weight + waste + luck
+    return {"carbon_g_per_inf": carbon_g, "latency_ms_p50": 200 + 100 * weight + waste + luck, **figures}
 
 
 class PricedTrial:
@@ -157,6 +161,46 @@ def brute_force_front(trials: Sequence[SweepTrial]) -> set[str]:
         for run_id, (x, y) in rows.items()
         if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in rows.values())
     }
+
+
+# --- repetitions ----------------------------------------------------------------------------------
+
+
+def test_trials_that_differ_by_seed_alone_are_repetitions(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = multirun(
+        "scheduler=performance,green", "scheduler.carbon_weight=0.1,0.9", "workload.seed=1,2,3",
+        "+sweep.baseline.scheduler=performance", "partitioner.stages=1",
+    )  # fmt: skip
+    assert len(trials) == 12
+    [parent], children = runs(root)
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    summary = json.loads(Path(client.download_artifacts(parent.info.run_id, "summary.json")).read_text())
+    rows = [dict(zip(summary["columns"], row, strict=True)) for row in summary["data"]]
+    assert [(row["scheduler"], row["carbon_weight"], row["repeats"]) for row in rows] == [
+        ("performance", 0.1, 3), ("performance", 0.9, 3), ("green", 0.1, 3), ("green", 0.9, 3),
+    ]  # fmt: skip
+    waste = (0.33 - 0.5) ** 2 + 0.1
+    for row in rows:
+        # Seeds 1, 2 and 3 add .25, .5 and .75; the means of resamples stay within.
+        assert row["carbon_g_per_inf"] == pytest.approx(1.5 - row["carbon_weight"] + waste + 0.5)
+        low, high = (row[f"carbon_g_per_inf_{end}"] - row["carbon_g_per_inf"] for end in ("lo", "hi"))
+        assert -0.2501 < low < -0.15
+        assert 0.15 < high < 0.2501
+    # The weight decides, and performance of the same weight is no better: nothing sets green apart.
+    assert [row["change"] for row in rows] == [None, None, 0, 0]
+    tagged = [child for child in children if child.data.tags.get("pareto") == "true"]
+    assert len(tagged) == 12
+    assert parent.data.metrics["front_size"] == 4
+    printed = capsys.readouterr().out
+    assert "Mean of 3, and the mean's 95% interval" in printed
+    assert "carbon against scheduler=performance" in printed
+
+
+def test_a_baseline_must_vary(multirun: Multirun) -> None:
+    with pytest.raises(ConfigError, match=r"sweep.baseline.fleet: does not vary \(what does: scheduler\)"):
+        multirun("scheduler=performance,green", "+sweep.baseline.fleet=pair")
 
 
 # --- grids ----------------------------------------------------------------------------------------

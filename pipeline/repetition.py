@@ -1,0 +1,114 @@
+"""Trials that differ by their seeds alone, as one: means, 95% intervals, and what sets two apart. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+SEEDS = ("workload.seed", "backend.seed", "scheduler.seed", "pictures.seed")
+"""Keys of the config that change nothing but chance: trials that differ by these alone are repetitions."""
+RESAMPLES = 10_000
+EFFECTS = ("energy", "intensity", "embodied")
+
+
+def interval(values: Floats) -> tuple[Floats, Floats]:
+    """The ends of the 95% bootstrap interval of each column's mean; rows are repetitions, at least two.
+
+    Percentiles of the means of RESAMPLES draws with replacement (Efron, "Bootstrap methods", Annals of
+    Statistics 7, 1979). Of few repetitions it is too narrow; it never leaves their range.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(values)) / len(values)
+    low, high = np.percentile(weights @ values, [2.5, 97.5], axis=0)
+    return low, high
+
+
+def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row for all trials that are alike in `by`: the mean of each figure, what else the first one has.
+
+    `repeats` says how many there are, and `<figure>_lo`, `<figure>_hi` bound the mean where they are several;
+    the ends of an interval that a trial has by itself are no figures.
+    """
+    rows = []
+    for own in _alike(trials, by).values():
+        numbers = own.select_dtypes("number").drop(columns=[*by, "number"], errors="ignore")
+        ends = [f"{column}{end}" for column in numbers for end in ("_lo", "_hi")]
+        figures = numbers.drop(columns=ends, errors="ignore").dropna(axis=1)
+        row: dict[Hashable, Any] = {**own.iloc[0].to_dict(), **figures.mean().to_dict(), "repeats": len(own)}
+        if len(own) > 1:
+            for end, values in zip(("_lo", "_hi"), interval(figures.to_numpy(dtype=float)), strict=True):
+                row |= {f"{column}{end}": value for column, value in zip(figures, values, strict=True)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def effects(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[str, float]:
+    """Why carbon per inference differs: grams by less energy, by cleaner energy, and by embodied carbon.
+
+    With C = E * I, E joules and I grams a joule (PUE included), and L(a, b) = (a - b) / ln(a / b):
+    C1 - C0 = L(C1, C0) ln(E1 / E0) + L(C1, C0) ln(I1 / I0), without a residual (LMDI-I; Ang, "The LMDI
+    approach to decomposition analysis", Energy Policy 33, 2005). What embodied carbon adds stands beside it.
+    """
+    m0, m1 = (row.get("carbon_embodied_g", 0.0) / row["requests_ok"] for row in (before, after))
+    m0, m1 = (0.0 if math.isnan(m) else m for m in (m0, m1))
+    e0, e1 = before["energy_j_per_inf"], after["energy_j_per_inf"]
+    c0, c1 = before["carbon_g_per_inf"] - m0, after["carbon_g_per_inf"] - m1
+    if min(c0, c1) <= 0:
+        mean = 0.0  # its limit: what emits nothing does so by its intensity
+    else:
+        mean = c1 if math.isclose(c1, c0, rel_tol=1e-12) else (c1 - c0) / math.log(c1 / c0)
+    energy = mean * math.log(e1 / e0)
+    return {"energy": energy, "intensity": c1 - c0 - energy, "embodied": m1 - m0}
+
+
+def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]) -> pd.DataFrame:
+    """What sets each group of `grouped` apart from the baseline, as shares of the baseline's carbon.
+
+    baseline: values of some of `by`; what it does not name is the same on both sides. Trials of the same
+    seeds are held against each other. Columns: `by`, `change`, and EFFECTS, which add up to it, each with
+    `_lo` and `_hi` where there are several repetitions. Groups without a counterpart are left out.
+    """
+    groups = _alike(trials, by)
+    rows = []
+    for key, own in groups.items():
+        name = dict(zip(by, key, strict=True))
+        other = groups.get(tuple((name | dict(baseline))[column] for column in by))
+        if other is None or other is own:
+            continue
+        seeds = [column for column in SEEDS if column in trials]
+        pairs = own.merge(other, on=seeds, suffixes=("", " of baseline")) if seeds else None
+        pairs = own.merge(other, how="cross", suffixes=("", " of baseline")) if pairs is None else pairs
+        both = [
+            (
+                {column: row[column] for column in own},
+                {column: row.get(f"{column} of baseline", row[column]) for column in own},
+            )
+            for row in pairs.to_dict("records")
+        ]
+        if not both:
+            continue
+        level_g = float(np.mean([before["carbon_g_per_inf"] for _, before in both]))
+        shares = np.array([list(effects(before, after).values()) for after, before in both]) / level_g
+        shares = np.column_stack([shares.sum(axis=1), shares])
+        row = dict(zip(("change", *EFFECTS), shares.mean(axis=0), strict=True))
+        if len(shares) > 1:
+            for end, values in zip(("_lo", "_hi"), interval(shares), strict=True):
+                row |= dict(zip((f"{c}{end}" for c in ("change", *EFFECTS)), values, strict=True))
+        rows.append({**name, **row})
+    return pd.DataFrame(rows)
+
+
+def _alike(trials: pd.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """The trials by their values of `by`, in order of appearance."""
+    keys = list(zip(*(trials[column] for column in by), strict=True)) if by else [()] * len(trials)
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return {key: trials.iloc[rows] for key, rows in places.items()}

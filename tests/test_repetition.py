@@ -1,0 +1,102 @@
+"""Repetitions as one, worked by hand; the decomposition of a saving leaves no residual."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.repetition import EFFECTS, against, effects, grouped, interval
+
+TRIALS = pd.DataFrame(
+    [
+        # number, scheduler, load, seed, carbon, energy, ok
+        (0, "fastest", 0.3, 0, 2.0, 10.0, 5),
+        (1, "fastest", 0.3, 1, 4.0, 10.0, 5),
+        (2, "green", 0.3, 0, 1.0, 10.0, 5),
+        (3, "green", 0.3, 1, 2.0, 20.0, 5),
+        (4, "green", 0.5, 0, 8.0, 10.0, 5),
+    ],
+    columns=[
+        "number", "scheduler", "workload.utilisation", "workload.seed", "carbon_g_per_inf",
+        "energy_j_per_inf", "requests_ok",
+    ],
+)  # fmt: skip
+BY = ["scheduler", "workload.utilisation"]
+
+
+def test_repetitions_are_one_row_with_their_mean() -> None:
+    table = grouped(TRIALS.assign(latency_ms_predicted=1.0, latency_ms_predicted_lo=0.5), BY)
+    assert table["repeats"].tolist() == [2, 2, 1]
+    assert table["number"].tolist() == [0, 2, 4]
+    assert table["carbon_g_per_inf"].tolist() == [3.0, 1.5, 8.0]
+    # Of two values a resample's mean is either of them, or with a chance of a half their mean.
+    assert table["carbon_g_per_inf_lo"].tolist()[:2] == [2.0, 1.0]
+    assert table["carbon_g_per_inf_hi"].tolist()[:2] == [4.0, 2.0]
+    assert math.isnan(table["carbon_g_per_inf_lo"][2])
+    assert "latency_ms_predicted_lo_lo" not in table
+
+
+def test_nothing_but_seeds_varies() -> None:
+    assert grouped(TRIALS[:2], [])["carbon_g_per_inf"].tolist() == [3.0]
+
+
+def test_an_interval_is_that_of_the_mean() -> None:
+    """Normal values: about 1.96 standard errors to either side."""
+    values = np.random.default_rng(1).normal(5, 2, (400, 1))
+    low, high = interval(values)
+    assert high - low == pytest.approx(2 * 1.96 * 2 / math.sqrt(400), rel=0.1)
+    assert low < 5 < high
+
+
+def test_effects_by_hand() -> None:
+    """Half the carbon at twice the energy: a quarter of the intensity."""
+    before = {"carbon_g_per_inf": 4.0, "energy_j_per_inf": 10.0, "requests_ok": 5}
+    after = {"carbon_g_per_inf": 2.0, "energy_j_per_inf": 20.0, "requests_ok": 5}
+    mean = -2 / math.log(1 / 2)
+    assert effects(before, after) == pytest.approx(
+        {"energy": mean * math.log(2), "intensity": mean * math.log(1 / 4), "embodied": 0}
+    )
+    nothing = effects(before, after | {"carbon_g_per_inf": 0.0})
+    assert nothing == {"energy": 0, "intensity": -4, "embodied": 0}
+    made = {"carbon_embodied_g": 5.0}
+    assert effects(before | made, after | {"carbon_g_per_inf": 3.0})["embodied"] == -1.0
+
+
+POSITIVE = st.floats(1e-6, 1e6)
+
+
+@given(POSITIVE, POSITIVE, POSITIVE, POSITIVE, st.floats(0, 10))
+def test_effects_add_up_to_the_difference(c0: float, c1: float, e0: float, e1: float, made: float) -> None:
+    before = {"carbon_g_per_inf": c0 + made, "energy_j_per_inf": e0, "requests_ok": 2}
+    after = {"carbon_g_per_inf": c1, "energy_j_per_inf": e1, "requests_ok": 3}
+    before["carbon_embodied_g"] = made * 2
+    found = effects(before, after)
+    assert set(found) == set(EFFECTS)
+    assert math.fsum(found.values()) == pytest.approx(c1 - c0 - made, rel=1e-9, abs=1e-9 * (c0 + c1))
+    if e0 == e1:
+        assert found["energy"] == 0
+
+
+def test_the_same_seeds_are_held_against_each_other() -> None:
+    table = against(TRIALS, BY, {"scheduler": "fastest"})
+    assert table[BY].to_numpy().tolist() == [["green", 0.3]]  # nothing to hold .5 against
+    (row,) = table.to_dict("records")
+    # -1 g at seed 0, all of it intensity; -2 g at seed 1, as by hand above: of 3 g on average.
+    assert row["change"] == pytest.approx(-1.5 / 3)
+    mean = -2 / math.log(1 / 2)
+    assert row["energy"] == pytest.approx((0 + mean * math.log(2)) / 2 / 3)
+    assert row["energy"] + row["intensity"] + row["embodied"] == pytest.approx(row["change"])
+    assert (row["change_lo"], row["change_hi"]) == pytest.approx((-2 / 3, -1 / 3))
+
+
+def test_without_seeds_there_is_one_of_each() -> None:
+    table = against(
+        TRIALS[TRIALS["workload.seed"] == 0].drop(columns="workload.seed"), BY, {"scheduler": "fastest"}
+    )
+    assert table["change"].tolist() == [-0.5]
+    assert "change_lo" not in table
