@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pipeline.deployment import Work
-from pipeline.domain import Device, Fleet, Link, Task
+from pipeline.domain import Device, Fleet, Job, Link, Task
 from pipeline.grid import Intensity
 from pipeline.ledger import J_PER_KWH
 from pipeline.ranking import Ranking
@@ -162,6 +162,7 @@ class View(Protocol):
 
 
 _View = TypeVar("_View", bound=View)
+_Kept = TypeVar("_Kept")
 
 
 class Ranked:
@@ -219,6 +220,9 @@ class FleetState:
             for w in work
         )
         """By stage: seconds for which it and those after it busy the fleet, if all devices share them."""
+        self.job: Job | None = None
+        """The whole run, where a backend gives it: a scheduler that reads it knows what is to come."""
+        self._kept: dict[Hashable, Any] = {}
         self._views: dict[Hashable, View] = {}
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._next_step = 1
@@ -291,6 +295,12 @@ class FleetState:
         if view is None:
             view = self._views[key] = make()
         return cast(_View, view)
+
+    def kept(self, key: Hashable, make: Callable[[], _Kept]) -> _Kept:
+        """What a scheduler has worked out once for the whole run, under its own key."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast(_Kept, self._kept[key])
 
     def ranking(self, key: Hashable, by: Callable[[DeviceState], float]) -> Ranking:
         """The devices by rising `by`, which only a device's own state (and the intensity) may decide."""

@@ -13,24 +13,18 @@ import pytest
 from conftest import MakeProblem, configured, make_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_simulated import At
 
 from pipeline.backends.simulated import Simulated
+from pipeline.best_schedule import MAX_TASKS, best
 from pipeline.deployment import Work, deploy
 from pipeline.domain import AUTO, Device, Fleet, Link, Outage, Plan, RequestClass
+from pipeline.foresight import Situation, Tasks, tasks_of
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account
-from pipeline.oracle import (
-    MAX_EXACT_TASKS,
-    Situation,
-    Tasks,
-    bound_g,
-    exact_g,
-    hindsight,
-    num_late,
-    regret,
-    tasks_of,
-)
-from pipeline.workload import Poisson
+from pipeline.oracle import hindsight, num_late, regret
+from pipeline.schedule_bound import bound_g
+from pipeline.workload import Closed, Poisson
 
 FLEET = Fleet(
     "two",
@@ -51,6 +45,10 @@ def tasks(*windows: tuple[float, float], ratios: Sequence[float] | None = None) 
     return Tasks(np.arange(count), np.zeros(count, dtype=np.int64), ratio, release, due)
 
 
+def exact_g(found: Tasks, max_late: int) -> float:
+    return best(found, HERE, max_late)[0]
+
+
 @pytest.mark.parametrize(
     ("windows", "late", "expected_mg"),
     [
@@ -66,12 +64,12 @@ def tasks(*windows: tuple[float, float], ratios: Sequence[float] | None = None) 
     ],
 )
 def test_by_hand(windows: Any, late: int, expected_mg: float) -> None:
-    assert exact_g(tasks(*windows), HERE, late) * 1e3 == pytest.approx(expected_mg)
+    assert exact_g(tasks(*windows), late) * 1e3 == pytest.approx(expected_mg)
     assert bound_g(tasks(*windows), HERE, late) * 1e3 <= expected_mg * (1 + 1e-9)
 
 
 def test_what_no_schedule_can_do_is_infinite() -> None:
-    assert exact_g(tasks((0, 0.9)), HERE, 0) == math.inf
+    assert exact_g(tasks((0, 0.9)), 0) == math.inf
 
 
 def brute_force_g(found: Tasks, max_late: int) -> float:
@@ -110,7 +108,7 @@ def test_exact_is_the_best_of_all_schedules_and_the_bound_below_it(windows: Any,
         *((a / 2, (a + length) / 2) for a, length, _ in windows), ratios=[ratio for *_, ratio in windows]
     )
     expected = brute_force_g(found, late)
-    assert exact_g(found, HERE, late) == pytest.approx(expected)
+    assert exact_g(found, late) == pytest.approx(expected)
     if math.isfinite(expected):
         assert bound_g(found, HERE, late) <= expected * (1 + 1e-6)
 
@@ -188,7 +186,7 @@ def test_a_run_of_few_requests_is_held_against_the_best_schedule(make_problem: M
         job = make_job(problem, Plan((0, 6), (AUTO,)), workload, configured("scheduler", name))
         records = Simulated().run(job)
         ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
-        assert 2 <= records.table["request"].nunique() <= MAX_EXACT_TASKS
+        assert 2 <= records.table["request"].nunique() <= MAX_TASKS
         best = hindsight(job, records)
         assert best.exact
         where = Situation(deploy(job.services), job.fleet, job.intensity)
@@ -199,3 +197,70 @@ def test_a_run_of_few_requests_is_held_against_the_best_schedule(make_problem: M
     assert found["fastest"] is not None
     assert found["constrained"] is not None
     assert 0 <= found["constrained"] < found["fastest"]
+
+
+# --- as a scheduler -------------------------------------------------------------------------------
+
+
+def run_of(name: str, problem: Any, workload: Any, plan: Plan, **rest: Any) -> tuple[float, int, float]:
+    """Milligrams, late answers, and the regret to the oracle."""
+    chosen = configured("scheduler", name, **({"margin": 0.0} if name in ("oracle", "constrained") else {}))
+    job = make_job(problem, plan, workload, chosen, **rest)
+    records = Simulated().run(job)
+    assert (records.table["status"] == "ok").all()
+    ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
+    found = regret(job, records, ledger)
+    assert found is not None
+    return float(ledger["carbon_g"].sum()) * 1e3, num_late(records), found
+
+
+@pytest.mark.parametrize(("bounds", "count"), [((0, 6), 6), ((0, 3, 6), 4)])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_a_few_requests_the_scheduler_makes_the_best_schedule(
+    make_problem: MakeProblem, bounds: tuple[int, ...], count: int, seed: int
+) -> None:
+    problem = make_problem(
+        replace(BOARDS, links=(replace(BOARDS.links[0], latency_s=0.0, energy_j_per_byte=0),))
+    )
+    problem = replace(problem, profile=replace(problem.profile, dispatch_s=0.0))
+    times_s = np.random.default_rng(seed).uniform(0, 0.08, count)
+    workload = At(sorted(times_s.tolist()), (RequestClass(deadline_s=0.09),))
+    plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
+    _, late, found = run_of("oracle", problem, workload, plan)
+    others = [run_of(name, problem, workload, plan) for name in ("constrained", "fastest", "greenest")]
+    assert late == min(other_late for _, other_late, _ in [*others, (0, late, 0)])
+    assert found == pytest.approx(0, abs=1e-6)
+
+
+def test_of_many_requests_fewer_are_late_and_there_is_less_to_regret(make_problem: MakeProblem) -> None:
+    problem = make_problem(BOARDS)
+    workload = Poisson(utilisation=0.5, duration_s=20, classes=(RequestClass(deadline_s=0.1),), seed=2)
+    plan = Plan((0, 6), (AUTO,))
+    oracle = run_of("oracle", problem, workload, plan)
+    constrained = run_of("constrained", problem, workload, plan)
+    assert oracle[1] < constrained[1] / 2
+    assert 0 <= oracle[2] < constrained[2]
+
+
+def test_it_waits_for_the_cleaner_step_and_not_past_the_deadline(make_problem: MakeProblem) -> None:
+    problem = make_problem(BOARDS)
+    steps, names = np.arange(8, dtype=float), ("a", "b", "c")
+    intensity = Intensity(names, steps, np.tile([600.0, 100.0], (3, 4)))
+    workload = Poisson(rate_rps=5, duration_s=6.5, classes=(RequestClass(deadline_s=1.5),), seed=1)
+    plan = Plan((0, 6), (AUTO,))
+    grams, late, _ = run_of("oracle", problem, workload, plan, intensity=intensity)
+    eager, _, _ = run_of("constrained", problem, workload, plan, intensity=intensity)
+    assert late == 0
+    assert grams < 0.8 * eager
+
+
+def test_in_a_closed_loop_it_is_constrained(make_problem: MakeProblem) -> None:
+    problem = make_problem(BOARDS)
+    workload = Closed(20, concurrency=3, classes=(RequestClass(deadline_s=0.1),))
+    tables = [
+        Simulated()
+        .run(make_job(problem, Plan((0, 6), (AUTO,)), workload, configured("scheduler", name)))
+        .table
+        for name in ("oracle", "constrained")
+    ]
+    assert tables[0].equals(tables[1])

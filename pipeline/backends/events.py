@@ -174,6 +174,7 @@ class Events(ABC):
         ]
         self._last = [k + 1 == len(work) or work[k + 1].stage == 0 for k in range(len(work))]
         self._state = FleetState(job.fleet, work, job.intensity, job.services[0].problem.idle)
+        self._state.job = job
         self._requests = self._arising()
         self._heap: list[tuple[float, int, int, Any]] = []
         self._pushed = 0
