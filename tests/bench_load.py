@@ -7,6 +7,8 @@ somewhere, so that what is kept up has to be. "From d0": the task's input lies o
 
 from __future__ import annotations
 
+import multiprocessing
+import resource
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,9 +22,11 @@ from conftest import configured
 
 from pipeline.backends.simulated import Simulated
 from pipeline.deployment import Work
-from pipeline.domain import AUTO, Device, Fleet, Job, Link, Plan, Problem, Scheduler, Service, Task
+from pipeline.domain import AUTO, Device, Fleet, Job, Link, Plan, Problem, Records, Scheduler, Service, Task
 from pipeline.fleet_state import FleetState
 from pipeline.grid import Intensity
+from pipeline.ledger import Accounting, account
+from pipeline.metrics import Summary
 from pipeline.profile import Profile
 from pipeline.workload import Poisson
 
@@ -115,6 +119,39 @@ def requests_per_s(
     return count / (time.perf_counter() - begin), count
 
 
+def memory_mb(duration_s: float, devices: Sequence[str], answer: Any) -> None:
+    """Puts into `answer` what a run that hands its records on takes at its peak beyond what it began with."""
+    torch.set_num_threads(1)
+    where = many(3)
+    layers = len(where.graph)
+    service = Service(where, Plan((0, layers // 3, 2 * layers // 3, layers), tuple(devices)))
+    intensity = Intensity.constant(where.intensity_g_per_kwh)
+    summary = Summary((service,))
+
+    def add(records: Records) -> None:
+        summary.add(records, account(records, where.fleet, intensity, Accounting()))
+
+    job = Job(
+        (service,), Poisson(utilisation=0.6, duration_s=duration_s), configured("scheduler", "constrained"),
+        intensity, datetime(2030, 1, 1, tzinfo=UTC), sink=add,
+    )  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    add(Simulated(max_requests=10**9).run(job))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    answer.put((peak / 1024, int(summary.metrics()["requests_ok"])))
+
+
+def apart(*arguments: Any) -> tuple[float, int]:
+    """`memory_mb` in a process of its own: a peak is that of a process's whole life."""
+    context = multiprocessing.get_context("spawn")
+    answer = context.Queue()
+    process = context.Process(target=memory_mb, args=(*arguments, answer))
+    process.start()
+    found: tuple[float, int] = answer.get()
+    process.join()
+    return found
+
+
 def main() -> None:
     """Print every line."""
     torch.set_num_threads(1)
@@ -142,6 +179,14 @@ def main() -> None:
         rate, count = requests_per_s(where, devices, scheduler, duration_s)
         asked = f"at least {least:,} /s x{least / rate:.2f}"
         print(f"{'simulation: ' + what:<50} {rate:8,.0f} /s, {asked} ({count:,} requests)")
+    for what, devices, duration_s in (
+        ("plan fixed", ("d0", "d1", "d2"), 5000),
+        ("constrained", (AUTO,) * 3, 1000),
+    ):
+        (some_mb, some), (more_mb, more) = apart(duration_s, devices), apart(4 * duration_s, devices)
+        sizes = f"{some_mb:6.0f} MB for {some:,} requests, {more_mb:.0f} MB for {more:,}"
+        ratio = f"x{more_mb / some_mb:.2f}, at most x1.2"
+        print(f"{'memory, per_request=false: ' + what:<50} {sizes}: {ratio}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pipeline.domain import (
     ConfigError,
     Decision,
     Fleet,
+    Outage,
     Plan,
     Problem,
     Records,
@@ -36,6 +37,7 @@ from pipeline.domain import (
 from pipeline.fleet_state import FleetState
 from pipeline.metrics import output_max_abs_error
 from pipeline.workload import Closed
+from schedulers.fastest import Fastest
 from schedulers.round_robin import RoundRobin
 
 EMULATED = Emulated(warmup=1, max_wait_s=0.2)
@@ -161,6 +163,32 @@ def test_a_refused_request_is_in_the_records_and_the_others_go_on(
     assert records.table["reason"].tolist()[1] == "not today"
     expected = [tiny_module(x) for x in pictures(4)]
     assert torch.equal(records.outputs[1], expected[3])
+
+
+@pytest.mark.parametrize("bounds", [(0, 6), (0, 3, 6)])
+def test_a_device_that_is_gone_for_a_while_loses_no_request(
+    make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module, bounds: tuple[int, ...]
+) -> None:
+    """Its tasks go elsewhere, what only it held is computed again, and all answers are still right."""
+    slow = replace(two_devices, devices=tuple(replace(d, speed=0.005) for d in two_devices.devices))
+    plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
+    gone = Outage("fast", at_s=0.1, for_s=0.3)
+    workload, inputs = Closed(24, concurrency=6), pictures(24)
+    job = make_job(make_problem(slow), plan, workload, Fastest(), inputs, outages=(gone,))
+    records = EMULATED.run(job)
+    expected = [tiny_module(x) for x in inputs]
+    assert len(records.outputs) == 24
+    assert all(torch.equal(a, b) for a, b in zip(records.outputs, expected, strict=True))
+    table = records.table
+    lost = table[table["status"] == "lost"]
+    assert len(lost) >= 1
+    assert set(lost["device"]) == {"fast"}
+    assert set(lost["reason"]) == {"fast is gone"}
+    done = table[(table["kind"] == "compute") & (table["status"] == "ok") & (table["device"] == "fast")]
+    began = done["start_s"][done["start_s"] > gone.at_s]
+    assert (began >= gone.at_s + gone.for_s).all()
+    assert len(began) >= 1  # it was given tasks again
+    assert (table["status"] != "failed").all()
 
 
 def test_unconnected_devices_are_refused_before_the_start(
