@@ -34,7 +34,7 @@ bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedul
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_load.py
 
-agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~12 minutes
+agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~25 minutes
 	$(BIN)/python tests/agreement.py $(ARGS)
 
 fidelity: $(STAMP) ## predicted against measured latency: three models on two fleets, 50 random plans each; ~20 minutes

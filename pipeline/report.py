@@ -42,11 +42,17 @@ PLAN = {
 HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
 """Metrics that a table of plans shows beside the objectives."""
 
-SUMMARY = (*HEADLINE, "latency_ms_predicted", "energy_j_per_inf", "top1_agreement")
+SUMMARY = (
+    *HEADLINE, "latency_ms_predicted", "energy_j_per_inf", "top1_agreement",
+    "latency_ms_p95", "slo_miss_rate", "requests_rejected", "requests_failed",
+)  # fmt: skip
 """Metrics that a single run shows."""
 
 COMPARED = ("latency_ms_p95", "slo_miss_rate", "requests_rejected", "regret_to_oracle")
 """Metrics that a comparison shows beside the objectives, where they are known."""
+
+FEW = 5
+"""Repetitions below which a bootstrap interval says so."""
 
 SHARES = ("change", *EFFECTS)
 """What sets a configuration apart from the baseline, as shares of the baseline's carbon."""
@@ -451,10 +457,12 @@ def print_summary(
     """Print a summary_table for people."""
     repeats = int(table["repeats"].max())
     title = f"Mean of {repeats}, and the mean's 95% interval" if repeats > 1 else "Compared"
+    if 1 < repeats < FEW:
+        title += f" (of fewer than {FEW} it is hardly more than their range)"
     caption = ""
     if "change" in table:
         name = " and ".join(f"{key}={value}" for key, value in baseline.items())
-        caption = f"carbon against {name}; energy and intensity add up to it"
+        caption = f"carbon against {name}: its change, and how much of that by what (shares of the baseline's carbon)"
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in by:
         shown.add_column(PLAN.get(column, column))
@@ -465,7 +473,7 @@ def print_summary(
         shown.add_column(heading, justify="right")
     shares = [key for key in SHARES if key in table and table[key].abs().max() > 0]
     for key in shares:
-        shown.add_column("carbon" if key == "change" else key, justify="right")
+        shown.add_column("carbon" if key == "change" else f"by {key}", justify="right")
     for row in table.sort_values(list(by), kind="stable").to_dict("records"):
         shown.add_row(
             *[_text(row[column]) for column in by],
@@ -494,7 +502,8 @@ def print_result(console: Console, result: TrialResult) -> None:
     """Print a run for people: its name and headline figures, or what else it found."""
     shown = Table(title=result.name, show_header=False)
     for key in SUMMARY:
-        if key in result.metrics:
+        lost = key.startswith("requests_")
+        if key in result.metrics and not (lost and not result.metrics[key]):
             title, factor = readable(key, result.metrics[key])
             shown.add_row(title, number(result.metrics[key] * factor))
     if not result.metrics:

@@ -27,7 +27,7 @@ class Oracle:
     """
 
     margin: float = 0.1
-    """Share of the predicted time by which tasks are taken to be longer."""
+    """Share of the predicted time by which tasks are taken to be longer, and which is kept in hand."""
 
     def __post_init__(self) -> None:
         require_number("scheduler", "margin", self.margin, least=0)
@@ -42,6 +42,7 @@ class Oracle:
             if begin_s > state.now_s:
                 return Wait(begin_s)
             limit_s = task.deadline_s - state.work[task.stage].after_s
+            limit_s = state.now_s + (limit_s - state.now_s) / (1 + self.margin)
             if done_at_s(task, state.devices[device], state) <= limit_s + ROUNDING_S:
                 return Assign(device)
         return Constrained(margin=self.margin).decide(task, state)
