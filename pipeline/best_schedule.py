@@ -72,7 +72,15 @@ def best(tasks: Tasks, where: Situation, max_late: int) -> tuple[float, Schedule
     takes, grams = takes_s / unit_s, grams / unit_g
     release, due = tasks.release_s / unit_s, tasks.due_s / unit_s
     timed = np.isfinite(due)
-    far = float(release.max() + due[timed].max(initial=0.0) + 2 * count)  # later than anything in time
+    moves_s = [
+        where.moving_s(int(k), sender, name)
+        for k in np.unique(tasks.stage)
+        for sender in where.senders(int(k))
+        for name in names
+    ]
+    longest = max(moves_s, default=0.0) / unit_s
+    # Later than anything in time.
+    far = float(release.max() + due[timed].max(initial=0.0) + count * (2 + longest))
 
     late = [program.variable(most=1, whole=True) for _ in range(int(tasks.request.max()) + 1)]
     program.require([(late[r], -1) for r in np.unique(tasks.request[timed])], -max_late)

@@ -447,8 +447,9 @@ class RequestClass:
         require_number(owner, "share", self.share, least=0)
         if self.deadline_s is not None:
             require_number(owner, "deadline_s", self.deadline_s, least=0, above=True)
-        for key, value in (("tenant", self.tenant), ("model", self.model)):
-            require(value is None or isinstance(value, str), f"{owner}.{key}: must be a name ({value!r})")
+        require(isinstance(self.tenant, str), f"{owner}.tenant: must be a name ({self.tenant!r})")
+        model = self.model
+        require(model is None or isinstance(model, str), f"{owner}.model: must be a name ({model!r})")
 
     @classmethod
     def all(cls, classes: Mapping[str, Mapping[str, Any]] | tuple[Self, ...]) -> tuple[Self, ...]:
@@ -507,6 +508,8 @@ class Outage:
             )
             require(known, f"outages.{index}: must be {{device, at_s, for_s}} (it is {given!r})")
             outage = given if isinstance(given, cls) else cls(**cast("Mapping[str, Any]", given))
+            named = isinstance(outage.device, str)
+            require(named, f"outages.{index}.device: must be a name ({outage.device!r})")
             fleet.require_device(f"outages.{index}.device", outage.device)
             require_number(f"outages.{index}", "at_s", outage.at_s, least=0)
             if outage.for_s != math.inf:

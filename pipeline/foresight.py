@@ -94,6 +94,8 @@ class Situation:
     fleet: Fleet
     intensity: Intensity
     outages: Sequence[Outage] = ()
+    counts_network: bool = True
+    """Whether the energy of moving tensors counts: where some link's is unknown, the ledger leaves it out."""
 
     @cached_property
     def seconds(self) -> Floats:
@@ -131,6 +133,8 @@ class Situation:
         link = self.fleet.link(sender, receiver)
         if link is None:
             return math.inf
+        if not self.counts_network:
+            return 0.0
         half_j = 0.5 * self.work[k].input_bytes * (link.energy_j_per_byte or 0.0)
         least = dict(zip(self.fleet.by_name, self.g_per_kwh.min(axis=1).tolist(), strict=True))
         ends = (sender, receiver)

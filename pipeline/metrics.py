@@ -25,6 +25,8 @@ MAX_EXACT = 2**20
 BIN_WIDTH = 1e-3
 """Relative: a percentile of bins is off by half of it at most (Masson et al., "DDSketch", VLDB 2019)."""
 PERCENTS = (50, 95, 99)
+OWN = ("dynamic", "network")
+"""Components that a request has of its own."""
 
 
 def request_latency_s(records: Records) -> pd.Series:
@@ -90,11 +92,11 @@ class Class:
     def __init__(self) -> None:
         self.latencies = Latencies()
         self.num_requests = self.num_rejected = self.num_promised = self.num_missed = 0
-        self.carbon_g = 0.0
-        """Of what was computed and moved for them."""
+        self.carbon_g: Counter[str] = Counter()
+        """Of what was computed and moved for them, by component."""
 
-    def add(self, requests: pd.DataFrame, carbon_g: float) -> None:
-        """Take in rows of `by_request`."""
+    def add(self, requests: pd.DataFrame) -> None:
+        """Take in rows of `by_request`, with grams in a column for each component of OWN."""
         answered = requests.loc[~requests["failed"]]
         self.latencies.add(answered["latency_s"].to_numpy(dtype=float))
         self.num_requests += len(requests)
@@ -103,7 +105,8 @@ class Class:
         late = requests["failed"] | (requests["latency_s"] > requests["deadline_s"])
         self.num_promised += int(promised.sum())
         self.num_missed += int((promised & late).sum())
-        self.carbon_g += carbon_g
+        for component in OWN:
+            self.carbon_g[component] += float(requests[component].sum())  # type: ignore[assignment]
 
     def latency_metrics(self) -> dict[str, float]:
         """Mean and percentiles in ms, of at least one answer; the share of promises that were missed."""
@@ -164,11 +167,10 @@ class Summary:
         if records.table.empty:
             return
         requests = by_request(records)
-        own = ledger[ledger["component"].isin(("dynamic", "network"))]
-        requests["carbon_g"] = (
-            own.groupby("request")["carbon_g"].sum().reindex(requests.index, fill_value=0.0)
-        )
-        self._all.add(requests, 0.0)
+        for component in OWN:
+            own = ledger[ledger["component"] == component].groupby("request")["carbon_g"].sum()
+            requests[component] = own.reindex(requests.index, fill_value=0.0)
+        self._all.add(requests)
         kinds = requests[["model", "tenant", "deadline_s"]].drop_duplicates()
         for model, tenant, deadline_s in kinds.itertuples(index=False):
             rows = requests[
@@ -177,7 +179,7 @@ class Summary:
                 & (requests["deadline_s"] == deadline_s)
             ]
             of = self._classes.setdefault((str(model), str(tenant), float(deadline_s)), Class())
-            of.add(rows, float(rows["carbon_g"].sum()))
+            of.add(rows)
         table = records.table
         compute, moved = (table[table["kind"] == kind] for kind in ("compute", "transfer"))
         self._tasks.update(_counted(compute, "model", "stage", "device"))
@@ -290,7 +292,8 @@ class Summary:
             num_ok = of.latencies.count
             row: dict[str, object] = {"model": model, "tenant": tenant, "deadline_s": deadline_s}
             row |= {"requests": of.num_requests, "requests_ok": num_ok, **of.latency_metrics()}
-            rows.append(row | ({"carbon_g_per_inf": of.carbon_g / num_ok} if num_ok else {}))
+            grams = sum(of.carbon_g[component] for component in OWN if component in self._known)
+            rows.append(row | ({"carbon_g_per_inf": grams / num_ok} if num_ok else {}))
         return pd.DataFrame(rows)
 
     def labels(self, choices: Mapping[str, str]) -> dict[str, str]:

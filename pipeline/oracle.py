@@ -17,6 +17,7 @@ from pipeline.best_schedule import MAX_TASKS, best
 from pipeline.deployment import Work, deploy
 from pipeline.domain import Job, Records
 from pipeline.foresight import Schedule, Situation, Tasks, tasks_of, tasks_to_come
+from pipeline.ledger import known_components
 from pipeline.metrics import request_latency_s
 from pipeline.schedule_bound import bound_g, slotted
 
@@ -37,7 +38,8 @@ def hindsight(job: Job, records: Records) -> Hindsight:
     Exact for at most MAX_TASKS tasks where neither intensities nor devices change, links taken to be
     free; else a bound from below.
     """
-    situation = Situation(deploy(job.services), job.fleet, job.intensity, job.outages)
+    network = "network" in known_components(records, job.fleet)
+    situation = Situation(deploy(job.services), job.fleet, job.intensity, job.outages, network)
     tasks = tasks_of(job, situation.work, records)
     if _is_small(job, tasks):
         best_g, _ = best(tasks, situation, num_late(records))

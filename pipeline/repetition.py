@@ -40,8 +40,9 @@ def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for own in _alike(trials, by).values():
         numbers = own.select_dtypes("number").drop(columns=[*by, "number"], errors="ignore")
         ends = [f"{column}{end}" for column in numbers for end in ("_lo", "_hi")]
-        figures = numbers.drop(columns=ends, errors="ignore").dropna(axis=1)
-        row: dict[Hashable, Any] = {**own.iloc[0].to_dict(), **figures.mean().to_dict(), "repeats": len(own)}
+        numbers = numbers.drop(columns=ends, errors="ignore")
+        row: dict[Hashable, Any] = {**own.iloc[0].to_dict(), **numbers.mean().to_dict(), "repeats": len(own)}
+        figures = numbers.dropna(axis=1)  # one that some do not know has no interval
         if len(own) > 1:
             for end, values in zip(("_lo", "_hi"), interval(figures.to_numpy(dtype=float)), strict=True):
                 row |= {f"{column}{end}": value for column, value in zip(figures, values, strict=True)}
@@ -60,11 +61,11 @@ def effects(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[str, fl
     m0, m1 = (0.0 if math.isnan(m) else m for m in (m0, m1))
     e0, e1 = before["energy_j_per_inf"], after["energy_j_per_inf"]
     c0, c1 = before["carbon_g_per_inf"] - m0, after["carbon_g_per_inf"] - m1
-    if min(c0, c1) <= 0:
+    if min(c0, c1, e0, e1) <= 0:
         mean = 0.0  # its limit: what emits nothing does so by its intensity
     else:
         mean = c1 if math.isclose(c1, c0, rel_tol=1e-12) else (c1 - c0) / math.log(c1 / c0)
-    energy = mean * math.log(e1 / e0)
+    energy = mean * math.log(e1 / e0) if mean else 0.0
     return {"energy": energy, "intensity": c1 - c0 - energy, "embodied": m1 - m0}
 
 
@@ -73,7 +74,8 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
 
     baseline: values of some of `by`; what it does not name is the same on both sides. Trials of the same
     seeds are held against each other. Columns: `by`, `change`, and EFFECTS, which add up to it, each with
-    `_lo` and `_hi` where there are several repetitions. Groups without a counterpart are left out.
+    `_lo` and `_hi` where there are several repetitions. Groups without a counterpart, or with one that emits
+    nothing, are left out.
     """
     groups = _alike(trials, by)
     rows = []
@@ -95,6 +97,8 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
         if not both:
             continue
         level_g = float(np.mean([before["carbon_g_per_inf"] for _, before in both]))
+        if level_g <= 0:
+            continue
         shares = np.array([list(effects(before, after).values()) for after, before in both]) / level_g
         shares = np.column_stack([shares.sum(axis=1), shares])
         row = dict(zip(("change", *EFFECTS), shares.mean(axis=0), strict=True))

@@ -462,7 +462,7 @@ def print_summary(
     caption = ""
     if "change" in table:
         name = " and ".join(f"{key}={value}" for key, value in baseline.items())
-        caption = f"carbon against {name}: its change, and how much of that by what (shares of the baseline's carbon)"
+        caption = f"carbon against {name}: its change, and how much of it by what (shares of the baseline's)"
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in by:
         shown.add_column(PLAN.get(column, column))

@@ -16,6 +16,8 @@ SLOTS_PER_WINDOW = 4
 """Into which the bound divides the shortest window between a request and its deadline."""
 MAX_COLUMNS = 1_000_000
 """Of the linear program; where more would be needed the slots are made longer, and the bound lower."""
+MAX_CELLS = 20_000_000
+"""Slots × stages × devices, likewise."""
 BLOCK_COLUMNS = 30_000
 """Of one block of it: a solver takes longer than in proportion."""
 BLOCK_WINDOWS = 20
@@ -56,7 +58,7 @@ class _Block:
     def shares(self, price_g: float) -> Floats:
         """By column: how much is done there at that price."""
         cost = self.cost_g + price_g * self.late
-        unit = cost.mean()  # a solver's tolerances are absolute
+        unit = cost.mean() or 1.0  # a solver's tolerances are absolute
         found = optimize.linprog(
             cost / unit,
             A_ub=self.capacity,
@@ -106,7 +108,7 @@ def slotted(tasks: Tasks, where: Situation) -> Schedule:
     begin_s[free[cleaner]] = chosen[cleaner] * program.step_s
     dear = max((float(block.cost_g.max() / block.late.max()) for block in program.blocks), default=0.0)
     for block in program.blocks:
-        done = block.shares(1e3 * dear)
+        done = block.shares(1e3 * (dear or 1.0))
         inside = len(block.device)
         order = np.lexsort((block.slot, block.row[:inside]))
         ends = np.searchsorted(block.row[:inside][order], np.arange(len(block.tasks) + 1))
@@ -167,7 +169,9 @@ def _slot_s(tasks: Tasks, where: Situation) -> float:
             step_s = 3600 / math.ceil(3600 / step_s) if step_s < 3600 else 3600 * math.ceil(step_s / 3600)
         begin, end = _slots(tasks, timed, step_s)
         _, group = np.unique(np.stack([tasks.stage[timed], begin, end]), axis=1, return_index=True)
-        if ((end - begin) * devices)[group].sum() <= MAX_COLUMNS:
+        slots = max(end.max(initial=0), tasks.release_s.max() / step_s) + 2
+        cells = slots * where.seconds.size
+        if ((end - begin) * devices)[group].sum() <= MAX_COLUMNS and cells <= MAX_CELLS:
             return step_s
         step_s *= 2
 

@@ -205,6 +205,14 @@ class _Sweep:
                 key in self.told_apart,
                 f"sweep.baseline.{key}: does not vary (what does: {', '.join(self.told_apart) or 'nothing'})",
             )
+        for key, value in settings.baseline.items():
+            tried = [value]
+            if settings.sampler is None:
+                tried = list(dict.fromkeys(point[key] for point in self.space.grid()))
+            require(
+                not isinstance(value, dict | list) and value in tried,
+                f"sweep.baseline.{key}: {value!r} is not among what is tried ({', '.join(map(str, tried))})",
+            )
 
     def _compose(self) -> DictConfig:
         """Compose the jobs that show every choice once: a wrong key or group must end the sweep here.

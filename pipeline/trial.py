@@ -102,6 +102,10 @@ class Trial:
             isinstance(self.per_request, bool), f"per_request: must be true or false ({self.per_request!r})"
         )
         require(
+            self.per_request or not self.backend.computes,
+            "per_request: a run that computes checks each of its answers; only backend=simulated can do without",
+        )
+        require(
             self.per_request or not self.oracle,
             "oracle: it needs the records of each request (oracle: true, per_request: false)",
         )
@@ -164,10 +168,15 @@ class Trial:
         return (self.model, *self.further_models.values())
 
     def _require_models_asked_for(self) -> None:
+        require(
+            isinstance(self.further_models, Mapping),
+            f"further_models: must be a mapping (it is {self.further_models!r})",
+        )
         known = {self.model.name: "model"}
         asked = {each.model for each in self.workload.classes}
         for key, spec in self.further_models.items():
             owner = f"further_models.{key}"
+            require(isinstance(spec, ModelSpec), f"{owner}: must be a model, as by +model@{owner}=resnet50")
             require(
                 spec.name not in known, f"{owner}: {spec.name!r} is already there ({known.get(spec.name)})"
             )

@@ -238,6 +238,7 @@ class Replay:
             yield Requests(rows.arrival_s[part], rows.kind[part])
 
     def _read(self) -> tuple[Requests, tuple[RequestClass, ...]]:
+        require(isinstance(self.path, str), f"workload.path: must be a file's path (it is {self.path!r})")
         path = Path(self.path).expanduser()
         require(path.is_file(), f"workload.path: no such file ({path})")
         return _read_requests(path, path.stat().st_mtime_ns)
@@ -249,6 +250,10 @@ def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[Reques
         table = pd.read_csv(path, skipinitialspace=True)
     except (ValueError, OSError) as error:
         raise ConfigError(f"workload.path: {path} is no CSV file ({str(error).splitlines()[0]})") from error
+    require(
+        isinstance(table.index, pd.RangeIndex),
+        f"workload.path: {path} has rows with more fields than its first line has names",
+    )
     unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
     require(
         "timestamp" in table and not unknown and len(table) > 0,

@@ -264,3 +264,38 @@ def test_in_a_closed_loop_it_is_constrained(make_problem: MakeProblem) -> None:
         for name in ("oracle", "constrained")
     ]
     assert tables[0].equals(tables[1])
+
+
+def test_a_slow_link_can_still_be_used(make_problem: MakeProblem) -> None:
+    """Moving the input takes ten times as long as all tasks: who has no deadline goes where it is least."""
+    slow = Link("lan", 2e3, 0.0, 0.0)
+    problem = make_problem(replace(BOARDS, source="a", links=(slow,)))
+    job = make_job(problem, Plan((0, 6), (AUTO,)), At([0.0]), configured("scheduler", "greenest"))
+    records = Simulated().run(job)
+    assert regret(job, records, account(records, job.fleet, job.intensity, Accounting())) == pytest.approx(0)
+
+
+def test_energy_of_links_counts_only_where_all_of_it_is_known(make_problem: MakeProblem) -> None:
+    unknown = Link("own", 1e6, 0.0, None, ("a", "b"))
+    dear = Link("lan", 1e6, 0.0, 1.0)
+    problem = make_problem(replace(BOARDS, source="a", links=(unknown, dear)))
+    job = make_job(
+        problem, Plan((0, 6), (AUTO,)), At([k / 5 for k in range(12)]), configured("scheduler", "random")
+    )
+    records = Simulated().run(job)
+    assert {"a->b", "a->c"} <= set(records.table["device"])
+    found = regret(job, records, account(records, job.fleet, job.intensity, Accounting()))
+    assert found is not None
+    assert found >= -1e-9
+
+
+def test_windows_of_no_length_and_no_carbon_are_no_trouble(make_problem: MakeProblem) -> None:
+    clean = tuple(replace(device, intensity_g_per_kwh=0.0) for device in BOARDS.devices)
+    for devices in (BOARDS.devices, clean):
+        problem = make_problem(replace(BOARDS, devices=devices))
+        workload = Poisson(rate_rps=0.1, duration_s=86400 / 24, classes=(RequestClass(deadline_s=1e-5),))
+        for name in ("oracle", "fastest"):
+            job = make_job(problem, Plan((0, 3, 6), (AUTO, AUTO)), workload, configured("scheduler", name))
+            records = Simulated().run(job)
+            found = regret(job, records, account(records, job.fleet, job.intensity, Accounting("marginal")))
+            assert found is None if devices is clean else found is not None and found >= -1e-6

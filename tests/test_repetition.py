@@ -100,3 +100,14 @@ def test_without_seeds_there_is_one_of_each() -> None:
     )
     assert table["change"].tolist() == [-0.5]
     assert "change_lo" not in table
+
+
+def test_a_figure_that_one_repetition_does_not_know_is_the_mean_of_the_others() -> None:
+    table = grouped(TRIALS[:2].assign(slo_miss_rate=[math.nan, 0.5]), BY)
+    assert table["slo_miss_rate"].tolist() == [0.5]
+    assert "slo_miss_rate_lo" not in table
+
+
+def test_nothing_is_a_share_of_nothing() -> None:
+    none = TRIALS.assign(carbon_g_per_inf=0.0, energy_j_per_inf=0.0)
+    assert against(none, BY, {"scheduler": "fastest"}).empty

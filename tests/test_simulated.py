@@ -410,3 +410,34 @@ def test_parts_handed_on_are_the_whole_and_nothing_is_kept(
     together = pd.concat(tables).sort_values(by, ignore_index=True)
     expected = whole.table.astype({"device": str}).sort_values(by, ignore_index=True)
     pd.testing.assert_frame_equal(together, expected, check_categorical=False)
+
+
+def test_a_wait_for_a_device_begins_when_it_begins(make_problem: MakeProblem) -> None:
+    """A request that slept of its own accord until the device was away waits for it from then on."""
+    problem = make_problem(fleet(1.0))
+
+    @dataclass(frozen=True)
+    class Sleeps:
+        def decide(self, task: Task, state: FleetState) -> Decision:
+            if state.now_s < 100:
+                return Wait(100.0)
+            return Assign("d0") if state.devices["d0"].up else Wait(math.inf)
+
+    for workload in (At([0.0, 1.0]), Closed(3)):
+        run = simulate(
+            problem, Plan((0, 6), (AUTO,)), workload, Sleeps(), [Outage("d0", 99.0, 5.0)], max_wait_s=60
+        )
+        assert (run.table["status"] == "ok").all()
+        assert run.table["start_s"].min() == pytest.approx(104 + DISPATCH_S)
+        assert run.window_s == pytest.approx(run.table["end_s"].max())
+
+
+def test_a_closed_loop_goes_on_after_requests_that_nobody_could_take(make_problem: MakeProblem) -> None:
+    """The only device is gone for good: every request has its end, after the wait that is configured."""
+    problem = make_problem(fleet(1.0))
+    run = simulate(
+        problem, Plan((0, 6), ("d0",)), Closed(5), RoundRobin(), [Outage("d0", 0.03)], max_wait_s=7
+    )
+    assert sorted(run.table.loc[run.table["kind"] == "rejected", "request"]) == [1, 2, 3, 4]
+    ended = run.table.loc[run.table["kind"] == "rejected", "end_s"].tolist()
+    assert ended == sorted(ended)

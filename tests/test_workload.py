@@ -168,3 +168,11 @@ def test_every_file_builds_a_workload(tmp_path: Path) -> None:
         workload = configured("workload", name, **rest)
         first = next(itertools.islice(workload.arrivals(10.0, START), 1))
         assert len(first) >= 1
+
+
+def test_rows_with_more_fields_than_names_are_refused(tmp_path: Path) -> None:
+    """pandas would take the first field for a name of the row."""
+    file = tmp_path / "requests.csv"
+    file.write_text("timestamp\n0,50\n1,90\n")
+    with pytest.raises(ConfigError, match=r"workload.path: .* rows with more fields than its first line"):
+        Replay(str(file))

@@ -80,6 +80,7 @@ class Request:
     __slots__ = (
         "arrival_s",
         "began_s",
+        "block",
         "blocked_s",
         "deadline_s",
         "kind",
@@ -125,6 +126,8 @@ class Request:
         self.task: Task | None = None
         self.blocked_s = math.nan
         """When what it now waits with became ready, if it was ever told to wait for a device."""
+        self.block = 0
+        """Which wait for a device it is: what would have ended an earlier one is stale."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,10 @@ class Events(ABC):
     def poll(self, due_s: float) -> Finished | None:
         """What a device has finished; None when it is `due_s`, or where nothing runs that could finish."""
 
+    def idle(self) -> bool:
+        """Whether no device runs a stage."""
+        return not any(self._running.values())
+
     @abstractmethod
     def clock_s(self, event_s: float) -> float:
         """The time at which an event of that time is dealt with."""
@@ -235,6 +242,11 @@ class Events(ABC):
         handlers = (self._arrive, self._delivered, self._wake, self._give_up, self._gone, self._back)
         heap, advance = self._heap, self._state.advance
         while True:
+            if not heap and any(self._blocked.values()) and self.idle():
+                # Nothing more can happen that would free a device. In a closed loop others come instead.
+                for queue in self._blocked.values():
+                    while queue:
+                        self._reject(queue.popleft(), "no device could take it to the end of the run")
             finished = self.poll(heap[0][0] if heap else math.inf)
             if finished is not None:
                 self.now_s = self.clock_s(finished.ended_s)
@@ -247,9 +259,6 @@ class Events(ABC):
                 handlers[what](whom)
             else:
                 break
-        for queue in self._blocked.values():  # nothing more can happen that would free a device
-            while queue:
-                self._reject(queue.popleft(), "no device could take it to the end of the run")
 
     def records(self, **rest: Any) -> Records:
         """What happened; rest: what else the backend knows."""
@@ -393,18 +402,20 @@ class Events(ABC):
         self._blocked[request.stage].append(request)
         if request.blocked_s != request.queued_s:
             request.blocked_s = request.queued_s
-            self._push(request.queued_s + self._rules.max_wait_s, GIVE_UP, (request, request.queued_s))
+            request.block = self._pushed
+            self._push(self.now_s + self._rules.max_wait_s, GIVE_UP, (request, request.block))
 
     def _wake(self, request: Request) -> None:
         self.in_fleet += 1
+        request.blocked_s = math.nan  # if it has to wait for a device it does so from now on
         assert request.task is not None
         self._state.wake(request.task)
         self._ready(request)
 
-    def _give_up(self, told: tuple[Request, float]) -> None:
-        request, queued_s = told
+    def _give_up(self, told: tuple[Request, int]) -> None:
+        request, block = told
         blocked = self._blocked[request.stage]
-        if request.queued_s == queued_s and request in blocked:
+        if request.block == block and request in blocked:
             blocked.remove(request)
             self._reject(request, f"no device took it within {self._rules.max_wait_s:g} s")
 
