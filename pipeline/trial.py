@@ -103,7 +103,7 @@ class Trial:
         )
         require(
             self.per_request or not self.backend.computes,
-            "per_request: a run that computes checks each of its answers; only backend=simulated can do without",
+            "per_request: a run that computes checks each answer; only backend=simulated can do without",
         )
         require(
             self.per_request or not self.oracle,
