@@ -179,14 +179,12 @@ BAD = [
     (("+model@further_models.b=resnet50",), ["further_models.b", "no class", "'resnet50'"]),
     (("+model@further_models.b=mobilenetv4_conv_small",), ["further_models.b", "already there", "model"]),
     (("+workload.classes.a.model=resnet5",), ["workload.classes.a.model", "resnet5", "further_models"]),
-    (("per_request=false", "oracle=true", "backend=simulated", "~backend.warmup"), ["oracle", "per_request"]),
     (("per_request=3",), ["per_request", "true or false"]),
     (("per_request=false",), ["per_request", "backend=simulated"]),
     (("+further_models.x=null",), ["further_models.x", "must be a model"]),
     (("further_models=null",), ["further_models", "must be a mapping"]),
     (("+workload.classes.a.tenant=null",), ["workload.classes.a.tenant", "must be a name"]),
     (("outages=[{device: [a], at_s: 1}]",), ["outages.0.device", "must be a name"]),
-    (("workload=replay", "workload.path=null", "~workload.requests"), ["workload.path"]),
     (
         ("-m", "scheduler=green,fastest", "+sweep.baseline.scheduler=gren"),
         ["sweep.baseline.scheduler", "'gren'"],
@@ -307,6 +305,8 @@ def test_without_records_of_each_request_the_figures_are_the_same(tmp_path: Path
     for kept in ("true", "false"):
         outcome = carbonedge(tmp_path, *simulated, f"per_request={kept}")
         assert outcome.code == 0, outcome.errors
+    refused = carbonedge(tmp_path, *simulated, "per_request=false", "oracle=true")
+    assert refused.errors.startswith("error: oracle: it needs the records of each request")
     without, whole = runs(tmp_path)
     assert whole.data.params["per_request"] == "true"
     timed = "scheduling_us_per_task"
