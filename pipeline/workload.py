@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -247,13 +248,14 @@ class Replay:
 @functools.lru_cache(maxsize=4)
 def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[RequestClass, ...]]:
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            table = pd.read_csv(path, skipinitialspace=True, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise ConfigError(
+            f"workload.path: {path} has rows with more fields than its first line has names"
+        ) from error
     except (ValueError, OSError) as error:
         raise ConfigError(f"workload.path: {path} is no CSV file ({str(error).splitlines()[0]})") from error
-    require(
-        isinstance(table.index, pd.RangeIndex),
-        f"workload.path: {path} has rows with more fields than its first line has names",
-    )
     unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
     require(
         "timestamp" in table and not unknown and len(table) > 0,
