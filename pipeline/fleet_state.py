@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from pipeline.deployment import Work
@@ -29,11 +29,8 @@ class RunningMean:
     def __init__(self, profiled: float) -> None:
         self._values = deque([profiled] * PROFILE_WEIGHT, maxlen=HISTORY)
         self._sum = profiled * PROFILE_WEIGHT
-
-    @property
-    def value(self) -> float:
+        self.value = profiled
         """The mean now."""
-        return self._sum / len(self._values)
 
     def add(self, value: float) -> None:
         """Take in a value; the oldest leaves once HISTORY are held."""
@@ -41,6 +38,7 @@ class RunningMean:
             self._sum -= self._values[0]
         self._values.append(value)
         self._sum += value
+        self.value = self._sum / len(self._values)
 
 
 class DeviceState:
@@ -224,6 +222,7 @@ class FleetState:
         """The whole run, where a backend gives it: a scheduler that reads it knows what is to come."""
         self._kept: dict[Hashable, Any] = {}
         self._views: dict[Hashable, View] = {}
+        self._shared_link = next((link for link in fleet.links if link.between is None), None)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._next_step = 1
         self._hour = 0
@@ -261,7 +260,7 @@ class FleetState:
 
     def shared_link(self, location: str | None) -> Link | None:
         """The link by which a tensor from there reaches all others; None where there is none, or no need."""
-        return None if location is None else next((x for x in self.fleet.links if x.between is None), None)
+        return None if location is None else self._shared_link
 
     def link_latency_s(self, task: Task, device: str) -> float | None:
         """Latency from where the task's input lies to the device; 0 on the spot, None if not connected."""
@@ -313,13 +312,13 @@ class FleetState:
         state.begin(task, self.now_s)
         grams = self.carbon_g(task, state)
         self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
-        self._touch((state.index,))
+        self._touch(state.index)
 
     def end(self, task: Task, device: str, execution_s: float | None) -> None:
         """A task has ended on a device, or (None) was taken away from it."""
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
-        self._touch((state.index,))
+        self._touch(state.index)
 
     def wait(self, task: Task) -> None:
         """A task waits of its own accord."""
@@ -336,8 +335,8 @@ class FleetState:
         """A device is gone, or back."""
         state = self.devices[device]
         state.up = up
-        self._touch((state.index,))
+        self._touch(state.index)
 
-    def _touch(self, indices: Iterable[int]) -> None:
+    def _touch(self, index: int) -> None:
         for view in self._views.values():
-            view.changed.update(indices)
+            view.changed.add(index)

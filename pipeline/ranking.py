@@ -69,6 +69,10 @@ class Ranking:
 
     def ascending(self) -> Iterator[int]:
         """The places by rising key, without those that are out; each step takes O(log n)."""
+        first = self.first()
+        if first is None:
+            return
+        yield first  # most callers ask for no more
         size = self._size
         depth = size.bit_length() - 1
         heap = [(self._least[1], 0, 1)]  # key, lowest place below the node, node
@@ -77,7 +81,8 @@ class Ranking:
             if key == math.inf:
                 return
             if node >= size:
-                yield place
+                if place != first:
+                    yield place
                 continue
             for child in (2 * node, 2 * node + 1):
                 below = depth - (child.bit_length() - 1)

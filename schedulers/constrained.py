@@ -77,7 +77,9 @@ def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceStat
         key = ("by carbon", task.stage, task.location is None)
         view = state.view(key, lambda: _ByCarbon(task, state)).refreshed()
         found += _first(view, state.in_order, apart, task.stage, ready_s, limit_s)
-    return min(found, key=lambda device: (state.carbon_g(task, device), device.index), default=None)
+    if len(found) < 2:
+        return found[0] if found else None
+    return min(found, key=lambda device: (state.carbon_g(task, device), device.index))
 
 
 def _first(

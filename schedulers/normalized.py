@@ -23,6 +23,8 @@ Row = tuple[float, float, float, float, float]
 
 FEW = 64
 """Up to so many devices a plain look at all of them is quicker than arrays."""
+BLOCKS = 1024
+"""Up to so many devices an array of all of them is quicker than one of blocks."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Rows:
         if len(rows) <= FEW:
             return
         blocks = alike(np.array([row or (0.0,) * 5 for row in rows]))
-        width = max(len(block) for block in blocks)
+        width = self._width = max(len(block) for block in blocks)
         self._index = np.zeros((len(blocks), width), dtype=np.int64)
         self._places = [(0, 0)] * len(rows)
         for number, block in enumerate(blocks):
@@ -88,7 +90,7 @@ class Rows:
                 self._places[index] = number, place
         # By block and row each score, and each negated, so that the most of both is found at once.
         self._table = np.full((10, len(blocks), width), np.nan)  # not a number: out
-        self._most = np.full((10, len(blocks)), np.nan)
+        self._most = self._table[:, :, 0] if width == 1 else np.full((10, len(blocks)), np.nan)
         self._scores, self._most_scores = self._table[:5], self._most[:5]
         self._put(dict(enumerate(rows)))
 
@@ -107,8 +109,9 @@ class Rows:
             else:
                 a, b, c, d, e = row
                 self._table[:, block, place] = a, b, c, d, e, -a, -b, -c, -d, -e
-        for block in {self._places[index][0] for index in rows}:
-            np.fmax.reduce(self._table[:, block], axis=1, out=self._most[:, block])
+        if self._width > 1:
+            for block in {self._places[index][0] for index in rows}:
+                np.fmax.reduce(self._table[:, block], axis=1, out=self._most[:, block])
 
     def best(self, weights: Row, barred: Collection[int] = ()) -> int | None:
         """Index of the highest sum, without those barred; None where nobody is left. The first of equals."""
@@ -125,26 +128,30 @@ class Rows:
         extremes = np.fmax.reduce(self._most, axis=1).tolist()
         if math.isnan(extremes[0]):
             return None
-        most, negated = extremes[:5], extremes[5:]
-        own = _factors(weights, [-x for x in negated], most)
-        factors = np.array(own)
-        bounds = np.fmax(factors @ self._most_scores, -np.inf)
-        reached = np.fmax.reduce(factors @ self._scores[:, bounds.argmax()])
+        factors = np.array([_factor(w, -extremes[5 + k], extremes[k]) for k, w in enumerate(weights)])
+        bounds = factors @ self._most_scores
+        reached = np.fmax.reduce(bounds)
+        if self._width > 1:
+            reached = np.fmax.reduce(factors @ self._scores[:, (bounds == reached).argmax()])
         # These products and the sums below round differently, by far less than this.
-        slack = 1e-12 * sum(f * max(pair) for f, *pair in zip(own, most, negated, strict=True))
+        slack = 1e-12 * max(map(abs, extremes)) * float(factors.sum())
         blocks = (bounds >= reached - slack).nonzero()[0]
+        if len(blocks) == self._width == 1:
+            return int(self._index[blocks[0], 0])
         # Along the first axis numpy adds one after the other, as best_of_all does.
         sums = np.add.reduce(factors[:, None, None] * self._scores[:, blocks])
         return int(self._index[blocks][sums == np.fmax.reduce(sums, axis=None)].min())
 
 
 def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
-    """Indices of the points (n, k) in about sqrt(n) blocks of near neighbours: the leaves of a k-d tree.
+    """Indices of the points (n, k) in at most BLOCKS blocks of near neighbours: the leaves of a k-d tree.
 
-    A block is halved where it is widest, until it holds at most sqrt(n). Indices in it rise.
+    A block is halved where it is widest, until there are BLOCKS. Indices in it rise.
     """
+    if len(points) <= BLOCKS:
+        return list(np.arange(len(points))[:, None])
     blocks = [np.arange(len(points))]
-    while len(blocks[0]) ** 2 > len(points):
+    while len(blocks) < BLOCKS:
         halves = []
         for block in blocks:
             own, half = points[block], (len(block) + 1) // 2
@@ -154,22 +161,18 @@ def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
     return blocks
 
 
-def _factors(weights: Row, least: Sequence[float], most: Sequence[float]) -> list[float]:
-    return [
-        w / (high - low) if high > low else 0.0 for w, low, high in zip(weights, least, most, strict=True)
-    ]
+def _factor(weight: float, least: float, most: float) -> float:
+    return weight / (most - least) if most > least else 0.0
 
 
 def best_of_all(rows: Sequence[tuple[int, Row | None]], weights: Row) -> int | None:
     """Index of the highest sum of scaled scores by a look at every row; None is out. The first of equals."""
     left = [(index, row) for index, row in rows if row is not None]
-    if not left:
-        return None
-    columns = list(zip(*(row for _, row in left), strict=True))
+    if len(left) < 2:
+        return left[0][0] if left else None
+    columns = zip(*[row for _, row in left], strict=True)
     # What is taken off each score is the same for all: it does not change who is best.
-    a, b, c, d, e = _factors(
-        weights, [min(column) for column in columns], [max(column) for column in columns]
-    )
+    a, b, c, d, e = [_factor(w, min(x), max(x)) for w, x in zip(weights, columns, strict=True)]
     best, best_sum = left[0][0], -math.inf
     for index, (v, w, x, y, z) in left:
         total = a * v + b * w + c * x + d * y + e * z

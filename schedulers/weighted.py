@@ -8,9 +8,9 @@ as the paper's "each component is normalised" says.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import ClassVar, NamedTuple
 
 from pipeline.domain import Assign, Decision, Refuse, Task, Wait, require, require_number
@@ -34,20 +34,19 @@ def scores(task: Task, state: DeviceState) -> Scores:
     S_L = 1 - load;  S_P = 1 / (1 + T_avg[s]);  S_B = 1 / (1 + 2 tasks in flight)
     S_C = 1 / (1 + I * E_est),  E_est = P[W] * T_avg[ms] / 3 600 000, in Wh
     """
+    device, need = state.device, task.cpu_need  # one expression, since every decision makes some
     mean_time_s = state.mean_time_s(task.stage)
-    estimate_wh = state.device.active_w * mean_time_s * 1e3 / 3.6e6
+    cpu, memory_need = state.cpu_in_use, task.memory_need_bytes
+    cpu_share = (device.cpu_quota - cpu) / need if need > 0 else 1.0
+    memory_share = (device.memory_bytes - state.memory_in_use_bytes) / memory_need if memory_need > 0 else 1.0
     return Scores(
-        resource=0.5 * _share(state.cpu_free, task.cpu_need)
-        + 0.5 * _share(state.memory_free_bytes, task.memory_need_bytes),
-        load=1 - state.load,
-        performance=1 / (1 + mean_time_s),
-        balance=1 / (1 + 2 * state.in_flight),
-        carbon=1 / (1 + state.intensity_g_per_kwh * estimate_wh),
+        0.5 * (0.0 if cpu_share < 0 else 1.0 if cpu_share > 1 else cpu_share)
+        + 0.5 * (0.0 if memory_share < 0 else 1.0 if memory_share > 1 else memory_share),
+        1 - cpu / device.cpu_quota,
+        1 / (1 + mean_time_s),
+        1 / (1 + 2 * state.in_flight),
+        1 / (1 + state.intensity_g_per_kwh * (device.active_w * mean_time_s * 1e3 / 3.6e6)),
     )
-
-
-def _share(free: float, needed: float) -> float:
-    return min(max(free / needed, 0.0), 1.0) if needed > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Weighted:
             "scheduler.carbon_weight: cannot be rescaled when the other four weights are all 0",
         )
 
-    @functools.cached_property
+    @cached_property
     def weights(self) -> Scores:
         """The weights (w_R, w_L, w_P, w_B, w_C) in force."""
         carbon = self.mode_carbon_weight if self.carbon_weight is None else self.carbon_weight
@@ -97,30 +96,31 @@ class Weighted:
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign to the best device; Wait while load alone excludes the rest; else Refuse, saying why."""
-        weights = self.weights
-
-        def penalty(device: DeviceState) -> float:
-            if not self.may_take(task, device):
-                return math.inf
-            s = scores(task, device)
-            return -(
-                weights.resource * s.resource
-                + weights.load * s.load
-                + weights.performance * s.performance
-                + weights.balance * s.balance
-                + weights.carbon * s.carbon
-            )
-
-        for index in state.ranking((id(self), task.stage), penalty).ascending():
+        ranking = state.ranking((id(self), task.stage), partial(self._penalty, task))
+        for index in ranking.ascending():
             device = state.in_order[index]
             latency_s = state.link_latency_s(task, device.name)
             if latency_s is not None and (self.max_latency_s is None or latency_s <= self.max_latency_s):
                 return Assign(device.name)
         return self._nobody(task, state)
 
+    def _penalty(self, task: Task, device: DeviceState) -> float:
+        if not self.may_take(task, device):
+            return math.inf
+        resource, load, performance, balance, carbon = scores(task, device)
+        w_resource, w_load, w_performance, w_balance, w_carbon = self.weights
+        return -(
+            w_resource * resource
+            + w_load * load
+            + w_performance * performance
+            + w_balance * balance
+            + w_carbon * carbon
+        )
+
     def may_take(self, task: Task, device: DeviceState) -> bool:
         """Whether a device holds the stage, is there, and is neither loaded nor short of CPU; links aside."""
-        return device.fits(task.stage) and device.load <= self.max_load and task.cpu_need <= device.cpu_free
+        quota, in_use = device.device.cpu_quota, device.cpu_in_use
+        return in_use / quota <= self.max_load and task.cpu_need <= quota - in_use and device.fits(task.stage)
 
     def _nobody(self, task: Task, state: FleetState) -> Decision:
         reasons = []

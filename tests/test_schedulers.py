@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from pipeline.domain import AUTO, Assign, ConfigError, Decision, Device, Fleet, 
 from pipeline.fleet_state import HISTORY, DeviceState, FleetState
 from pipeline.grid import Intensity
 from schedulers.constrained import Constrained
-from schedulers.normalized import FEW, Rows, best_of_all
+from schedulers.normalized import BLOCKS, FEW, Rows, best_of_all
 from schedulers.round_robin import RoundRobin
 from schedulers.weighted import scores
 
@@ -441,13 +442,20 @@ ROW = st.one_of(
     weights=st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 1.0])] * 5),
     changes=st.lists(st.tuples(st.integers(0, 4 * FEW - 1), st.integers(0, 5)), max_size=8),
     barred=st.sets(st.integers(0, 4 * FEW - 1), max_size=3),
+    blocks=st.sampled_from([4, 64, BLOCKS]),
 )
 def test_blocks_find_what_a_look_at_every_row_finds(
-    kinds: list[Any], picks: list[int], weights: Any, changes: list[tuple[int, int]], barred: set[int]
+    kinds: list[Any],
+    picks: list[int],
+    weights: Any,
+    changes: list[tuple[int, int]],
+    barred: set[int],
+    blocks: int,
 ) -> None:
-    """Many equal rows, so that the first of equals matters."""
+    """Many equal rows, so that the first of equals matters; in blocks of several rows, and of one each."""
     plain = [kinds[pick % len(kinds)] for pick in picks]
-    rows = Rows(plain)
+    with mock.patch("schedulers.normalized.BLOCKS", blocks):
+        rows = Rows(plain)
     out = {index for index in barred if index < len(plain)}
     for at, pick in [(0, picks[0]), *changes]:
         index = at % len(plain)

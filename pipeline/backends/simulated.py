@@ -6,6 +6,7 @@ computed and no clock is read but to time the scheduler; the same job and seed g
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,14 @@ class _Simulation(Events):
 
 def _by_events(settings: Simulated, job: Job, work: Sequence[Work]) -> Records:
     run = _Simulation(settings, job, work)
-    run.run()
+    # A run makes no cycles; the collector would look through all its requests and rows again and again.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        run.run()
+    finally:
+        if collecting:
+            gc.enable()
     return run.records()
 
 
