@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from pipeline.cost import predict
-from pipeline.domain import COMPRESSIONS, Plan, Records, Service
+from pipeline.domain import COMPRESSIONS, Plan, Records, RequestClass, Service
 from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, known_components
 
 MAX_EXACT = 2**20
@@ -282,15 +282,27 @@ class Summary:
             "latency_ms_predicted_hi": predicted_ms * (1 + max(known)),
         }
 
-    def classes(self) -> pd.DataFrame:
+    def classes(self, asked: Sequence[RequestClass]) -> pd.DataFrame:
         """One row for each model, tenant and deadline: requests, answers, latency, misses, carbon.
+
+        `class` has the names of the classes that ask for just that, as the workload has them.
 
         carbon_g_per_inf has what was computed and moved for them; idle and embodied carbon are nobody's own.
         """
+        own_model, names = next(iter(self._services)), dict[tuple[str, str, float], list[str]]()
+        for each in asked:
+            deadline_s = math.inf if each.deadline_s is None else float(each.deadline_s)
+            names.setdefault((each.model or own_model, each.tenant, deadline_s), []).append(each.name)
         rows = []
         for (model, tenant, deadline_s), of in sorted(self._classes.items()):
             num_ok = of.latencies.count
-            row: dict[str, object] = {"model": model, "tenant": tenant, "deadline_s": deadline_s}
+            called = ", ".join(names.get((model, tenant, deadline_s), ()))
+            row: dict[str, object] = {
+                "class": called,
+                "model": model,
+                "tenant": tenant,
+                "deadline_s": deadline_s,
+            }
             row |= {"requests": of.num_requests, "requests_ok": num_ok, **of.latency_metrics()}
             grams = sum(of.carbon_g[component] for component in OWN if component in self._known)
             rows.append(row | ({"carbon_g_per_inf": grams / num_ok} if num_ok else {}))

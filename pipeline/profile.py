@@ -275,6 +275,7 @@ class Profiler:
 
     def measure(self, graph: Graph, fleet: Fleet) -> Profile:
         """Time every layer in every device's process, devices and the host's yardstick interleaved."""
+        _log.info("measuring the profile of %s on %d devices: once", graph.name, len(fleet.devices))
         with machine_lock():
             return self._measure(graph, fleet)
 

@@ -24,7 +24,7 @@ from rich.table import Table
 from pipeline.domain import TrialResult
 from pipeline.pareto import Points, knee, non_dominated, signed
 from pipeline.repetition import EFFECTS
-from pipeline.tracking import metric
+from pipeline.tracking import METRICS, metric
 
 GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
 """Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""
@@ -50,6 +50,9 @@ SUMMARY = (
 
 COMPARED = ("latency_ms_p95", "slo_miss_rate", "requests_rejected", "regret_to_oracle")
 """Metrics that a comparison shows beside the objectives, where they are known."""
+
+LOST = ("slo_miss_rate", "requests_rejected", "requests_failed")
+"""Metrics that a front shows where any trial has some: it may be none of its objectives."""
 
 FEW = 5
 """Repetitions below which a bootstrap interval says so."""
@@ -116,6 +119,8 @@ def readable(key: str, values: ArrayLike) -> tuple[str, float]:
     label, unit, _ = metric(key)
     sizes = np.abs(np.asarray(values, dtype=float))
     largest = sizes[np.isfinite(sizes)].max(initial=0.0)
+    if key.endswith("_rate"):
+        return f"{label} (%)", 100.0
     if unit not in ("g", "J", "B") or largest == 0:
         return f"{label} ({unit})" if unit else label, 1.0
     power = min(max(math.floor(math.log10(largest) / 3), -3), 2)
@@ -515,14 +520,21 @@ def print_result(console: Console, result: TrialResult) -> None:
 # --- the front as a table -------------------------------------------------------------------------
 
 
-def front_table(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> pd.DataFrame:
+def front_table(
+    trials: pd.DataFrame,
+    objectives: Sequence[str],
+    directions: Sequence[str],
+    varied: Sequence[str] = (),
+) -> pd.DataFrame:
     """The plans on the front, best in the first objective first, in the units of the metric keys.
 
-    Columns, where known: what tells a plan apart, the objectives, the headline metrics; `knee` marks
-    the best compromise.
+    Columns, where known: what tells a plan apart, what else was varied, the objectives, the headline
+    metrics, and where some trial missed or rejected any, how many; `knee` marks the best compromise.
     """
-    members = _Front.of(trials, objectives, directions).members
-    wanted = dict.fromkeys(["number", *PLAN, *objectives, *HEADLINE])
+    front = _Front.of(trials, objectives, directions)
+    lost = [key for key in LOST if key in front.trials and (front.trials[key] > 0).any()]
+    wanted = dict.fromkeys(["number", *PLAN, *varied, *objectives, *HEADLINE, *lost])
+    members = front.members
     return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
 
 
@@ -539,16 +551,18 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
     if table.empty:
         console.print("No trial gave every objective: there is no front.")
         return
-    known = [column for column in ("number", *PLAN) if column in table]
+    columns = list(map(str, table))
+    known = [column for column in columns if column in ("number", *PLAN) or column not in (*METRICS, "knee")]
     always = {"cuts", "devices", "number" if "number" in known else "name"}
-    varied = {column for column in ("scheduler", "carbon_weight") if len(set(table.get(column, ()))) > 1}
+    chosen = [column for column in known if column in ("scheduler", "carbon_weight") or column not in PLAN]
+    varied = {column for column in chosen if len(set(table[column])) > 1}
     plan = [column for column in known if column in always | varied]
-    metrics = [str(column) for column in table if column not in (*known, "knee")]
+    metrics = [column for column in columns if column not in (*known, "knee")]
     scales = [readable(key, table[key]) for key in metrics]
     shown = Table(title=f"Pareto front ({len(table)})", caption="◆ knee: the best compromise")
     shown.add_column()
     for column in plan:
-        shown.add_column(PLAN.get(column, "trial"))
+        shown.add_column("trial" if column == "number" else PLAN.get(column, column))
     for title, _ in scales:
         shown.add_column(title, justify="right")
     for row in table.to_dict("records"):

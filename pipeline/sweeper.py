@@ -235,7 +235,8 @@ class _Sweep:
         except ConfigError as error:
             require(self.settings.warm_start is None, f"sweep.warm_start: {error}")
             self.yardstick = None
-            self.hydra.console.print(f"no regret to the exact front: {error}", markup=False)
+            if self.settings.sampler is not None:  # who samples plans wants to know how near they come
+                self.hydra.console.print(f"no regret to the exact front: {error}", markup=False)
         self.source = self._source()
 
     def _yardstick(self) -> Yardstick:
@@ -418,7 +419,7 @@ class _Sweep:
         run.log_figure(report.front_picture(frame, objectives, directions), "front.png")
         if (compared := report.schedulers_figure(frame, objectives, directions)) is not None:
             run.log_figure(compared, "schedulers.html")
-        table = report.front_table(frame, objectives, directions)
+        table = report.front_table(frame, objectives, directions, self._told_by())
         run.log_table(table, "front.json")
         report.print_front(console, table)
         if repeated or self.settings.baseline:
@@ -431,6 +432,10 @@ class _Sweep:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
             of = f"{plans} plan{'s' if plans > 1 else ''}"
             console.print(f"Regret to the exact front ({of}): {regret:.2%}")
+
+    def _told_by(self) -> list[str]:
+        """What varied, as columns of the trials: without the plan, whose cuts and devices tell it."""
+        return [_COLUMNS.get(key, key) for key in self.told_apart if not key.startswith("partitioner.")]
 
 
 def _print_variants(console: Console, figures: Mapping[str, Mapping[str, float]]) -> None:

@@ -152,7 +152,7 @@ class Trial:
             run.log_table(ledger, "ledger.json")
             if self.per_request:
                 run.log_table(records.table, "records.json")
-            if len(classes := summary.classes()) > 1:
+            if len(classes := summary.classes(self.workload.classes)) > 1:
                 run.log_table(classes, "classes.json")
             profiles = [s.problem.profile.table.assign(model=s.problem.graph.name) for s in services]
             run.log_table(pd.concat(profiles, ignore_index=True), "profile.json")

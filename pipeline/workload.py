@@ -270,14 +270,15 @@ def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[Reques
     good = about["deadline_s"].isna() | (np.isfinite(deadline_s) & (deadline_s > 0))
     _require_rows(path, good.to_numpy(), "deadline_s must be a number > 0, or empty")
     kind, distinct = pd.factorize(pd.MultiIndex.from_frame(about.astype(object).where(about.notna(), None)))
+    first = np.unique(kind, return_index=True)[1]
     classes = tuple(
         RequestClass(
-            name=f"class {number}",
+            name=f"line {line}",
             tenant="default" if pd.isna(tenant) else str(tenant),
             model=None if pd.isna(model) else str(model),
             deadline_s=None if pd.isna(deadline) else float(deadline),
         )
-        for number, (model, deadline, tenant) in enumerate(distinct)
+        for line, (model, deadline, tenant) in zip(first + 2, distinct, strict=True)
     )
     return Requests(at_s - at_s[0], kind.astype(np.int64)), classes
 

@@ -37,6 +37,8 @@ LIMITS_US = {
 }
 """Of one decision, by scheduler and devices."""
 DECISIONS = 2000
+SLO_S = 0.2
+"""Of simulated requests. Without one `constrained` sends all to the greenest device, whatever its queue."""
 
 
 def fleet_of(count: int, seed: int = 0) -> Fleet:
@@ -137,10 +139,9 @@ def memory_mb(duration_s: float, devices: Sequence[str], answer: Any) -> None:
     def add(records: Records) -> None:
         summary.add(records, account(records, where.fleet, intensity, Accounting()))
 
-    job = Job(
-        (service,), Poisson(utilisation=0.6, duration_s=duration_s), configured("scheduler", "constrained"),
-        intensity, datetime(2030, 1, 1, tzinfo=UTC), sink=add,
-    )  # fmt: skip
+    scheduler = configured("scheduler", "constrained", slo_s=SLO_S)
+    workload = Poisson(utilisation=0.6, duration_s=duration_s)
+    job = Job((service,), workload, scheduler, intensity, datetime(2030, 1, 1, tzinfo=UTC), sink=add)
     before_mb = peak_mb()
     add(Simulated(max_requests=10**9).run(job))
     answer.put((peak_mb() - before_mb, int(summary.metrics()["requests_ok"])))
@@ -174,7 +175,7 @@ def main() -> None:
                     f"{what:<50} {alone:6.1f} µs {limit:6.0f} µs x{alone / limit:<5.2f} {together:10.1f} µs"
                 )
     small, wide = many(3), many(1000)
-    green, constrained = configured("scheduler", "green"), configured("scheduler", "constrained")
+    green, constrained = configured("scheduler", "green"), configured("scheduler", "constrained", slo_s=SLO_S)
     for what, least, where, devices, scheduler, duration_s in (
         ("plan fixed, 3 devices", 100_000, small, ("d0", "d1", "d2"), green, 20_000),
         ("constrained, 3 stages, 3 devices", 20_000, small, (AUTO,) * 3, constrained, 1000),

@@ -12,7 +12,7 @@ import torch
 from conftest import MakeProblem
 from test_ledger import record, records
 
-from pipeline.domain import AUTO, Fleet, Plan, Problem, Records, Service
+from pipeline.domain import AUTO, Fleet, Plan, Problem, Records, RequestClass, Service
 from pipeline.grid import Intensity
 from pipeline.ledger import LEDGER_COLUMNS, Accounting, account
 from pipeline.metrics import (
@@ -171,7 +171,7 @@ def test_parts_add_up_to_the_whole(make_problem: MakeProblem, two_devices: Fleet
     summary.add(empty, account(empty, two_devices, intensity, Accounting()))
     assert summary.metrics() == pytest.approx(whole.metrics())
     pd.testing.assert_frame_equal(summary.ledger(), whole.ledger())
-    pd.testing.assert_frame_equal(summary.classes(), whole.classes())
+    pd.testing.assert_frame_equal(summary.classes(()), whole.classes(()))
     assert summary.as_it_ran() == whole.as_it_ran()
     assert summary.reasons == whole.reasons == {"full"}
 
@@ -197,7 +197,10 @@ def test_classes_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
         ],
         10.0,
     )
-    a, b = summarised(make_problem(two_devices), Plan((0, 6), (AUTO,)), run).classes().to_dict("records")
+    asked = (RequestClass("urgent", "a", deadline_s=2), RequestClass("rest", "b"), RequestClass("more", "b"))
+    summary = summarised(make_problem(two_devices), Plan((0, 6), (AUTO,)), run)
+    a, b = summary.classes(asked).to_dict("records")
+    assert (a["class"], b["class"]) == ("urgent", "rest, more")
     assert (a["model"], a["tenant"], a["requests"], a["requests_ok"]) == ("tiny", "a", 2, 2)
     assert (a["latency_ms_mean"], a["slo_miss_rate"]) == (2000, 0.5)
     assert a["carbon_g_per_inf"] == pytest.approx(20 * 4 / 3.6e6 * 600 * 1.5 / 2)

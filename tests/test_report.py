@@ -213,6 +213,22 @@ def test_the_table_of_the_front_keeps_keys_and_units(trials: pd.DataFrame) -> No
     assert list(table) == [*plan, LATENCY, CARBON, RATE, "knee"]
 
 
+def test_the_front_shows_what_varied_and_what_was_lost(trials: pd.DataFrame) -> None:
+    """Misses of any trial, also where they are no objective; what is the same in all is not printed."""
+    trials = trials.assign(slo_miss_rate=[0.0, 0.0, 0.125, 0.0, 0.0], requests_failed=0)
+    trials["workload.utilisation"] = [0.5, 0.5, 0.3, 0.5, 0.5]
+    trials["scheduler.margin"] = 0.1
+    table = front_table(trials, [LATENCY, CARBON], LESS, ["workload.utilisation", "scheduler.margin"])
+    assert table["slo_miss_rate"].tolist() == [0.125, 0.0, 0.0]
+    assert "requests_failed" not in table
+    text = printed(print_front, table, width=240)
+    assert "workload.utilisation" in text
+    assert "scheduler.margin" not in text
+    fastest = next(line for line in text.splitlines() if " 100.0 " in line)
+    assert fastest.replace("│", " ").split()[-1] == "12.50"
+    assert "Deadline misses (%)" in text
+
+
 def test_the_front_is_printed_for_people(trials: pd.DataFrame) -> None:
     text = printed(print_front, front_table(trials, [LATENCY, CARBON], LESS))
     knee = next(line for line in text.splitlines() if line.startswith("│ ◆"))
