@@ -243,21 +243,28 @@ class Intensity:
         column = self.g_per_kwh[:, self.since_s.searchsorted(time_s, side="right") - 1]
         return dict(zip(self.names, column.tolist(), strict=True))
 
-    def mean(self, device: str, begin_s: npt.ArrayLike, end_s: npt.ArrayLike) -> Floats:
-        """Its average over intervals of the run; over an empty one, what holds at its begin."""
-        values = self.g_per_kwh[self.names.index(device)]
-        begin, end = np.asarray(begin_s, dtype=float), np.asarray(end_s, dtype=float)
-        # The integral from 0 is piecewise linear.
-        integral = np.concatenate([[0.0], np.cumsum(values[:-1] * np.diff(self.since_s))])
-        steps = [np.maximum(self.since_s.searchsorted(at, side="right") - 1, 0) for at in (begin, end)]
-        total = [
-            integral[k] + values[k] * (at - self.since_s[k])
-            for k, at in zip(steps, (begin, end), strict=True)
-        ]
-        span = end - begin
-        same = (span <= 0) | (steps[0] == steps[1])
-        mean = (total[1] - total[0]) / np.where(same, 1.0, span)
-        return np.asarray(np.where(same, values[steps[0]], mean))
+    def mean(self, device: npt.ArrayLike, begin_s: npt.ArrayLike, end_s: npt.ArrayLike) -> Floats:
+        """Its average over intervals of the run; over an empty one, what holds at its begin.
+
+        device: where it stands among `names`; any of the three may be one value for all intervals.
+        """
+        place, begin, end = np.broadcast_arrays(device, begin_s, end_s)
+        if len(self.since_s) == 1:
+            return np.asarray(self.g_per_kwh[place, 0])
+        first, last = (np.maximum(self.since_s.searchsorted(at, side="right") - 1, 0) for at in (begin, end))
+        mean = np.array(self.g_per_kwh[place, first])
+        wide = (end > begin) & (first != last)
+        if wide.any():  # most intervals lie within one step
+            place, first, last = place[wide], first[wide], last[wide]
+            # The integral from 0 is piecewise linear.
+            whole = self.g_per_kwh[:, :-1] * np.diff(self.since_s)
+            integral = np.concatenate([np.zeros((len(whole), 1)), np.cumsum(whole, axis=1)], axis=1)
+            until, since = (
+                integral[place, step] + self.g_per_kwh[place, step] * (at[wide] - self.since_s[step])
+                for step, at in ((last, end), (first, begin))
+            )
+            mean[wide] = (until - since) / (end - begin)[wide]
+        return mean
 
 
 def _device_steps(device: Device, grid: Grid, begin: datetime, end: datetime) -> list[tuple[float, float]]:

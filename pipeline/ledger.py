@@ -6,8 +6,9 @@ carbon where known. Location-based, average intensity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,18 @@ import pandas as pd
 from pipeline.domain import Fleet, Records, require
 from pipeline.grid import Intensity
 
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
 J_PER_KWH = 3.6e6
 SECONDS_PER_YEAR = 365.25 * 24 * 3600
 COMPONENTS = ("dynamic", "idle", "network", "embodied")
-ATTRIBUTIONS = ("marginal", "proportional", "full")
+IDLE_MEANS = {
+    "marginal": "none of the idle power",
+    "proportional": "idle power while stages ran",
+    "full": "idle power of every reserved device over the whole run",
+}
+ATTRIBUTIONS = tuple(IDLE_MEANS)
 LEDGER_COLUMNS = (
     "request",
     "stage",
@@ -67,102 +76,169 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     shared half and half by its two ends. A component that nobody can know (a link without energy, a reserved
     device without embodied carbon) has no rows.
     """
-    rows = [_dynamic(records, fleet), _idle(records, fleet, accounting.idle), _network(records, fleet)]
-    ledger = pd.concat([row for row in rows if not row.empty] or rows[:1], ignore_index=True)
-    ledger["intensity_g_per_kwh"] = np.nan
-    for device, own in ledger.groupby("device"):
-        mean = intensity.mean(str(device), own["begin_s"], own["end_s"])
-        ledger.loc[own.index, "intensity_g_per_kwh"] = mean
-    ledger["pue"] = ledger["device"].map({device.name: device.pue for device in fleet.devices}).astype(float)
-    ledger["carbon_g"] = carbon_g(
-        *(ledger[name].to_numpy(dtype=float) for name in ("energy_j", "intensity_g_per_kwh", "pue"))
-    )
-    embodied = _embodied(records, fleet)
-    if not embodied.empty:
-        ledger = pd.concat([ledger, embodied], ignore_index=True)
-    known = ledger["component"].isin(known_components(records, fleet))
-    return ledger.loc[known, list(LEDGER_COLUMNS)].reset_index(drop=True)
+    known = known_components(records, fleet)
+    drawn = _computing(records, fleet, accounting.idle)
+    if "network" in known:
+        drawn += _moving(records, fleet)
+    rows = _Rows.together(drawn)
+    pue = np.array([device.pue for device in fleet.devices])[rows.device]
+    mean_g_per_kwh = intensity.mean(rows.device, rows.begin_s, rows.end_s)
+    ledger = _table(fleet, rows, mean_g_per_kwh, pue, carbon_g(rows.energy_j, mean_g_per_kwh, pue))
+    if "embodied" not in known:
+        return ledger
+    made = _table(fleet, _of_the_run("embodied", records, fleet), np.nan, np.nan, _embodied_g(records, fleet))
+    return pd.concat([ledger, made], ignore_index=True)
 
 
 def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:
     """The components that this ledger can state; the others are left out of every figure."""
-    transfers = records.table[records.table["kind"] == "transfer"]
-    links = [fleet.link(*ends.split("->")) for ends in transfers["device"].unique()]
-    network = all(link is not None and link.energy_j_per_byte is not None for link in links)
-    embodied = all(
-        fleet.by_name[name].embodied_kg is not None and fleet.by_name[name].lifetime_years is not None
+    left_out = unknown(records, fleet)
+    return tuple(component for component in COMPONENTS if component not in left_out)
+
+
+def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
+    """The components that this ledger cannot state, and what is missing of which device or link."""
+    transfers = records.table.loc[records.table["kind"] == "transfer", "device"].unique()
+    links = {link.name: link for ends in transfers if (link := fleet.link(*ends.split("->"))) is not None}
+    silent = sorted(name for name, link in links.items() if link.energy_j_per_byte is None)
+    made = [
+        name
         for name in records.reserved
+        if fleet.by_name[name].embodied_kg is None or fleet.by_name[name].lifetime_years is None
+    ]
+    found = {}
+    if silent:
+        found["network"] = f"energy_j_per_byte of {', '.join(silent)}"
+    if made:
+        found["embodied"] = f"embodied_kg or lifetime_years of {', '.join(made)}"
+    return found
+
+
+def boundary(records: Records, fleet: Fleet, accounting: Accounting) -> str:
+    """What the figures of a run hold and what they leave out, in one line, as SCI asks for."""
+    held = {
+        "dynamic": "power above idle while stages ran",
+        "idle": IDLE_MEANS[accounting.idle],
+        "network": "links, half at each end",
+        "embodied": "manufacture, its share of the lifetime",
+    }
+    left_out = unknown(records, fleet)
+    counted = "; ".join(f"{c}: {held[c]}" for c in COMPONENTS if c not in left_out)
+    missing = "; ".join(f"{c}: not known: {why}" for c, why in left_out.items())
+    return (
+        f"Counted: {counted}. Left out: {missing + '; ' if missing else ''}the answer's way back, the "
+        "asker's device, the model's training. Per inference, location-based, average intensity."
     )
-    return ("dynamic", "idle", *(["network"] if network else []), *(["embodied"] if embodied else []))
 
 
-def _busy(records: Records) -> pd.DataFrame:
-    table = records.table
-    done = table[table["kind"] == "compute"]
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of a ledger before they are priced; device and component by their index."""
+
+    request: Ints
+    stage: Ints
+    device: Ints
+    component: Ints
+    begin_s: Floats
+    end_s: Floats
+    energy_j: Floats
+
+    @classmethod
+    def of(cls, component: str, energy_j: npt.ArrayLike, **columns: npt.ArrayLike) -> Self:
+        """All of one component; a column may be one value for all rows."""
+        names = ("request", "stage", "device", "begin_s", "end_s")
+        energy, *arrays = np.broadcast_arrays(energy_j, *(columns[name] for name in names))
+        request, stage, device = (each.astype(np.int64) for each in arrays[:3])
+        component_code = np.full(len(energy), COMPONENTS.index(component))
+        begin_s, end_s = (each.astype(float) for each in arrays[3:])
+        return cls(request, stage, device, component_code, begin_s, end_s, energy.astype(float))
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+def _table(
+    fleet: Fleet, rows: _Rows, g_per_kwh: npt.ArrayLike, pue: npt.ArrayLike, grams: Floats
+) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "request": done["request"],
-            "stage": done["stage"],
-            "device": done["device"],
-            "begin_s": done["start_s"].astype(float),
-            "end_s": done["end_s"].astype(float),
-            "busy_s": (done["end_s"] - done["start_s"]).astype(float),
-        }
+            "request": rows.request,
+            "stage": rows.stage,
+            "device": pd.Categorical.from_codes(rows.device, pd.Index(list(fleet.by_name))),
+            "component": pd.Categorical.from_codes(rows.component, pd.Index(COMPONENTS)),
+            "energy_j": rows.energy_j,
+            "intensity_g_per_kwh": g_per_kwh,
+            "pue": pue,
+            "carbon_g": grams,
+        },
+        columns=list(LEDGER_COLUMNS),
     )
 
 
-def _dynamic(records: Records, fleet: Fleet) -> pd.DataFrame:
-    busy = _busy(records)
-    power_w = {device.name: device.active_w - device.idle_w for device in fleet.devices}
-    energy_j = busy["busy_s"] * busy["device"].map(power_w).astype(float)
-    return busy.drop(columns="busy_s").assign(component="dynamic", energy_j=energy_j)
-
-
-def _idle(records: Records, fleet: Fleet, attribution: str) -> pd.DataFrame:
-    """One row a device over the whole run, or under `proportional` one for each of its tasks."""
-    run = pd.DataFrame({"device": list(records.reserved), "begin_s": 0.0, "end_s": records.window_s})
-    drawn = {
-        "marginal": run.assign(busy_s=0.0),
-        "proportional": _busy(records),
-        "full": run.assign(busy_s=records.window_s),
-    }[attribution]
-    idle_w = {device.name: device.idle_w for device in fleet.devices}
-    energy_j = drawn["busy_s"] * drawn["device"].map(idle_w).astype(float)
-    return drawn.drop(columns="busy_s").assign(request=-1, stage=-1, component="idle", energy_j=energy_j)
-
-
-def _network(records: Records, fleet: Fleet) -> pd.DataFrame:
-    transfers = records.table[records.table["kind"] == "transfer"]
-    j_per_byte = {}
-    for ends in transfers["device"].unique():
-        link = fleet.link(*ends.split("->"))
-        j_per_byte[ends] = np.nan if link is None else link.energy_j_per_byte
-    half_j = 0.5 * transfers["bytes"].astype(float) * transfers["device"].map(j_per_byte).astype(float)
-    rows = transfers[["request", "stage"]].assign(
-        component="network", energy_j=half_j, begin_s=transfers["start_s"], end_s=transfers["end_s"]
+def _of_the_run(component: str, records: Records, fleet: Fleet, energy_j: npt.ArrayLike = 0.0) -> _Rows:
+    """One row for each reserved device, over the whole run."""
+    names = list(fleet.by_name)
+    place = np.array([names.index(name) for name in records.reserved], dtype=np.int64)
+    return _Rows.of(
+        component, energy_j, request=-1, stage=-1, device=place, begin_s=0.0, end_s=records.window_s
     )
-    ends = transfers["device"].astype(str).str.extract("(.*)->(.*)")
-    return pd.concat([rows.assign(device=ends[end]) for end in ends], ignore_index=True).dropna()
 
 
-def _embodied(records: Records, fleet: Fleet) -> pd.DataFrame:
-    """Time share of the manufacturing carbon (SCI: M = TE * TS): embodied * window / lifetime."""
-    rows = []
-    for name in records.reserved:
-        device = fleet.by_name[name]
-        if device.embodied_kg is None or device.lifetime_years is None:
-            continue
-        share = records.window_s / (device.lifetime_years * SECONDS_PER_YEAR)
-        rows.append(
-            {
-                "request": -1,
-                "stage": -1,
-                "device": name,
-                "component": "embodied",
-                "energy_j": 0.0,
-                "intensity_g_per_kwh": np.nan,
-                "pue": np.nan,
-                "carbon_g": device.embodied_kg * 1e3 * share,
-            }
-        )
-    return pd.DataFrame(rows)
+def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
+    """Dynamic and idle energy: idle in one row a device, or under `proportional` in one for each task."""
+    done = records.table[(records.table["kind"] == "compute").to_numpy()]
+    device = _indices(done["device"], list(fleet.by_name))
+    begin_s, end_s = (done[name].to_numpy(dtype=float) for name in ("start_s", "end_s"))
+    idle_w = np.array([each.idle_w for each in fleet.devices])
+    above_w = np.array([each.active_w for each in fleet.devices]) - idle_w
+    busy = {"device": device, "begin_s": begin_s, "end_s": end_s}
+    dynamic = _Rows.of(
+        "dynamic",
+        request=done["request"].to_numpy(),
+        stage=done["stage"].to_numpy(),
+        energy_j=(end_s - begin_s) * above_w[device],
+        **busy,
+    )
+    if attribution == "proportional":
+        joules = (end_s - begin_s) * idle_w[device]
+        return [dynamic, _Rows.of("idle", request=-1, stage=-1, energy_j=joules, **busy)]
+    reserved_w = np.array([fleet.by_name[name].idle_w for name in records.reserved])
+    counted_s = records.window_s if attribution == "full" else 0.0
+    return [dynamic, _of_the_run("idle", records, fleet, counted_s * reserved_w)]
+
+
+def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
+    """Network energy, one row for each end of a transfer."""
+    moved = records.table[(records.table["kind"] == "transfer").to_numpy()]
+    ways = [str(way) for way in moved["device"].unique()]
+    way = _indices(moved["device"], ways)
+    names = list(fleet.by_name)
+    ends = np.array([[names.index(end) for end in way.split("->")] for way in ways], dtype=np.int64)
+    links = [fleet.link(*way.split("->")) for way in ways]
+    j_per_byte = np.array([link.energy_j_per_byte if link else np.nan for link in links], dtype=float)
+    half_j = 0.5 * moved["bytes"].to_numpy(dtype=float) * j_per_byte[way]
+    about: dict[str, npt.ArrayLike] = {name: moved[name].to_numpy() for name in ("request", "stage")}
+    about |= {
+        "begin_s": moved["start_s"].to_numpy(dtype=float),
+        "end_s": moved["end_s"].to_numpy(dtype=float),
+    }
+    ends = ends.reshape(-1, 2)
+    return [_Rows.of("network", device=ends[way, side], energy_j=half_j, **about) for side in (0, 1)]
+
+
+def _embodied_g(records: Records, fleet: Fleet) -> Floats:
+    """By reserved device its manufacture's share of time: embodied * window / lifetime (SCI: M = TE * TS)."""
+    made_kg, lifetime_years = (
+        np.array([getattr(fleet.by_name[name], key) for name in records.reserved], dtype=float)
+        for key in ("embodied_kg", "lifetime_years")
+    )
+    return np.asarray(made_kg * 1e3 * records.window_s / (lifetime_years * SECONDS_PER_YEAR))
+
+
+def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:
+    """Where each value of a column of names stands among these."""
+    named = column.astype("category").cat
+    places = [names.index(name) if name in names else -1 for name in named.categories]
+    return np.array([*places, -1], dtype=np.int64)[named.codes]

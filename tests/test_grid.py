@@ -85,17 +85,17 @@ def test_a_run_s_intensity_by_hand() -> None:
     assert run.at(900) == {"A": 100, "B": 100, "F": 7}
     assert run.at(1e9) == {"A": 300, "B": 200, "F": 7}
     # From 40 to 50 min: 5 min of 100 and 5 of 200. An empty interval has what holds at its begin.
-    assert run.mean("A", [2400, 2700, 0, 2400], [3000, 2700, 600, 2400]).tolist() == [150, 200, 100, 100]
-    assert run.mean("A", 0, 9900) == pytest.approx((2700 * 100 + 3600 * 200 + 3600 * 300) / 9900)
-    assert run.mean("F", [0, 10], [1e6, 10]).tolist() == [7, 7]
+    assert run.mean(0, [2400, 2700, 0, 2400], [3000, 2700, 600, 2400]).tolist() == [150, 200, 100, 100]
+    assert run.mean(0, 0, 9900) == pytest.approx((2700 * 100 + 3600 * 200 + 3600 * 300) / 9900)
+    assert run.mean(2, [0, 10], [1e6, 10]).tolist() == [7, 7]
 
 
 @given(st.lists(st.floats(0, 20_000), min_size=2, max_size=6))
 def test_the_mean_of_parts_is_the_mean_of_the_whole(times: list[float]) -> None:
     run = Intensity(("A",), np.array([0.0, 100, 5000, 9000]), np.array([[10.0, 500, 0, 90]]))
     times = sorted(times)
-    grams = [float(run.mean("A", a, b)) * (b - a) for a, b in itertools.pairwise(times)]
-    whole = float(run.mean("A", times[0], times[-1])) * (times[-1] - times[0])
+    grams = [float(run.mean(0, a, b)) * (b - a) for a, b in itertools.pairwise(times)]
+    whole = float(run.mean(0, times[0], times[-1])) * (times[-1] - times[0])
     assert sum(grams) == pytest.approx(whole, abs=1e-6)
 
 
@@ -200,5 +200,5 @@ def test_a_real_trace_against_pandas() -> None:
     hours = german["lifecycle_g_per_kwh"]["2021-06-01T07":"2021-06-08T07"]
     weights = np.ones(len(hours))
     weights[0], weights[-1] = 40 / 60, 20 / 60
-    assert float(run.mean("pi", 0.0, week_s)) == pytest.approx(np.average(hours, weights=weights))
+    assert float(run.mean(0, 0.0, week_s)) == pytest.approx(np.average(hours, weights=weights))
     assert run.at(0.0)["pi"] == hours.iloc[0]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ from mlflow import MlflowClient
 
 from pipeline.__main__ import main, spread_overrides
 
+PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
+"""Shared by all tests here: the same profile need not be measured in each."""
 SMALL = (
+    f"profiler.cache_dir={PROFILES.name}",
     "model=mobilenetv4_conv_small",
     "model.input_size=64",
     "workload.requests=4",
@@ -26,6 +30,8 @@ SMALL = (
     "backend.warmup=1",
     "meter=none",
 )
+
+SIMULATED = (*(each for each in SMALL if not each.startswith(("workload.", "backend."))), "backend=simulated")
 
 
 class Outcome(NamedTuple):
@@ -263,7 +269,7 @@ def test_overrides_of_an_mlproject_are_spread() -> None:
 
 def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
     done = carbonedge(
-        tmp_path, *SMALL[:2], *SMALL[3:5], "meter=none", "backend=simulated", "workload=poisson",
+        tmp_path, *SIMULATED, "workload=poisson",
         "workload.duration_s=2", "+workload.classes.all.deadline_s=0.1", "partitioner.device=auto",
         "scheduler=constrained", "oracle=true", "accounting.idle=marginal",
     )  # fmt: skip
@@ -300,7 +306,7 @@ def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
 
 
 def test_without_records_of_each_request_the_figures_are_the_same(tmp_path: Path) -> None:
-    simulated = (*SMALL[:2], *SMALL[3:5], "meter=none", "backend=simulated", "workload=poisson",
+    simulated = (*SIMULATED, "workload=poisson",
                  "workload.duration_s=3", "partitioner=explicit")  # fmt: skip
     for kept in ("true", "false"):
         outcome = carbonedge(tmp_path, *simulated, f"per_request={kept}")

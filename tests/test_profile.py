@@ -174,7 +174,10 @@ def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, tw
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_broken_file_is_measured_anew(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
+def test_a_broken_file_is_measured_anew(
+    tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.profile.FIRST_LOOKS", 1)
     profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
     profiler.profile(SPEC, tiny_graph, two_devices)
     (kept,) = tmp_path.iterdir()
