@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,6 +163,39 @@ class Plan:
 
 # --- the fleet ------------------------------------------------------------------------------------
 
+J_PER_BYTE_PER_KWH_PER_GB = 3.6e6 / 1e9
+
+Range = tuple[float, float]
+"""How low and how high a coefficient may be."""
+
+
+def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
+    """The holder's `ranges`, checked: each of a known coefficient that has a value, which lies within."""
+    ranges = {}
+    for name, ends in holder.ranges.items():
+        require(name in known, f"{owner}.ranges: unknown {name!r} (known: {', '.join(known)})")
+        value = getattr(holder, name)
+        require(value is not None, f"{owner}.ranges.{name}: the {name} itself must be given too")
+        good = isinstance(ends, list | tuple) and len(ends) == 2
+        require(good, f"{owner}.ranges.{name}: must be [low, high] (it is {ends!r})")
+        low, high = ends
+        for end in ends:
+            require_number(f"{owner}.ranges", name, end, least=1 if name == "pue" else 0)
+        require(
+            low <= value <= high, f"{owner}.ranges.{name}: {value:g} must lie in it ([{low:g}, {high:g}])"
+        )
+        ranges[name] = (float(low), float(high))
+    return ranges
+
+
+def _sources(owner: str, holder: Any) -> dict[str, str]:
+    """The holder's `sources`, checked: texts about fields that it has."""
+    known = {f.name for f in fields(holder)}
+    for name, text in holder.sources.items():
+        require(name in known, f"{owner}.sources: unknown {name!r}")
+        require(isinstance(text, str), f"{owner}.sources.{name}: must be a text (it is {text!r})")
+    return dict(holder.sources)
+
 
 @dataclass(frozen=True)
 class Device:
@@ -186,6 +219,14 @@ class Device:
     pue: float = 1.0
     embodied_kg: float | None = None
     lifetime_years: float | None = None
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
+    """[low, high] by name of a coefficient (COEFFICIENTS); others have the accounting's shares."""
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Where a figure comes from, by its name; every audit shows it."""
+
+    COEFFICIENTS: ClassVar = (
+        "active_w", "idle_w", "intensity_g_per_kwh", "pue", "embodied_kg", "lifetime_years",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         owner = f"fleet.devices.{self.name}"
@@ -208,6 +249,8 @@ class Device:
             self.zone is not None or self.intensity_g_per_kwh is not None,
             f"{owner}: zone or intensity_g_per_kwh must be given (zone: a grid region such as DE)",
         )
+        object.__setattr__(self, "ranges", _ranges(owner, self, self.COEFFICIENTS))
+        object.__setattr__(self, "sources", _sources(owner, self))
 
 
 @dataclass(frozen=True)
@@ -220,13 +263,35 @@ class Link:
     energy_j_per_byte: float | None = None
     """Energy of both ends together; None where no source gives it (the ledger then leaves it out)."""
     between: tuple[str, str] | None = None
+    energy_kwh_per_gb: float | None = None
+    """`energy_j_per_byte` as studies of wide-area networks state it (GB: 10^9 bytes); give one of the two."""
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
+    """[low, high] by name of a coefficient (COEFFICIENTS)."""
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Where a figure comes from, by its name."""
+
+    COEFFICIENTS: ClassVar = ("energy_j_per_byte", "energy_kwh_per_gb")
 
     def __post_init__(self) -> None:
         owner = f"fleet.links.{self.name}"
         require_number(owner, "bandwidth_bytes_per_s", self.bandwidth_bytes_per_s, least=0, above=True)
         require_number(owner, "latency_s", self.latency_s, least=0)
-        if self.energy_j_per_byte is not None:
-            require_number(owner, "energy_j_per_byte", self.energy_j_per_byte, least=0)
+        for name in self.COEFFICIENTS:
+            if getattr(self, name) is not None:
+                require_number(owner, name, getattr(self, name), least=0)
+        ranges = _ranges(owner, self, self.COEFFICIENTS)
+        if self.energy_kwh_per_gb is not None:
+            require(
+                self.energy_j_per_byte is None,
+                f"{owner}: give either energy_j_per_byte or energy_kwh_per_gb, not both",
+            )
+            object.__setattr__(self, "energy_j_per_byte", self.energy_kwh_per_gb * J_PER_BYTE_PER_KWH_PER_GB)
+            object.__setattr__(self, "energy_kwh_per_gb", None)
+            if "energy_kwh_per_gb" in ranges:
+                low, high = (end * J_PER_BYTE_PER_KWH_PER_GB for end in ranges.pop("energy_kwh_per_gb"))
+                ranges["energy_j_per_byte"] = low, high
+        object.__setattr__(self, "ranges", ranges)
+        object.__setattr__(self, "sources", _sources(owner, self))
         if self.between is not None:
             object.__setattr__(self, "between", tuple(self.between))
             require(
@@ -376,6 +441,8 @@ class TrialResult:
     """What people tell trials apart by: cuts, devices, partitioner, scheduler."""
     plan: Mapping[str, Any] | None = None
     """The fields of the Plan as it ran; None where a stage ran on several devices."""
+    boundary: str = ""
+    """What its carbon holds and what it leaves out."""
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ carbon where known. Location-based, average intensity.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain import Fleet, Records, require
+from pipeline.domain import Device, Fleet, Range, Records, require, require_number
 from pipeline.grid import Intensity
 
 Ints = npt.NDArray[np.int64]
@@ -50,12 +50,30 @@ class Accounting:
     """
 
     idle: str = "full"
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """[low, high] ÷ value of coefficients (COEFFICIENTS) for which the fleet gives no range of its own."""
+
+    COEFFICIENTS: ClassVar = (*Device.COEFFICIENTS, "energy_j_per_byte")
 
     def __post_init__(self) -> None:
         require(
             self.idle in ATTRIBUTIONS,
             f"accounting.idle: must be one of {', '.join(ATTRIBUTIONS)} (idle: {self.idle!r})",
         )
+        ranges: dict[str, Range] = {}
+        for name, ends in self.ranges.items():
+            known = ", ".join(self.COEFFICIENTS)
+            require(name in self.COEFFICIENTS, f"accounting.ranges: unknown {name!r} (known: {known})")
+            good = isinstance(ends, list | tuple) and len(ends) == 2
+            require(good, f"accounting.ranges.{name}: must be [low, high] (it is {ends!r})")
+            for end in ends:
+                require_number("accounting.ranges", name, end, least=0, above=name == "lifetime_years")
+            low, high = map(float, ends)
+            require(
+                low <= 1 <= high, f"accounting.ranges.{name}: 1 must lie in it, as it is a share ({ends})"
+            )
+            ranges[name] = (low, high)
+        object.__setattr__(self, "ranges", ranges)
 
 
 Number = TypeVar("Number", float, npt.NDArray[np.float64])
@@ -114,20 +132,20 @@ def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
     return found
 
 
-def boundary(records: Records, fleet: Fleet, accounting: Accounting) -> str:
-    """What the figures of a run hold and what they leave out, in one line, as SCI asks for."""
+def boundary(left_out: Mapping[str, str], accounting: Accounting) -> str:
+    """What figures hold and what they leave out, in one line, as SCI asks for. left_out: see `unknown`."""
     held = {
         "dynamic": "power above idle while stages ran",
         "idle": IDLE_MEANS[accounting.idle],
         "network": "links, half at each end",
-        "embodied": "manufacture, its share of the lifetime",
+        "embodied": "manufacture, by its share of the lifetime",
     }
-    left_out = unknown(records, fleet)
-    counted = "; ".join(f"{c}: {held[c]}" for c in COMPONENTS if c not in left_out)
-    missing = "; ".join(f"{c}: not known: {why}" for c, why in left_out.items())
+    counted = "; ".join(f"{c} ({held[c]})" for c in COMPONENTS if c not in left_out)
+    missing = [f"{c} (nobody said: {why})" for c, why in left_out.items()]
+    others = ["the answer's way back", "the asker's device", "training the model"]
     return (
-        f"Counted: {counted}. Left out: {missing + '; ' if missing else ''}the answer's way back, the "
-        "asker's device, the model's training. Per inference, location-based, average intensity."
+        f"Counted: {counted}. Left out: {'; '.join([*missing, *others])}. "
+        "Per inference, location-based, average intensity."
     )
 
 

@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from pipeline import coefficients
 from pipeline.cost import predict
 from pipeline.domain import COMPRESSIONS, Plan, Records, RequestClass, Service
-from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, known_components
+from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, Accounting, boundary, unknown
 
 MAX_EXACT = 2**20
 """Latencies that are kept; beyond so many, bins that are BIN_WIDTH wide are counted."""
@@ -123,12 +124,14 @@ class Class:
 class Summary:
     """What a run's figures are made of, added up over parts of its records; it does not grow with them."""
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    def __init__(self, services: Sequence[Service], accounting: Accounting | None = None) -> None:
+        self._accounting = accounting or Accounting()
         self._services = {service.problem.graph.name: service for service in services}
         self._fleet = services[0].problem.fleet
         self._all = Class()
         self._classes: dict[tuple[str, str, float], Class] = {}
-        self._known = set(COMPONENTS)
+        self._left_out: dict[str, str] = {}
+        """Components that it cannot state, and why."""
         self._spent: dict[tuple[int, str, str], tuple[float, float, float]] = {}
         """By stage, device and component: energy_j, carbon_g, PUE."""
         self._tasks: Counter[tuple[Any, ...]] = Counter()
@@ -155,7 +158,7 @@ class Summary:
         The last part is the one that knows the run's window and its reserved devices.
         """
         self._end = records
-        self._known &= set(known_components(records, self._fleet))
+        self._left_out |= unknown(records, self._fleet)
         by = ["stage", "device", "component"]
         sums = ledger.groupby(by, observed=True).agg({"energy_j": "sum", "carbon_g": "sum", "pue": "first"})
         for row in sums.reset_index().to_dict("records"):
@@ -187,6 +190,14 @@ class Summary:
         self._num_bytes += int(moved["bytes"].sum())
         self.reasons |= set(table.loc[table["status"] == "failed", "reason"].astype(str).unique())
 
+    @property
+    def _known(self) -> list[str]:
+        return [component for component in COMPONENTS if component not in self._left_out]
+
+    def boundary(self) -> str:
+        """What the run's figures hold and what they leave out."""
+        return boundary(self._left_out, self._accounting)
+
     def devices_by_stage(self, model: str) -> tuple[tuple[str, ...], ...]:
         """For each stage of a model the devices that ran it, the most used first (ties by name)."""
         ranked = sorted((stage, -n, device) for (m, stage, device), n in self._tasks.items() if m == model)
@@ -209,7 +220,7 @@ class Summary:
     def metrics(self) -> dict[str, float]:
         """The metrics of the run (keys and units as in pipeline.tracking.METRICS)."""
         assert self._end is not None, "a run has at least one part"
-        known = [component for component in COMPONENTS if component in self._known]
+        known = self._known
         num_ok, num_rejected = self._all.latencies.count, self._all.num_rejected
         spent = self.ledger().groupby("component")[["energy_j", "carbon_g"]].sum()
         spent = spent.reindex(known, fill_value=0.0)
@@ -233,6 +244,8 @@ class Summary:
             metrics["scheduling_us_per_task"] = self._scheduling_s / self._num_decisions * 1e6
         if num_ok:
             metrics["throughput_rps"] = num_ok / self._end.window_s
+            if self._accounting.idle == "full" and len(known) == len(COMPONENTS):
+                metrics["sci_g_per_inf"] = total_g / num_ok
             metrics["energy_j_per_inf"] = float(spent["energy_j"].sum()) / num_ok
             metrics["carbon_g_per_inf"] = total_g / num_ok
             if total_g > 0:
@@ -240,7 +253,19 @@ class Summary:
             metrics["transfer_bytes_per_inf"] = self._num_bytes / num_ok
             if any(service.plan.compression != COMPRESSIONS[0] for service in self._services.values()):
                 metrics["transfer_bytes_saved_per_inf"] = self._bytes_saved() / num_ok
-        return metrics | self._predicted()
+        return metrics | self._bounds(num_ok) | self._predicted()
+
+    def _bounds(self, num_ok: int) -> dict[str, float]:
+        """How low and how high the run's carbon may be, where the coefficients have ranges."""
+        if not coefficients.known(self._fleet, self._accounting):
+            return {}
+        parts = coefficients.parts(self.ledger(), self._fleet)
+        ends = zip(("low", "high"), coefficients.bounds(parts, self._fleet, self._accounting), strict=True)
+        found = {f"carbon_total_g_{end}": grams for end, grams in ends}
+        per_inf = {
+            key.replace("total_g", "g_per_inf"): grams / num_ok for key, grams in found.items() if num_ok
+        }
+        return found | per_inf
 
     def ledger(self) -> pd.DataFrame:
         """The ledger of the whole run (columns: LEDGER_COLUMNS): one row a stage, device and component.

@@ -515,6 +515,8 @@ def print_result(console: Console, result: TrialResult) -> None:
         for label, value in result.labels.items():
             shown.add_row(label, value)
     console.print(shown)
+    if result.boundary:
+        console.print(result.boundary, style="dim", markup=False)
 
 
 # --- the front as a table -------------------------------------------------------------------------

@@ -67,7 +67,7 @@ METRICS: Mapping[str, Metric] = {
     "energy_j_per_inf": Metric("Energy per inference", "J", "The run's energy ÷ requests answered"),
     "carbon_g_per_inf": Metric("Carbon per inference", "g", "The run's gCO2e ÷ requests answered"),
     "sci_g_per_inf": Metric(
-        "SCI per inference", "g", "Software Carbon Intensity (ISO 21031): operational + embodied gCO2e"
+        "SCI per inference", "g", "Software carbon intensity (ISO/IEC 21031), R = one inference"
     ),
     "inferences_per_g": Metric("Inferences per gram", "", "Requests answered ÷ the run's gCO2e"),
     "carbon_dynamic_g": Metric("Carbon of computing", "g", "gCO2e of the energy above idle, whole run"),
@@ -102,12 +102,16 @@ METRICS: Mapping[str, Metric] = {
         " or no more than that: the least is a bound where it cannot be found",
     ),
 }
-"""Every metric key that a run may have. `<key>_lo` and `<key>_hi` are its 95% interval."""
+"""Every metric key that a run may have.
+
+`<key>_lo` and `<key>_hi` are its 95% interval; `<key>_low` and `<key>_high` what it can be at the ends of its
+coefficients' ranges (`pipeline.coefficients`).
+"""
 
 
 def metric(key: str) -> Metric:
     """The metric of a key or of an end of its interval; ValueError for a key that METRICS does not have."""
-    found = METRICS.get(key) or METRICS.get(re.sub("_(lo|hi)$", "", key))
+    found = METRICS.get(key) or METRICS.get(re.sub("_(lo|hi|low|high)$", "", key))
     if found is None:
         raise ValueError(f"unknown metric {key!r}: add it to METRICS or use one of {', '.join(METRICS)}")
     return found

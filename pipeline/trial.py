@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -41,6 +42,8 @@ from pipeline.profile import Profile, Profiler
 from pipeline.tracking import Run, Tracking
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
 from pipeline.workload import Closed
+
+_log = logging.getLogger(__name__)
 
 ACTIONS = ("run", "profile", "validate")
 
@@ -138,13 +141,14 @@ class Trial:
             if self.oracle and (found := regret(job, records, ledger)) is not None:
                 metrics["regret_to_oracle"] = found
             labels = summary.labels(provenance.choices)
-            name = run_name(int(metrics["stages"]), labels)
+            name, stated = run_name(int(metrics["stages"]), labels), summary.boundary()
             run.set_tags(
                 {
                     "mlflow.runName": name,
                     "scheduler": labels["scheduler"],
                     "measurement": records.measurement,
                     "host_meter": host.method,
+                    "boundary": stated,
                 }
             )
             run.log_params({"stages": int(metrics["stages"]), **labels})
@@ -160,7 +164,7 @@ class Trial:
             reason = min(summary.reasons, default="")
             require(metrics["requests_ok"] > 0, f"every request was refused: {reason}")
         placed = summary.as_it_ran()
-        return TrialResult(run.run_id, name, metrics, labels, asdict(placed) if placed else None)
+        return TrialResult(run.run_id, name, metrics, labels, asdict(placed) if placed else None, stated)
 
     @property
     def models(self) -> tuple[ModelSpec, ...]:
@@ -201,10 +205,15 @@ class Trial:
 
     def _accounted(self, job: Job) -> tuple[Records, pd.DataFrame, Summary]:
         """Run it: its records, its ledger, and the sum of both. Part by part unless each request is kept."""
-        summary = Summary(job.services)
+        summary = Summary(job.services, self.accounting)
+        intensity, covered_s = job.intensity, job.workload.horizon_s
 
         def add(records: Records) -> pd.DataFrame:
-            ledger = account(records, self.fleet, job.intensity, self.accounting)
+            nonlocal intensity, covered_s
+            until_s = max(records.window_s, records.table["end_s"].max() if len(records.table) else 0.0)
+            if until_s > covered_s:  # nobody knew how long a closed loop would take
+                intensity, covered_s = self._covering(intensity, job.start_utc, until_s), until_s
+            ledger = account(records, self.fleet, intensity, self.accounting)
             summary.add(records, ledger)
             return ledger
 
@@ -214,6 +223,14 @@ class Trial:
         records = self.backend.run(replace(job, sink=add))
         add(records)
         return records, summary.ledger(), summary
+
+    def _covering(self, known: Intensity, start_utc: datetime, until_s: float) -> Intensity:
+        """The grid's intensity further on; where the grid ends before that, its last value holds."""
+        try:
+            return Intensity.of(self.fleet, self.grid, start_utc, until_s)
+        except ConfigError as error:
+            _log.warning("the last intensity known is taken to hold to the end of the run: %s", error)
+            return known
 
     def problem(self) -> Problem:
         """All that a partitioner may know, as of now; it measures the profile where none is kept."""

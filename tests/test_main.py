@@ -99,19 +99,14 @@ def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path
 
 
 def test_the_profile_alone(tmp_path: Path) -> None:
-    outcome = carbonedge(tmp_path, *SMALL, "action=profile", "fleet=boards")
+    outcome = carbonedge(tmp_path, *SMALL, "action=profile")
     assert outcome.code == 0, outcome.errors
     (run,) = runs(tmp_path)
-    assert set(table(tmp_path, run.info.run_id, "profile.json")["device"]) == {
-        "pi3b_plus",
-        "pi4b",
-        "pi5",
-        "jetson_nano",
-    }
-    assert "pi3b_plus (ms)" in outcome.output
-    # The published times set the speeds' ratio: 111.68 ms against 10.52 ms.
+    devices = set(table(tmp_path, run.info.run_id, "profile.json")["device"])
+    assert devices == {"node-high", "node-medium", "node-green"}
+    assert "node-green (ms)" in outcome.output
     speeds = {key: float(value) for key, value in run.data.params.items() if key.startswith("speed.")}
-    assert speeds["speed.pi5"] / speeds["speed.pi3b_plus"] == pytest.approx(111.68 / 10.52, rel=1e-3)
+    assert speeds == {"speed.node-high": 1, "speed.node-medium": 0.6, "speed.node-green": 0.4}
 
 
 def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> None:
@@ -303,6 +298,31 @@ def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
     assert (classes["requests_ok"] > 0).all()
     records = table(tmp_path, run.info.run_id, "records.json")
     assert set(records["model"]) == set(classes.index)
+
+
+def test_a_closed_loop_is_accounted_at_the_hours_it_ran(tmp_path: Path) -> None:
+    """A trace that changes every 10 ms: the first request's intensity is not the last one's."""
+    rows = [f"A,2030-01-01T00:00:{k / 100:05.2f}Z,{k}" for k in range(1000)]
+    (tmp_path / "trace.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *rows]))
+    nodes = ("node-high", "node-medium", "node-green")
+    zones = [f"fleet.devices.{node}.intensity_g_per_kwh=null" for node in nodes]
+    zones += [f"+fleet.devices.{node}.zone=A" for node in nodes]
+    outcome = carbonedge(
+        tmp_path, *SIMULATED, *zones, "grid=trace", "grid.path=trace.csv", "start_utc=2030-01-01",
+        "workload.requests=30", "accounting.idle=marginal",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    ledger = table(tmp_path, run.info.run_id, "ledger.json")
+    dynamic = ledger[ledger["component"] == "dynamic"].sort_values("request")
+    records = table(tmp_path, run.info.run_id, "records.json").sort_values("request")
+    middle_s = (records["start_s"] + records["end_s"]).to_numpy() / 2
+    assert middle_s[-1] > 0.05
+    # Of a ramp of 1 g/kWh every 10 ms the mean over an interval is that of its middle, to half a step.
+    assert dynamic["intensity_g_per_kwh"].to_numpy() == pytest.approx(middle_s * 100, abs=1)
+    assert "Counted: dynamic" in run.data.tags["boundary"]
+    assert "embodied_kg or lifetime_years of node-medium" in run.data.tags["boundary"]
+    assert run.data.metrics["carbon_total_g_low"] < run.data.metrics["carbon_total_g"]
 
 
 def test_without_records_of_each_request_the_figures_are_the_same(tmp_path: Path) -> None:
