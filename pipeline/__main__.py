@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NoReturn
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from pipeline import report, sweeper
+from pipeline.command import CONF, fail
 from pipeline.domain import ConfigError, TrialResult, require
 from pipeline.trial import Provenance, Trial
-
-BAD_INPUT = 2
-CONF = str(Path(__file__).resolve().parents[1] / "conf")
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
@@ -53,16 +45,6 @@ def run(config: DictConfig) -> TrialResult:
         fail(error)
 
 
-def fail(error: Exception) -> NoReturn:
-    """End the program: one line and exit code 2 for bad input, a traceback and 1 for a fault of ours."""
-    line = complaint(error)
-    if line is None:
-        traceback.print_exception(error)
-        sys.exit(1)
-    print(f"error: {line}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
-
-
 def spread_overrides(arguments: Sequence[str]) -> list[str]:
     """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2.
 
@@ -82,40 +64,6 @@ def spread_overrides(arguments: Sequence[str]) -> list[str]:
             f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
         )
     return spread
-
-
-def complaint(error: BaseException) -> str | None:
-    """One line for the person who gave bad input; None where the fault is not theirs."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ConfigError):
-            return _one_line(str(cause))
-    for cause in causes:
-        if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
-            return _one_line(_wrong_argument(cause, str(error)))
-    if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
-        return _one_line(re.split("Config search path|full_key:", str(error))[0])
-    return None
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _wrong_argument(error: TypeError, message: str) -> str:
-    """`workload: unknown key 'colour'` from Hydra's account of a failed constructor call."""
-    full_key = re.search(r"full_key: (\S+)", message)
-    owner = full_key.group(1) if full_key else "config"
-    unknown = re.search(r"unexpected keyword argument ('\w+')", str(error))
-    if unknown:
-        return f"{owner}: unknown key {unknown.group(1)}"
-    return f"{owner}: {str(error).partition(' ')[2]}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -49,6 +49,15 @@ def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
     """Require a whole number that is at least `least`."""
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
     require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
+
+
+def utc(key: str, text: Any) -> datetime:
+    """A time as in 2021-06-01T00:00, in UTC where it says no offset; ConfigError naming the key else."""
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: must be a time as in 2021-06-01T00:00, or null ({text!r})") from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def size_text(num_bytes: float) -> str:
@@ -428,6 +437,23 @@ class Records:
     """This host's time for the reference model now ÷ when profiled, divided out of the table."""
     host_late: float | None = None
     """Time for which other work on this host held stages up ÷ the run's time, left out of the table."""
+
+    def about(self) -> dict[str, Any]:
+        """What accounting needs beside the table, as JSON can hold it."""
+        return {
+            "start_utc": self.start_utc.isoformat(),
+            "window_s": self.window_s,
+            "reserved": list(self.reserved),
+            "measurement": self.measurement,
+        }
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, about: Mapping[str, Any]) -> Self:
+        """Records from their table and what `about` said."""
+        return cls(
+            table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
+            about["measurement"],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 
 from pipeline import coefficients
 from pipeline.cost import predict
-from pipeline.domain import COMPRESSIONS, Plan, Records, RequestClass, Service
+from pipeline.domain import COMPRESSIONS, Fleet, Plan, Records, RequestClass, Service
 from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, Accounting, boundary, unknown
 
 MAX_EXACT = 2**20
@@ -220,20 +220,13 @@ class Summary:
     def metrics(self) -> dict[str, float]:
         """The metrics of the run (keys and units as in pipeline.tracking.METRICS)."""
         assert self._end is not None, "a run has at least one part"
-        known = self._known
         num_ok, num_rejected = self._all.latencies.count, self._all.num_rejected
-        spent = self.ledger().groupby("component")[["energy_j", "carbon_g"]].sum()
-        spent = spent.reindex(known, fill_value=0.0)
-        carbon = spent["carbon_g"].to_dict()
-        total_g = sum(carbon.values())
         metrics: dict[str, float] = {
             "requests_ok": num_ok,
             "requests_failed": self._all.num_requests - num_ok - num_rejected,
             "requests_rejected": num_rejected,
             "stages": max(service.plan.num_stages for service in self._services.values()),
             "devices_used": len(self._end.reserved),
-            **{f"carbon_{component}_g": grams for component, grams in carbon.items()},
-            "carbon_total_g": total_g,
             **self._all.latency_metrics(),
         }
         for name in ("host_drift", "host_late"):
@@ -244,28 +237,11 @@ class Summary:
             metrics["scheduling_us_per_task"] = self._scheduling_s / self._num_decisions * 1e6
         if num_ok:
             metrics["throughput_rps"] = num_ok / self._end.window_s
-            if self._accounting.idle == "full" and len(known) == len(COMPONENTS):
-                metrics["sci_g_per_inf"] = total_g / num_ok
-            metrics["energy_j_per_inf"] = float(spent["energy_j"].sum()) / num_ok
-            metrics["carbon_g_per_inf"] = total_g / num_ok
-            if total_g > 0:
-                metrics["inferences_per_g"] = num_ok / total_g
             metrics["transfer_bytes_per_inf"] = self._num_bytes / num_ok
             if any(service.plan.compression != COMPRESSIONS[0] for service in self._services.values()):
                 metrics["transfer_bytes_saved_per_inf"] = self._bytes_saved() / num_ok
-        return metrics | self._bounds(num_ok) | self._predicted()
-
-    def _bounds(self, num_ok: int) -> dict[str, float]:
-        """How low and how high the run's carbon may be, where the coefficients have ranges."""
-        if not coefficients.known(self._fleet, self._accounting):
-            return {}
-        parts = coefficients.parts(self.ledger(), self._fleet)
-        ends = zip(("low", "high"), coefficients.bounds(parts, self._fleet, self._accounting), strict=True)
-        found = {f"carbon_total_g_{end}": grams for end, grams in ends}
-        per_inf = {
-            key.replace("total_g", "g_per_inf"): grams / num_ok for key, grams in found.items() if num_ok
-        }
-        return found | per_inf
+        carbon = carbon_metrics(self.ledger(), self._left_out, num_ok, self._fleet, self._accounting)
+        return metrics | carbon | self._predicted()
 
     def ledger(self) -> pd.DataFrame:
         """The ledger of the whole run (columns: LEDGER_COLUMNS): one row a stage, device and component.
@@ -348,6 +324,34 @@ class Summary:
             "partitioner": choices.get("partitioner", ""),
             "scheduler": choices.get("scheduler", "") if self._num_decisions else "pinned",
         }
+
+
+def carbon_metrics(
+    ledger: pd.DataFrame, left_out: Collection[str], num_ok: int, fleet: Fleet, accounting: Accounting
+) -> dict[str, float]:
+    """The metrics that a ledger decides; left_out: components that it cannot state."""
+    known = [component for component in COMPONENTS if component not in left_out]
+    spent = ledger.groupby("component", observed=True)[["energy_j", "carbon_g"]].sum()
+    spent = spent.reindex(known, fill_value=0.0)
+    total_g = float(spent["carbon_g"].sum())
+    metrics = {f"carbon_{component}_g": float(spent["carbon_g"][component]) for component in known}
+    metrics["carbon_total_g"] = total_g
+    if coefficients.known(fleet, accounting):
+        low, high = coefficients.bounds(coefficients.parts(ledger, fleet), fleet, accounting)
+        metrics |= {"carbon_total_g_low": low, "carbon_total_g_high": high}
+    if not num_ok:
+        return metrics
+    for end in ("", "_low", "_high"):
+        if f"carbon_total_g{end}" in metrics:
+            metrics[f"carbon_g_per_inf{end}"] = metrics[f"carbon_total_g{end}"] / num_ok
+    metrics["energy_j_per_inf"] = float(spent["energy_j"].sum()) / num_ok
+    if "network" in known:
+        metrics["network_j_per_inf"] = float(spent["energy_j"]["network"]) / num_ok
+    if accounting.idle == "full" and len(known) == len(COMPONENTS):
+        metrics["sci_g_per_inf"] = total_g / num_ok
+    if total_g > 0:
+        metrics["inferences_per_g"] = num_ok / total_g
+    return metrics
 
 
 def _counted(table: pd.DataFrame, *columns: str) -> dict[tuple[Any, ...], int]:

@@ -1,26 +1,57 @@
-"""The paper's published figures, and a run's beside them: what the saving consists of. Pure."""
+"""Published figures, the paper's first of all, and a run's beside them: what the saving consists of."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.domain import ConfigError, require
 from pipeline.ledger import J_PER_KWH
 from pipeline.report import number, readable
 
 COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
 
-PUBLISHED = {
-    "monolithic": dict(zip(COMPARED, (254.85, 0.0053, 189.5, 0.0053 / 530 * J_PER_KWH), strict=True)),
-    "green": dict(zip(COMPARED, (272.02, 0.0041, 245.8, 0.0041 / 380 * J_PER_KWH), strict=True)),
-}
-"""CarbonEdge (arXiv 2603.27420), Table II, MobileNetV2. Its latency is a mean; its energy is not published
-but implied by the scenario's 530 (monolithic) and 380 g/kWh (node-green): C = E * I."""
+PUBLISHED = Path(__file__).resolve().parents[1] / "conf" / "published" / "carbonedge.csv"
+"""CarbonEdge (arXiv 2603.27420), tables II and IV."""
+NEEDED = ("carbon_g_per_inf", "intensity_g_per_kwh")
+"""What a published figure must say; its energy is implied: E = C / I."""
+
+
+def published(path: Path, name: str) -> dict[str, Any]:
+    """A row of a file of published figures, with the energy that it implies (`energy_j_per_inf`).
+
+    Raises ConfigError naming file, row and column.
+    """
+    require(path.is_file(), f"{path}:{name}: no such file")
+    try:
+        table = pd.read_csv(path, dtype={"name": str})
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{path}: is no CSV file ({str(error).splitlines()[0]})") from error
+    missing = [column for column in ("name", *NEEDED) if column not in table]
+    require(not missing, f"{path}: has no column {', '.join(missing)}")
+    rows = table[table["name"] == name].to_dict("records")
+    known = ", ".join(map(str, table["name"]))
+    require(len(rows) == 1, f"{path}: has {len(rows)} rows named {name!r} (it has {known})")
+    row = {str(key): value for key, value in rows[0].items()}
+    for column in NEEDED:
+        value = pd.to_numeric(row[column], errors="coerce")
+        good = math.isfinite(value) and value > 0
+        require(good, f"{path}, {name}: {column} must be a number > 0 ({row[column]})")
+    return row | {"energy_j_per_inf": row["carbon_g_per_inf"] / row["intensity_g_per_kwh"] * J_PER_KWH}
+
+
+@functools.cache
+def _papers(configuration: str) -> Mapping[str, float]:
+    """Table II, MobileNetV2. Its latency is a mean."""
+    row = published(PUBLISHED, f"mobilenet_v2 {configuration}")
+    return row | {"latency_ms_p50": row["latency_ms_mean"]}
 
 
 def comparison(monolithic: Mapping[str, float] | None, green: Mapping[str, float] | None) -> pd.DataFrame:
@@ -32,7 +63,7 @@ def comparison(monolithic: Mapping[str, float] | None, green: Mapping[str, float
     rows = {}
     for source, before, after in (
         ("here", monolithic, green),
-        ("paper", PUBLISHED["monolithic"], PUBLISHED["green"]),
+        ("paper", _papers("monolithic"), _papers("CE-Green")),
     ):
         first, second = _compared(before), _compared(after)
         rows[source, "monolithic"], rows[source, "green"] = first, second

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.decomposition import EFFECTS, Footprint, effects
+
 Floats = npt.NDArray[np.float64]
 
 SEEDS = ("workload.seed", "backend.seed", "scheduler.seed", "pictures.seed")
 """Keys of the config that change nothing but chance: trials that differ by these alone are repetitions."""
 RESAMPLES = 10_000
-EFFECTS = ("energy", "intensity", "embodied")
 
 
 def interval(values: Floats) -> tuple[Floats, Floats]:
@@ -50,25 +50,6 @@ def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def effects(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[str, float]:
-    """Why carbon per inference differs: grams by less energy, by cleaner energy, and by embodied carbon.
-
-    With C = E * I, E joules and I grams a joule (PUE included), and L(a, b) = (a - b) / ln(a / b):
-    C1 - C0 = L(C1, C0) ln(E1 / E0) + L(C1, C0) ln(I1 / I0), without a residual (LMDI-I; Ang, "The LMDI
-    approach to decomposition analysis", Energy Policy 33, 2005). What embodied carbon adds stands beside it.
-    """
-    m0, m1 = (row.get("carbon_embodied_g", 0.0) / row["requests_ok"] for row in (before, after))
-    m0, m1 = (0.0 if math.isnan(m) else m for m in (m0, m1))
-    e0, e1 = before["energy_j_per_inf"], after["energy_j_per_inf"]
-    c0, c1 = before["carbon_g_per_inf"] - m0, after["carbon_g_per_inf"] - m1
-    if min(c0, c1, e0, e1) <= 0:
-        mean = 0.0  # its limit: what emits nothing does so by its intensity
-    else:
-        mean = c1 if math.isclose(c1, c0, rel_tol=1e-12) else (c1 - c0) / math.log(c1 / c0)
-    energy = mean * math.log(e1 / e0) if mean else 0.0
-    return {"energy": energy, "intensity": c1 - c0 - energy, "embodied": m1 - m0}
-
-
 def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]) -> pd.DataFrame:
     """What sets each group of `grouped` apart from the baseline, as shares of the baseline's carbon.
 
@@ -99,7 +80,12 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
         level_g = float(np.mean([before["carbon_g_per_inf"] for _, before in both]))
         if level_g <= 0:
             continue
-        shares = np.array([list(effects(before, after).values()) for after, before in both]) / level_g
+        shares = (
+            np.array(
+                [list(effects(Footprint.of(before), Footprint.of(after)).values()) for after, before in both]
+            )
+            / level_g
+        )
         shares = np.column_stack([shares.sum(axis=1), shares])
         row = dict(zip(("change", *EFFECTS), shares.mean(axis=0), strict=True))
         if len(shares) > 1:

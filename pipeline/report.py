@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.decomposition import EFFECTS
 from pipeline.domain import TrialResult
 from pipeline.pareto import Points, knee, non_dominated, signed
-from pipeline.repetition import EFFECTS
 from pipeline.tracking import METRICS, metric
 
 GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"

@@ -235,7 +235,7 @@ class _Sweep:
         except ConfigError as error:
             require(self.settings.warm_start is None, f"sweep.warm_start: {error}")
             self.yardstick = None
-            if self.settings.sampler is not None:  # who samples plans wants to know how near they come
+            if not self._queues():  # where requests queue nobody expects one
                 self.hydra.console.print(f"no regret to the exact front: {error}", markup=False)
         self.source = self._source()
 
@@ -244,9 +244,7 @@ class _Sweep:
         varied = sorted(self.space.families - BESIDE_THE_PROBLEM)
         require(not varied, f"the trials have no one front, as {', '.join(varied)} varies")
         require(self.config.get("_target_") is not None, "the config builds no trial")
-        workload = self.config.get("workload")
-        alone = workload is None or workload.get("concurrency") == 1
-        require(alone, "requests queue, and the cost model knows one at a time")
+        require(not self._queues(), "requests queue, and the cost model knows one at a time")
         require(not self.config.get("further_models"), "several models share the fleet, and it knows one")
         require(self.config.get("action", "run") == "run", f"action={self.config.get('action')} runs no plan")
         try:
@@ -254,6 +252,11 @@ class _Sweep:
         except HydraException as error:
             raise ConfigError(_one_line(error.__cause__ or error)) from error
         return Yardstick.of(trial.problem(), self.objectives)
+
+    def _queues(self) -> bool:
+        """Whether requests may wait for one another."""
+        workload = self.config.get("workload")
+        return workload is not None and workload.get("concurrency") != 1
 
     def _source(self) -> TrialSource:
         settings = self.settings

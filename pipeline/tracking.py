@@ -65,6 +65,7 @@ METRICS: Mapping[str, Metric] = {
     "requests_rejected": Metric("Requests rejected", "", "Requests that the scheduler refused"),
     "slo_miss_rate": Metric("Deadline misses", "", "Share of requests answered later than promised, 0 to 1"),
     "energy_j_per_inf": Metric("Energy per inference", "J", "The run's energy ÷ requests answered"),
+    "network_j_per_inf": Metric("Network energy per inference", "J", "Of links, in the energy per inference"),
     "carbon_g_per_inf": Metric("Carbon per inference", "g", "The run's gCO2e ÷ requests answered"),
     "sci_g_per_inf": Metric(
         "SCI per inference", "g", "Software carbon intensity (ISO/IEC 21031), R = one inference"
@@ -90,6 +91,16 @@ METRICS: Mapping[str, Metric] = {
     "host_carbon_g": Metric("Carbon of the experiment", "g", "What running it cost this host (CodeCarbon)"),
     "host_late": Metric("Host late", "", "Time for which other work on this host held stages up ÷ the run's"),
     "host_drift": Metric("Host drift", "", "This host's reference time now ÷ when profiled"),
+    "change_g_per_inf": Metric("Change of carbon", "g", "Per inference, of the second run against the first"),
+    **{
+        f"change_by_{effect}_g_per_inf": Metric(f"Change by {effect}", "g", f"Of it what is due to {what}")
+        for effect, what in (
+            ("energy", "more or less energy"),
+            ("intensity", "dirtier or cleaner electricity"),
+            ("network", "links"),
+            ("embodied", "manufacture"),
+        )
+    },
     "trials_complete": Metric("Trials complete", "", "Trials of the sweep that gave every objective"),
     "trials_failed": Metric("Trials failed", "", "Trials of the sweep that did not"),
     "hypervolume": Metric("Hypervolume", "", "Volume between front and reference, in the objectives' units"),
@@ -151,14 +162,16 @@ class Run:
 
         self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
-    def log_table(self, table: pd.DataFrame, path: str) -> None:
-        """Write a table (without its index) that the UI shows as one; path ends in .json.
+    def log_table(self, table: pd.DataFrame, path: str, *, exact: bool = False) -> None:
+        """Write a table (without its index) that the UI shows as one, to ten decimals; path ends in .json.
 
-        A table of more than SHOWN_ROWS goes into a Parquet file of that name instead.
+        A table of more than SHOWN_ROWS goes into a Parquet file of that name instead; an exact one, of
+        which every digit counts, into both.
         """
         if len(table) <= SHOWN_ROWS:
             self.client.log_table(self.run_id, table, path)
-            return
+            if not exact:
+                return
         with tempfile.TemporaryDirectory() as folder:
             file = (Path(folder) / path).with_suffix(".parquet")
             table.to_parquet(file, index=False)
@@ -176,6 +189,41 @@ class Run:
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
+
+
+# --- what is read back ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run as the store has it."""
+
+    run_id: str
+    name: str
+    status: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    client: MlflowClient = field(repr=False)
+
+    def text(self, path: str) -> str:
+        """A text file of the run; ConfigError naming run and file where it has none."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self._file(path, folder).read_text()
+
+    def table(self, path: str) -> pd.DataFrame:
+        """A table that `Run.log_table` wrote; ConfigError where the run has none of that name."""
+        with tempfile.TemporaryDirectory() as folder:
+            if f"{Path(path).stem}.parquet" in {
+                each.path for each in self.client.list_artifacts(self.run_id)
+            }:
+                return pd.read_parquet(self._file(str(Path(path).with_suffix(".parquet")), folder))
+            return pd.read_json(self._file(path, folder), orient="split", convert_dates=False)
+
+    def _file(self, path: str, folder: str) -> Path:
+        known = {each.path for each in self.client.list_artifacts(self.run_id)}
+        require(path in known, f"run {self.run_id} ({self.name}): has no {path} (it is {self.status})")
+        return Path(self.client.download_artifacts(self.run_id, path, folder))
 
 
 # --- where it is written --------------------------------------------------------------------------
@@ -229,6 +277,15 @@ class Tracking:
                     run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
                     run.set_tags({"failure": _one_line(error)})
                 raise
+
+    def stored(self, run_id: str) -> Stored:
+        """A run by its id; ConfigError where the store has none."""
+        with self._reaching() as client:
+            found = _get_run(client, "run", run_id)
+            return Stored(
+                run_id, found.info.run_name, found.info.status, found.data.metrics, found.data.params,
+                found.data.tags, client,
+            )  # fmt: skip
 
     def tag_front(self, run_ids: Collection[str]) -> None:
         """Set pareto=true on these trials, and remove it from their sweep's trials that left the front."""

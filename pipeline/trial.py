@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +31,7 @@ from pipeline.domain import (
     Workload,
     require,
     require_compression,
+    utc,
 )
 from pipeline.graph import Graph
 from pipeline.grid import Intensity
@@ -154,8 +156,9 @@ class Trial:
             run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
             run.log_table(ledger, "ledger.json")
+            run.log_text(json.dumps(records.about(), indent=1), "run.json")
             if self.per_request:
-                run.log_table(records.table, "records.json")
+                run.log_table(records.table, "records.json", exact=True)
             if len(classes := summary.classes(self.workload.classes)) > 1:
                 run.log_table(classes, "classes.json")
             profiles = [s.problem.profile.table.assign(model=s.problem.graph.name) for s in services]
@@ -245,13 +248,7 @@ class Trial:
     def _start_utc(self) -> datetime:
         if self.start_utc is None:
             return datetime.now(UTC)
-        try:
-            start = datetime.fromisoformat(self.start_utc)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"start_utc: must be a time as in 2021-06-01T00:00, or null ({self.start_utc!r})"
-            ) from error
-        return start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)
+        return utc("start_utc", self.start_utc)
 
     def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:
         name = f"profile · {self.model.name} · {self.fleet.name}"

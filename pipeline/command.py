@@ -1,0 +1,90 @@
+"""What the command lines share: where the config is, what a person wrote, how bad input ends. Shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import sweeper
+from pipeline.domain import ConfigError, require
+
+BAD_INPUT = 2
+CONF = str(Path(__file__).resolve().parents[1] / "conf")
+
+
+def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num_names: int) -> None:
+    """Run a command on the names and the overrides of `NAME ... [KEY=VALUE ...]`.
+
+    Raises SystemExit: code 2 and one line for bad input.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    arguments = sys.argv[1:]
+    names = [argument for argument in arguments if "=" not in argument]
+    try:
+        require(len(names) == num_names, f"usage: {usage}")
+        command(names, [argument for argument in arguments if "=" in argument])
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except Exception as error:
+        fail(error)
+
+
+def config(overrides: Sequence[str]) -> DictConfig:
+    """The config as these overrides make it."""
+    sweeper.register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def fail(error: Exception) -> NoReturn:
+    """End the program: one line and exit code 2 for bad input, a traceback and 1 for a fault of ours."""
+    line = complaint(error)
+    if line is None:
+        traceback.print_exception(error)
+        sys.exit(1)
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def complaint(error: BaseException) -> str | None:
+    """One line for the person who gave bad input; None where the fault is not theirs."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ConfigError):
+            return _one_line(str(cause))
+    for cause in causes:
+        if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
+            return _one_line(_wrong_argument(cause, str(error)))
+    if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
+        return _one_line(re.split("Config search path|full_key:", str(error))[0])
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _wrong_argument(error: TypeError, message: str) -> str:
+    """`workload: unknown key 'colour'` from Hydra's account of a failed constructor call."""
+    full_key = re.search(r"full_key: (\S+)", message)
+    owner = full_key.group(1) if full_key else "config"
+    unknown = re.search(r"unexpected keyword argument ('\w+')", str(error))
+    if unknown:
+        return f"{owner}: unknown key {unknown.group(1)}"
+    return f"{owner}: {str(error).partition(' ')[2]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

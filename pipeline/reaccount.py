@@ -1,0 +1,128 @@
+"""A finished run's ledger anew, `python -m pipeline.reaccount RUN grid=... accounting=...`. Shell.
+
+From its stored records, under another grid, attribution, PUE or boundary; logged as its child. The run
+itself is not touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from pipeline import command, report
+from pipeline.domain import Fleet, Grid, Records, TrialResult, require, utc
+from pipeline.grid import Intensity
+from pipeline.ledger import COMPONENTS, Accounting, account, boundary, unknown
+from pipeline.metrics import carbon_metrics
+from pipeline.tracking import Stored, Tracking
+
+USAGE = (
+    "python -m pipeline.reaccount RUN [grid=... accounting.idle=... fleet.devices.NAME.pue=... start_utc=...]"
+)
+FAMILIES = ("grid", "accounting", "fleet")
+CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "measurement")
+"""Tags that a re-accounted run has from the run."""
+
+
+def records_of(stored: Stored) -> Records:
+    """The records of a finished run. Raises ConfigError where it kept none."""
+    require(stored.status == "FINISHED", f"run {stored.run_id}: is {stored.status}, not FINISHED")
+    require(
+        stored.params.get("per_request", "true").lower() != "false",
+        f"run {stored.run_id}: kept no records (per_request: false)",
+    )
+    return Records.of(stored.table("records.json"), json.loads(stored.text("run.json")))
+
+
+def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The run's config with other families where the overrides choose them (`grid=trace`), or other values.
+
+    Raises ConfigError for what accounting does not read, and for another fleet, whose devices did not run.
+    """
+    require(len(overrides) > 0, f"nothing to change; usage: {USAGE}")
+    config = stored.copy()
+    chosen = {each.partition("=")[0] for each in overrides} & {*FAMILIES}
+    own = []
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        family = key.partition(".")[0]
+        require(
+            (family in FAMILIES or key == "start_utc") and key != "fleet",
+            f"{key}: accounting reads {', '.join(f'{each}.KEY' for each in FAMILIES)} and start_utc only",
+        )
+        if family in chosen:
+            own.append(override)
+        else:
+            config.merge_with(OmegaConf.from_dotlist([override.lstrip("+")]))
+    composed = command.config(own)
+    for family in chosen:
+        config[family] = composed[family]
+    return config
+
+
+def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
+    """Compute the ledger anew, log it as a child of the run, print it."""
+    about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
+    about_run = [each for each in overrides if each not in about_store]
+    tracking: Tracking = instantiate(command.config(about_store).tracking)
+    tracking.check()
+    stored = tracking.stored(names[0])
+    records = records_of(stored)
+    own = OmegaConf.create(stored.text("config.yaml"))
+    assert isinstance(own, DictConfig)
+    config = reconfigured(own, about_run)
+    fleet: Fleet = instantiate(config.fleet, _convert_="all")
+    grid: Grid = instantiate(config.grid, _convert_="all")
+    accounting: Accounting = instantiate(config.accounting, _convert_="all")
+    if any(each.startswith("start_utc=") for each in overrides):
+        records = replace(records, start_utc=utc("start_utc", config.start_utc))
+    intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
+    ledger = account(records, fleet, intensity, accounting)
+    left_out = unknown(records, fleet)
+    found = carbon_metrics(ledger, left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
+    metrics = {key: value for key, value in stored.metrics.items() if not _of_carbon(key)} | found
+    stated = boundary(left_out, accounting)
+    tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}
+    tags |= {"reaccounted_from": stored.run_id, "boundary": stated}
+    varied = dict(each.lstrip("+").split("=", 1) for each in about_run)
+    tags["grid"] = varied.get("grid", tags.get("grid", ""))
+    child = replace(tracking, parent_run_id=stored.run_id)
+    name = f"{stored.name} · {' '.join(about_run)}"
+    with child.open_run(name, tags, {**stored.params, **varied}) as run:
+        run.log_metrics(metrics)
+        run.log_table(ledger, "ledger.json")
+        run.log_table(records.table, "records.json", exact=True)
+        run.log_text(json.dumps(records.about(), indent=1), "run.json")
+        run.log_text(OmegaConf.to_yaml(config), "config.yaml")
+    console = Console(highlight=False, soft_wrap=True)
+    before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", _shown(stored.metrics), {})
+    report.print_result(console, before)
+    report.print_result(
+        console, TrialResult(run.run_id, f"now: {run.run_id}", _shown(metrics), {}, None, stated)
+    )
+    console.print(tracking.ui_command())
+
+
+def _of_carbon(key: str) -> bool:
+    ours = ("carbon_g_per_inf", "carbon_total_g", "energy_j_per_inf", "network_j_per_inf", "sci_g_per_inf")
+    return key.removesuffix("_low").removesuffix("_high") in (
+        *ours, "inferences_per_g", *(f"carbon_{component}_g" for component in COMPONENTS)
+    )  # fmt: skip
+
+
+def _shown(metrics: Any) -> dict[str, float]:
+    return {
+        key: metrics[key]
+        for key in ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
+        if key in metrics
+    }
+
+
+if __name__ == "__main__":
+    command.run(reaccount, USAGE, 1)

@@ -1,0 +1,62 @@
+"""Effects by hand, and that they add up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.decomposition import EFFECTS, Footprint, effects
+
+
+def test_effects_by_hand() -> None:
+    """Half the carbon at twice the energy: a quarter of the intensity."""
+    before = Footprint(energy_j=10, operational_g=4)
+    mean = -2 / math.log(1 / 2)
+    by = {"energy": mean * math.log(2), "intensity": mean * math.log(1 / 4), "network": 0, "embodied": 0}
+    assert effects(before, Footprint(20, 2)) == pytest.approx(by)
+    assert effects(before, Footprint(20, 0)) == {"energy": 0, "intensity": -4, "network": 0, "embodied": 0}
+    assert effects(before, Footprint(10, 4, network_g=1, embodied_g=2)) == {
+        "energy": 0, "intensity": 0, "network": 1, "embodied": 2,
+    }  # fmt: skip
+
+
+def test_a_footprint_of_metrics() -> None:
+    """Of 5 requests; the link's 2 J an inference are no device's."""
+    found = Footprint.of(
+        {
+            "requests_ok": 5, "carbon_g_per_inf": 4.0, "energy_j_per_inf": 10.0, "network_j_per_inf": 2.0,
+            "carbon_network_g": 2.5, "carbon_embodied_g": 5.0,
+        }
+    )  # fmt: skip
+    assert found == Footprint(8.0, 2.5, 0.5, 1.0)
+    assert found.total_g == 4.0
+    bare = Footprint.of({"requests_ok": 5, "carbon_g_per_inf": 4.0, "energy_j_per_inf": 10.0})
+    assert bare == Footprint(10.0, 4.0)
+    unknown = Footprint.of(
+        {"requests_ok": 5, "carbon_g_per_inf": 4.0, "energy_j_per_inf": 9.0, "carbon_embodied_g": math.nan}
+    )
+    assert unknown == Footprint(9.0, 4.0)
+
+
+POSITIVE = st.floats(1e-6, 1e6)
+FOOTPRINTS = st.builds(
+    Footprint, POSITIVE, st.one_of(st.just(0.0), POSITIVE), st.floats(0, 1e6), st.floats(0, 1e6)
+)
+
+
+@settings(max_examples=1000)
+@given(FOOTPRINTS, FOOTPRINTS)
+def test_effects_add_up_to_the_difference(before: Footprint, after: Footprint) -> None:
+    found = effects(before, after)
+    assert tuple(found) == EFFECTS
+    size = before.total_g + after.total_g
+    assert math.fsum(found.values()) == pytest.approx(
+        after.total_g - before.total_g, rel=1e-9, abs=1e-12 * size
+    )
+    back = effects(after, before)
+    assert [back[key] for key in EFFECTS] == pytest.approx([-found[key] for key in EFFECTS], abs=1e-9 * size)
+    if before.energy_j == after.energy_j:
+        assert found["energy"] == 0
