@@ -714,6 +714,10 @@ class Grid(Protocol):
         """
         ...
 
+    def about(self) -> Mapping[str, str]:
+        """What an audit says of it: source, factor, and where there are data, their hash."""
+        ...
+
 
 class Pictures(Protocol):
     """What requests are about."""

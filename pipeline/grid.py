@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -16,14 +17,18 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from pipeline.domain import ConfigError, Device, Fleet, Grid, require, require_number
+from pipeline.trace_file import Series, read_trace, utc_text
 
 Floats = npt.NDArray[np.float64]
 
 G_PER_KWH_PER_LB_PER_MWH = 0.45359237
 """One pound is 453.59237 g by definition."""
+
+INSTALLED = (
+    "installed with CodeCarbon: Ember / Our World in Data, EPA eGRID (US states), ENTSO-E (Nordic zones)"
+)
 
 
 @functools.cache
@@ -61,6 +66,11 @@ class Static:
     def __post_init__(self) -> None:
         for zone, value in self.zones.items():
             require_number("grid.zones", zone, value, least=0)
+
+    def about(self) -> dict[str, str]:
+        """Where the averages come from."""
+        own = f"; by config: {', '.join(sorted(self.zones))}" if self.zones else ""
+        return {"source": INSTALLED + own, "factor": "annual average"}
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
         """One step, average, location-based. Raises ConfigError for a zone that no table has."""
@@ -103,6 +113,12 @@ class Synthetic:
             require_number("grid.utc_offset_h", zone, hours, least=-12)
         Static(self.zones)
 
+    def about(self) -> dict[str, str]:
+        """That its hours are made up."""
+        return Static(self.zones).about() | {
+            "factor": "annual average, its hours and seasons made up (synthetic)"
+        }
+
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
         """One step an hour, by UTC. Raises ConfigError for a zone that no table has."""
         [(_, average)] = Static(self.zones).steps(zone, begin, end)
@@ -125,12 +141,14 @@ class Synthetic:
 class Trace:
     """What a CSV or Parquet file says: rows of zone, utc and a value, each in force until the zone's next.
 
-    The last row holds for the zone's usual step. A file may be compressed.
+    The last row holds for the zone's usual step. A file may be compressed. Exports of Electricity Maps are
+    read too, under either of their headers (`pipeline.trace_file`).
     """
 
     path: str
     column: str = "lifecycle_g_per_kwh"
-    """Of the values, in gCO2e/kWh. Which factors they were made with is part of every result."""
+    """Of the values, in gCO2e/kWh; of an export lifecycle_g_per_kwh or direct_g_per_kwh. Which factors they
+    were made with is part of every result."""
     wrap: bool = False
     """Begin again from the first row after the last, and so before the first: a choice, never a default."""
 
@@ -143,14 +161,14 @@ class Trace:
         zones = self._zones()
         if zone not in zones:
             raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
-        since, values, until = zones[zone]
+        since, values, until = zones[zone].since, zones[zone].g_per_kwh, zones[zone].until
         asked = [at.astimezone(UTC).timestamp() for at in (begin, end)]
         if not self.wrap:
-            covered = f"{_utc(since[0])} to {_utc(until)}"
+            covered = f"{utc_text(since[0])} to {utc_text(until)}"
             require(
                 since[0] <= asked[0] and asked[1] <= until,
-                f"zone: {self.path} has {zone} from {covered}, and the run is from {_utc(asked[0])} to "
-                f"{_utc(asked[1])}; set start_utc within it, or grid.wrap=true",
+                f"zone: {self.path} has {zone} from {covered}, and the run is from {utc_text(asked[0])} to "
+                f"{utc_text(asked[1])}; set start_utc within it, or grid.wrap=true",
             )
         period = until - since[0]
         first, last = (int((at - since[0]) // period) if self.wrap else 0 for at in asked)
@@ -161,48 +179,21 @@ class Trace:
             found += [(at[k], values[k]) for k in np.flatnonzero((ends > asked[0]) & (at <= asked[1]))]
         return [(datetime.fromtimestamp(float(at), UTC), float(value)) for at, value in found]
 
-    def _zones(self) -> Mapping[str, tuple[Floats, Floats, float]]:
+    def about(self) -> dict[str, str]:
+        """The file's name and hash, the factor, and how many of its rows the file calls estimated."""
+        path, zones = Path(self.path).expanduser(), self._zones()
+        estimated = sum(zone.num_estimated for zone in zones.values())
+        return {
+            "source": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "factor": self.column,
+            "estimated": f"{estimated} of {sum(len(zone.since) for zone in zones.values())} rows",
+        }
+
+    def _zones(self) -> Mapping[str, Series]:
         path = Path(self.path).expanduser()
         require(path.is_file(), f"grid.path: no such file ({path})")
-        return _read_trace(path, self.column, path.stat().st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=4)
-def _read_trace(path: Path, column: str, modified_ns: int) -> Mapping[str, tuple[Floats, Floats, float]]:
-    """By zone: when each value begins (seconds since 1970), the values, and when the last one ends."""
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"grid.path: cannot read {path} ({str(error).splitlines()[0]})") from error
-    for name in ("zone", "utc", column):
-        key = "grid.column" if name == column else "grid.path"
-        require(name in table, f"{key}: {path} has no column {name!r} (it has {', '.join(table.columns)})")
-    at = pd.to_datetime(table["utc"], utc=True, errors="coerce", format="ISO8601")
-    seconds = np.asarray((at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
-    values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
-    zones = {}
-    for zone, rows in table.groupby("zone", sort=False).indices.items():
-        since, own = seconds[rows], values[rows]
-        where = f"grid.path: {path}, zone {zone}"
-        for good, what in (
-            (np.isfinite(since), "utc must be a time"),
-            (np.isfinite(own) & (own >= 0), f"{column} must be a number >= 0"),
-        ):
-            bad = rows[~good]
-            require(not len(bad), f"{where}, row {int(bad[0]) + 1 if len(bad) else 0}: {what}")
-        gaps = np.diff(since)
-        require(len(since) > 1 and bool((gaps > 0).all()), f"{where}: needs rows in order of time, each once")
-        step = float(np.median(gaps))
-        wide = np.flatnonzero(gaps > step * 1.5)
-        if len(wide):
-            ends = (_utc(since[wide[0] + k]) for k in (0, 1))
-            raise ConfigError(f"{where}: a gap from {' to '.join(ends)} (the usual step is {step:g} s)")
-        zones[str(zone)] = since, own, float(since[-1] + step)
-    return zones
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(float(seconds), UTC).strftime("%Y-%m-%dT%H:%M")
+        return read_trace(path, self.column, path.stat().st_mtime_ns)
 
 
 @dataclass(frozen=True, eq=False)

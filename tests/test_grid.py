@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pytest
 from conftest import ROOT, choices, configured
 from hypothesis import given
 from hypothesis import strategies as st
+from test_ledger import record, records
 
 from pipeline.domain import ConfigError, Device, Fleet
 from pipeline.grid import Intensity, Static, Synthetic, Trace
+from pipeline.ledger import Accounting, account
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -72,6 +75,9 @@ class Hourly:
         first = max(k for k, (since, _) in enumerate(hours) if since <= begin)
         return [step for k, step in enumerate(hours) if k >= first and step[0] <= end]
 
+    def about(self) -> dict[str, str]:
+        return {}
+
 
 def test_a_run_s_intensity_by_hand() -> None:
     devices = [Device(name, memory_bytes=1, active_w=1, zone=name) for name in "AB"]
@@ -126,11 +132,17 @@ def test_a_synthetic_year_has_the_installed_average_and_a_day_its_shape() -> Non
 
 ROWS = """zone,utc,g
 A,2030-01-01T00:00:00Z,10
-B,2030-01-01 00:00,5
+B,2030-01-01 00:00Z,5
 A,2030-01-01T01:00:00Z,20
 A,2030-01-01T02:00:00Z,30
-B,2030-01-01 00:30,6
+B,2030-01-01T01:30+01:00,6
 """
+
+
+def hours(*values: str) -> str:
+    """Rows of zone A, hour by hour."""
+    rows = [f"A,2030-01-01T{k:02}:00Z,{value}" for k, value in enumerate(values)]
+    return "\n".join(["zone,utc,g", *rows, ""])
 
 
 def trace(path: Path, text: str, **options: Any) -> Trace:
@@ -169,12 +181,19 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
         ("zone,g\nA,1\n", "grid.path: .* has no column 'utc'"),
         ("", "cannot read"),
         ("zone,utc,g\nA,soon,1\nA,2030-01-02,1\n", "zone A, row 1: utc must be a time"),
-        ("zone,utc,g\nA,2030-01-01,1\nA,2030-01-02,-1\n", "zone A, row 2: g must be a number >= 0"),
-        ("zone,utc,g\nA,2030-01-02,1\nA,2030-01-01,1\n", "zone A: needs rows in order of time"),
         (
-            "zone,utc,g\nA,2030-01-01,1\nA,2030-01-02,1\nA,2030-01-03,1\nA,2030-01-09,1\n",
-            "a gap from 2030-01-03T00:00",
+            "zone,utc,g\nA,2030-01-01T00Z,1\nA,2030-01-02T00:00,1\n",
+            "zone A, row 2: utc must say its offset, as in .*2030-01-02T00:00: 1",
         ),
+        (hours("1", "-1"), "zone A, row 2: g must be a number >= 0"),
+        (hours("1", "x"), "zone A, row 2: g must be a number >= 0"),
+        (hours("1", "2001"), "zone A, row 2: g must be g/kWh, and no grid emits over 2000"),
+        ("zone,utc,g\nA,2030-01-02T00Z,1\nA,2030-01-01T00Z,1\n", "zone A: needs rows in order of time"),
+        ("zone,utc,g\nA,2030-01-02T00Z,1\nA,2030-01-02T00Z,1\n", "each once .2030-01-02T00:00 comes after"),
+        ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs more than one row"),
+        (hours("1", "1", "1", "", "", "1"), "row 4: g must be a number"),
+        (hours("1", "1", "1") + "A,2030-01-01T05:00Z,1\n", "a gap from 2030-01-01T02:00 to 2030-01-01T05:00"),
+        (hours("1", "1", "1") + "A,2030-01-01T02:10Z,1\n", "rows overlap, 2030-01-01T02:00 and .*T02:10"),
     ],
 )
 def test_a_bad_trace_is_refused_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
@@ -202,3 +221,82 @@ def test_a_real_trace_against_pandas() -> None:
     weights[0], weights[-1] = 40 / 60, 20 / 60
     assert float(run.mean(0, 0.0, week_s)) == pytest.approx(np.average(hours, weights=weights))
     assert run.at(0.0)["pi"] == hours.iloc[0]
+
+
+@pytest.mark.skipif(not HOURLY.exists(), reason="the traces to validate against are not here")
+def test_a_day_differs_from_the_annual_mean_by_what_the_hours_say() -> None:
+    """DE on 9 June 2021, a board busy from 10:00 to 14:00 UTC: sunny hours are cleaner than the year."""
+    table = pd.read_csv(HOURLY)
+    table = table[(table["zone"] == "DE") & table["utc"].str.startswith("2021")]
+    annual = float(table["lifecycle_g_per_kwh"].mean())
+    day = table[table["utc"].str.startswith("2021-06-09")]["lifecycle_g_per_kwh"].to_numpy()
+    fleet = Fleet("one", (Device("pi", memory_bytes=1, active_w=5, idle_w=2, zone="DE"),))
+    begin = datetime(2021, 6, 9, tzinfo=UTC)
+    rows = [record(k, 0, "compute", "pi", 3600.0 * k, 3600.0 * (k + 1)) for k in range(10, 14)]
+    run = replace(records(rows, 86400.0, ("pi",)), start_utc=begin)
+    grams = []
+    for grid in (Trace(str(HOURLY)), Static({"DE": annual})):
+        ledger = account(run, fleet, Intensity.of(fleet, grid, begin, 86400.0), Accounting("full"))
+        grams.append(float(ledger["carbon_g"].sum()))
+    by_hour_j = np.full(24, 2 * 3600.0) + np.where(
+        (np.arange(24) >= 10) & (np.arange(24) < 14), 3 * 3600.0, 0
+    )
+    assert grams[0] == pytest.approx(float(by_hour_j @ day) / 3.6e6, rel=1e-12)
+    assert grams[1] == pytest.approx(by_hour_j.sum() * annual / 3.6e6, rel=1e-12)
+    assert abs(grams[0] / grams[1] - 1) > 0.05
+
+
+EXPORT_HEADERS = (
+    "Datetime (UTC),Country,Zone Name,Zone Id,Carbon Intensity gCO₂eq/kWh (direct),"
+    "Carbon Intensity gCO₂eq/kWh (LCA),Low Carbon Percentage,Renewable Percentage,Data Source,"
+    "Data Estimated,Data Estimation Method",
+    "Datetime (UTC),Country,Zone name,Zone id,Carbon intensity gCO₂eq/kWh (direct),"
+    "Carbon intensity gCO₂eq/kWh (Life cycle),Carbon-free energy percentage (CFE%),"
+    "Renewable energy percentage (RE%),Data source,Data estimated,Data estimation method",
+)
+
+
+@pytest.mark.parametrize("header", EXPORT_HEADERS)
+def test_an_export_of_electricity_maps(tmp_path: Path, header: str) -> None:
+    rows = [f"2030-01-01 0{k}:00:00,Land,Land,A,{10 + k},{20 + k},50,40,x,{k == 1},m" for k in range(3)]
+    text = "\n".join([header, *rows])
+    lifecycle = trace(tmp_path, text, column="lifecycle_g_per_kwh")
+    assert lifecycle.steps("A", NOW, NOW + timedelta(hours=1))[1] == (NOW + timedelta(hours=1), 21)
+    direct = trace(tmp_path, text, column="direct_g_per_kwh")
+    assert direct.steps("A", NOW, NOW) == [(NOW, 10)]
+    about = direct.about()
+    assert about["estimated"] == "1 of 3 rows"
+    assert about["factor"] == "direct_g_per_kwh"
+    assert len(about["sha256"]) == 64
+
+
+@pytest.mark.skipif(not HOURLY.exists(), reason="the traces to validate against are not here")
+@pytest.mark.parametrize("form", ["parquet", "before 2024", "since 2024"])
+def test_all_formats_give_the_same_ledger_to_the_last_digit(tmp_path: Path, form: str) -> None:
+    table = pd.read_csv(HOURLY)
+    table = table[table["zone"].isin(["DE", "PL"]) & table["utc"].str.startswith("2021-06")]
+    if form == "parquet":
+        path = tmp_path / "trace.parquet"
+        table.assign(utc=pd.to_datetime(table["utc"])).to_parquet(path)
+    else:
+        path = tmp_path / "export.csv"
+        header = EXPORT_HEADERS[form == "since 2024"].split(",")
+        utc = pd.to_datetime(table["utc"]).dt.strftime("%Y-%m-%d %H:%M:%S")
+        fields = [utc, "x", "x", table["zone"], table["direct_g_per_kwh"], table["lifecycle_g_per_kwh"]]
+        columns = dict(zip(header, [*fields, 1, 1, "x", False, "x"], strict=True))
+        pd.DataFrame(columns, index=table.index).to_csv(path, index=False)
+    devices = tuple(
+        Device(zone.lower(), memory_bytes=1, active_w=3, idle_w=1, zone=zone) for zone in ("DE", "PL")
+    )
+    fleet = Fleet("two", devices)
+    begin = datetime(2021, 6, 1, 7, 20, tzinfo=UTC)
+    rows = [
+        record(k, 0, "compute", "de" if k % 3 else "pl", 977.0 * k, 977.0 * k + 4321.0) for k in range(300)
+    ]
+    run = replace(records(rows, 300_000.0, ("de", "pl")), start_utc=begin)
+    first, second = (
+        account(run, fleet, Intensity.of(fleet, Trace(str(each)), begin, 300_000.0), Accounting())
+        for each in (HOURLY, path)
+    )
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert first["intensity_g_per_kwh"].nunique() > 100
