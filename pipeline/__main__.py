@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from pipeline import report, sweeper
+from pipeline import sweeper, tables
 from pipeline.command import CONF, fail
 from pipeline.domain import ConfigError, TrialResult, require
 from pipeline.trial import Provenance, Trial
@@ -36,7 +36,7 @@ def run(config: DictConfig) -> TrialResult:
         )
         if settings.mode is not RunMode.MULTIRUN:
             console = Console(highlight=False, soft_wrap=True)
-            report.print_result(console, result)
+            tables.print_result(console, result)
             console.print(trial.tracking.ui_command())
         return result
     except Exception as error:

@@ -21,9 +21,10 @@ from rich.table import Table
 from pipeline import coefficients, command
 from pipeline.decomposition import EFFECTS, Footprint, effects
 from pipeline.domain import Fleet, require
+from pipeline.front_figure import BLUE, GREY, ORANGE
 from pipeline.ledger import COMPONENTS, J_PER_KWH, Accounting
 from pipeline.paper import published
-from pipeline.report import BLUE, GREY, ORANGE, number, readable
+from pipeline.readable import number, readable
 from pipeline.tracking import Stored, Tracking
 
 USAGE = "python -m pipeline.compare A B [KEY=VALUE ...], each a run's id or FILE:NAME (conf/published/*.csv)"

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pipeline.domain import ConfigError, require
 from pipeline.ledger import J_PER_KWH
-from pipeline.report import number, readable
+from pipeline.readable import number, readable
 
 COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
 

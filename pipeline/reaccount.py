@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from pipeline import command, report
+from pipeline import command, tables
 from pipeline.domain import Fleet, Grid, Records, TrialResult, require, utc
 from pipeline.grid import Intensity
 from pipeline.ledger import COMPONENTS, Accounting, account, boundary, unknown
@@ -102,8 +102,8 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
         run.log_text(OmegaConf.to_yaml(config), "config.yaml")
     console = Console(highlight=False, soft_wrap=True)
     before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", _shown(stored.metrics), {})
-    report.print_result(console, before)
-    report.print_result(
+    tables.print_result(console, before)
+    tables.print_result(
         console, TrialResult(run.run_id, f"now: {run.run_id}", _shown(metrics), {}, None, stated)
     )
     console.print(tracking.ui_command())

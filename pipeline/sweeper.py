@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline import paper, pareto, repetition, report
+from pipeline import front, front_figure, paper, pareto, repetition, tables
 from pipeline.domain import ConfigError, Plan, TrialResult, require
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
@@ -418,19 +418,19 @@ class _Sweep:
             for count, trial in enumerate(trials, start=1):
                 volume = pareto.hypervolume(points[:count], reference)
                 run.log_metrics({"hypervolume": volume}, step=trial.number)
-        run.log_figure(report.front_figure(frame, objectives, directions), "front.html")
-        run.log_figure(report.front_picture(frame, objectives, directions), "front.png")
-        if (compared := report.schedulers_figure(frame, objectives, directions)) is not None:
+        run.log_figure(front_figure.front_figure(frame, objectives, directions), "front.html")
+        run.log_figure(front_figure.front_picture(frame, objectives, directions), "front.png")
+        if (compared := front_figure.schedulers_figure(frame, objectives, directions)) is not None:
             run.log_figure(compared, "schedulers.html")
-        table = report.front_table(frame, objectives, directions, self._told_by())
+        table = front.front_table(frame, objectives, directions, self._told_by())
         run.log_table(table, "front.json")
-        report.print_front(console, table)
+        front.print_front(console, table)
         if repeated or self.settings.baseline:
             baseline = {_COLUMNS.get(key, key): value for key, value in self.settings.baseline.items()}
             apart = repetition.against(each, by, baseline) if baseline else None
-            summary = report.summary_table(frame, by, objectives, apart)
+            summary = tables.summary_table(frame, by, objectives, apart)
             run.log_table(summary, "summary.json")
-            report.print_summary(console, summary, by, baseline)
+            tables.print_summary(console, summary, by, baseline)
         if self.yardstick is not None:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
             of = f"{plans} plan{'s' if plans > 1 else ''}"

@@ -12,15 +12,9 @@ import pytest
 from matplotlib.text import Annotation
 from rich.console import Console
 
-from pipeline.report import (
-    front_figure,
-    front_picture,
-    front_table,
-    number,
-    print_front,
-    readable,
-    schedulers_figure,
-)
+from pipeline.front import front_table, print_front
+from pipeline.front_figure import front_figure, front_picture, schedulers_figure
+from pipeline.readable import number, readable
 
 LATENCY, CARBON, RATE = "latency_ms_p50", "carbon_g_per_inf", "inferences_per_g"
 LESS = ("minimize", "minimize")

@@ -1,0 +1,125 @@
+"""A sweep's trials and which of them are on the front, in tables for people and for MLflow. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.pareto import Points, knee, non_dominated, signed
+from pipeline.readable import PLAN, number, readable, text
+from pipeline.tables import HEADLINE, LOST
+from pipeline.tracking import METRICS
+
+
+@dataclass(frozen=True)
+class Front:
+    """Trials that gave every objective, and which of them are on the front."""
+
+    trials: pd.DataFrame
+    objectives: Sequence[str]
+    directions: Sequence[str]
+    costs: Points
+    """Objectives, minimised: one row a trial."""
+    member: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> Front:
+        """From a table of trials, of which some may lack an objective."""
+        trials = trials.reindex(columns=list(dict.fromkeys([*trials.columns, *objectives])))
+        values = trials[list(objectives)].to_numpy(dtype=float)
+        done = np.isfinite(values).all(axis=1)
+        costs = signed(values[done], directions)
+        return cls(trials[done], tuple(objectives), tuple(directions), costs, non_dominated(costs))
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """The front, best in the first objective first; column `knee` marks the best compromise.
+
+        In this order a line that first goes along the first objective's axis, then along the second's
+        (`hv`), bounds what the front dominates, whatever the directions.
+        """
+        best = [knee(self.costs)] if len(self.costs) else []
+        marked = self.trials.assign(knee=np.isin(np.arange(len(self.trials)), best))
+        return marked[self.member].sort_values(
+            list(self.objectives), ascending=[way == "minimize" for way in self.directions]
+        )
+
+    @property
+    def others(self) -> pd.DataFrame:
+        """The trials that another one dominates."""
+        return self.trials[~self.member]
+
+    @property
+    def title(self) -> str:
+        """How many of how many."""
+        if len(self.objectives) == 1:
+            return f"Best of {len(self.trials)} trials"
+        return f"Pareto front: {self.member.sum()} of {len(self.trials)} trials"
+
+    def axis(self, index: int) -> tuple[str, float]:
+        """Title of an objective's axis, and the factor from its key's unit to the unit shown there."""
+        key = self.objectives[index]
+        title, factor = readable(key, self.trials[key])
+        return f"{title}, {'less' if self.directions[index] == 'minimize' else 'more'} is better", factor
+
+
+def front_table(
+    trials: pd.DataFrame,
+    objectives: Sequence[str],
+    directions: Sequence[str],
+    varied: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The plans on the front, best in the first objective first, in the units of the metric keys.
+
+    Columns, where known: what tells a plan apart, what else was varied, the objectives, the headline
+    metrics, and where some trial missed or rejected any, how many; `knee` marks the best compromise.
+    """
+    front = Front.of(trials, objectives, directions)
+    lost = [key for key in LOST if key in front.trials and (front.trials[key] > 0).any()]
+    wanted = dict.fromkeys(["number", *PLAN, *varied, *objectives, *HEADLINE, *lost])
+    members = front.members
+    return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
+
+
+def _weighed(row: Mapping[Any, Any]) -> Any:
+    """The carbon weight in three digits; a dash where no scheduler was asked."""
+    weight = row["carbon_weight"]
+    if row.get("scheduler") == "pinned":
+        return "–"
+    return f"{weight:.3g}" if isinstance(weight, float) and math.isfinite(weight) else weight
+
+
+def print_front(console: Console, table: pd.DataFrame) -> None:
+    """Print a front_table for people: units of fitting size, the knee marked."""
+    if table.empty:
+        console.print("No trial gave every objective: there is no front.")
+        return
+    columns = list(map(str, table))
+    known = [column for column in columns if column in ("number", *PLAN) or column not in (*METRICS, "knee")]
+    always = {"cuts", "devices", "number" if "number" in known else "name"}
+    chosen = [column for column in known if column in ("scheduler", "carbon_weight") or column not in PLAN]
+    varied = {column for column in chosen if len(set(table[column])) > 1}
+    plan = [column for column in known if column in always | varied]
+    metrics = [column for column in columns if column not in (*known, "knee")]
+    scales = [readable(key, table[key]) for key in metrics]
+    shown = Table(title=f"Pareto front ({len(table)})", caption="◆ knee: the best compromise")
+    shown.add_column()
+    for column in plan:
+        shown.add_column("trial" if column == "number" else PLAN.get(column, column))
+    for title, _ in scales:
+        shown.add_column(title, justify="right")
+    for row in table.to_dict("records"):
+        shown.add_row(
+            "◆" if row["knee"] else "",
+            *[text(_weighed(row) if column == "carbon_weight" else row[column]) for column in plan],
+            *[number(row[key] * factor) for key, (_, factor) in zip(metrics, scales, strict=True)],
+        )
+    console.print(shown)
