@@ -113,7 +113,7 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
     shown = Table(title=f"Pareto front ({len(table)})", caption="◆ knee: the best compromise")
     shown.add_column()
     for column in plan:
-        shown.add_column("trial" if column == "number" else PLAN.get(column, column))
+        shown.add_column("trial" if column == "number" else PLAN.get(column, column.rpartition(".")[2]))
     for title, _ in scales:
         shown.add_column(title, justify="right")
     for row in table.to_dict("records"):

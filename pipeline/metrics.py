@@ -159,10 +159,8 @@ class Summary:
         """
         self._end = records
         self._left_out |= unknown(records, self._fleet)
-        by = ["stage", "device", "component"]
-        sums = ledger.groupby(by, observed=True).agg({"energy_j": "sum", "carbon_g": "sum", "pue": "first"})
-        for row in sums.reset_index().to_dict("records"):
-            key = (int(row["stage"]), str(row["device"]), str(row["component"]))
+        for row in summed(ledger).to_dict("records"):
+            key = (row["stage"], row["device"], row["component"])
             energy_j, grams, _ = self._spent.get(key, (0.0, 0.0, 0.0))
             self._spent[key] = (energy_j + row["energy_j"], grams + row["carbon_g"], row["pue"])
         self._num_decisions += len(records.scheduling_s)
@@ -324,6 +322,13 @@ class Summary:
             "partitioner": choices.get("partitioner", ""),
             "scheduler": choices.get("scheduler", "") if self._num_decisions else "pinned",
         }
+
+
+def summed(ledger: pd.DataFrame) -> pd.DataFrame:
+    """One row a stage, device and component of a ledger, in this order: their energy_j, carbon_g and PUE."""
+    names = {name: ledger[name].astype(str) for name in ("device", "component")}
+    by = ledger.assign(**names).groupby(["stage", "device", "component"])
+    return by.agg({"energy_j": "sum", "carbon_g": "sum", "pue": "first"}).reset_index()
 
 
 def carbon_metrics(

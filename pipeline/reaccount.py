@@ -19,7 +19,7 @@ from pipeline import command, tables
 from pipeline.domain import Fleet, Grid, Records, TrialResult, require, utc
 from pipeline.grid import Intensity
 from pipeline.ledger import COMPONENTS, Accounting, account, boundary, unknown
-from pipeline.metrics import carbon_metrics
+from pipeline.metrics import carbon_metrics, summed
 from pipeline.tracking import Stored, Tracking
 
 USAGE = (
@@ -85,8 +85,9 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     ledger = account(records, fleet, intensity, accounting)
     left_out = unknown(records, fleet)
-    found = carbon_metrics(ledger, left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
+    found = carbon_metrics(summed(ledger), left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
     metrics = {key: value for key, value in stored.metrics.items() if not _of_carbon(key)} | found
+    about = json.loads(stored.text("run.json")) | records.about() | {"grid": dict(grid.about())}
     stated = boundary(left_out, accounting)
     tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}
     tags |= {"reaccounted_from": stored.run_id, "boundary": stated}
@@ -98,7 +99,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
         run.log_metrics(metrics)
         run.log_table(ledger, "ledger.json")
         run.log_table(records.table, "records.json", exact=True)
-        run.log_text(json.dumps(records.about(), indent=1), "run.json")
+        run.log_text(json.dumps(about, indent=1), "run.json")
         run.log_text(OmegaConf.to_yaml(config), "config.yaml")
     console = Console(highlight=False, soft_wrap=True)
     before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", _shown(stored.metrics), {})

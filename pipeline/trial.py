@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 import pandas as pd
@@ -47,6 +49,18 @@ from pipeline.workload import Closed
 
 _log = logging.getLogger(__name__)
 
+SOFTWARE = (
+    "carbonedge",
+    "torch",
+    "torchvision",
+    "timm",
+    "mlflow",
+    "hydra-core",
+    "codecarbon",
+    "pandas",
+    "numpy",
+)
+"""Whose versions are kept with a run."""
 ACTIONS = ("run", "profile", "validate")
 
 
@@ -156,7 +170,7 @@ class Trial:
             run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
             run.log_table(ledger, "ledger.json")
-            run.log_text(json.dumps(records.about(), indent=1), "run.json")
+            run.log_text(self._about(records), "run.json")
             if self.per_request:
                 run.log_table(records.table, "records.json", exact=True)
             if len(classes := summary.classes(self.workload.classes)) > 1:
@@ -249,6 +263,12 @@ class Trial:
         if self.start_utc is None:
             return datetime.now(UTC)
         return utc("start_utc", self.start_utc)
+
+    def _about(self, records: Records) -> str:
+        """What accounting and audits need beside the tables, as JSON."""
+        installed = {name: metadata.version(name) for name in SOFTWARE}
+        about = records.about() | {"grid": dict(self.grid.about())}
+        return json.dumps(about | {"software": {"python": platform.python_version(), **installed}}, indent=1)
 
     def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:
         name = f"profile · {self.model.name} · {self.fleet.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline import command
 from pipeline.compare import compare
 from pipeline.domain import ConfigError
 from pipeline.reaccount import reaccount
+from pipeline.report import report
 
 PUBLISHED = ROOT / "conf" / "published" / "carbonedge.csv"
 
@@ -91,6 +93,34 @@ def test_the_same_coefficients_give_the_same_ledger(two_runs: tuple[Path, str, s
     (child,) = [run for run in runs(where) if run.data.tags.get("reaccounted_from") == green]
     assert metrics(where, child.info.run_id) == metrics(where, green)
     reaccount([child.info.run_id], ["grid=static", store(where)])
+
+
+def test_an_audit_says_where_every_gram_comes_from(
+    two_runs: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, medium, _ = two_runs
+    monkeypatch.chdir(tmp_path)
+    before = len(runs(where))
+    report([medium], [store(where)])
+    assert len(runs(where)) == before
+    audit = json.loads((tmp_path / f"audit-{medium}.json").read_text())
+    shown = (tmp_path / f"audit-{medium}.html").read_text()
+    own = metrics(where, medium)
+    parts = {row["component"]: row for row in audit["components"]}
+    assert sum(row["carbon_g"] for name, row in parts.items() if name != "total") == pytest.approx(
+        own["carbon_total_g"]
+    )
+    assert parts["total"]["low_g"] < parts["total"]["carbon_g"] < parts["total"]["high_g"]
+    by_name = {(row["owner"], row["coefficient"]): row for row in audit["coefficients"]}
+    assert by_name["node-medium", "active_w"]["value"] == 84
+    assert by_name["node-medium", "intensity_g_per_kwh"]["value"] == pytest.approx(530)
+    assert audit["software"]["torch"]
+    assert audit["grid"]["factor"] == "annual average"
+    assert "embodied not known" in audit["sci"]["not told, as"]
+    assert audit["method"]["devices"].startswith("simulated")
+    for said in ("Counted: dynamic", "ISO/IEC 21031", "node-medium", "Coefficients"):
+        assert said in shown
+    assert "http" not in shown.replace("https://pypi", "")
 
 
 @pytest.mark.parametrize(
