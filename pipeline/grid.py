@@ -196,6 +196,15 @@ class Trace:
         return read_trace(path, self.column, path.stat().st_mtime_ns)
 
 
+def require_average(grid: Grid) -> None:
+    """Refuse a marginal source: it tells what a change would do, not what a run emitted (GHG Protocol)."""
+    require(
+        not getattr(grid, "marginal", False),
+        "grid: a marginal source cannot account for what a run emitted; choose one of average intensity (for "
+        "WattTime grid.signal=co2_aoer)",
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Intensity:
     """gCO2e/kWh of each device over a run, constant from step to step; the last step holds on for ever."""

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from pipeline import command, tables
 from pipeline.domain import Fleet, Grid, Records, TrialResult, require, utc
-from pipeline.grid import Intensity
+from pipeline.grid import Intensity, require_average
 from pipeline.ledger import COMPONENTS, Accounting, account, boundary, unknown
 from pipeline.metrics import carbon_metrics, summed
 from pipeline.tracking import Stored, Tracking
@@ -79,6 +79,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     config = reconfigured(own, about_run)
     fleet: Fleet = instantiate(config.fleet, _convert_="all")
     grid: Grid = instantiate(config.grid, _convert_="all")
+    require_average(grid)
     accounting: Accounting = instantiate(config.accounting, _convert_="all")
     if any(each.startswith("start_utc=") for each in overrides):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))

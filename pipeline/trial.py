@@ -36,7 +36,7 @@ from pipeline.domain import (
     utc,
 )
 from pipeline.graph import Graph
-from pipeline.grid import Intensity
+from pipeline.grid import Intensity, require_average
 from pipeline.ledger import Accounting, account
 from pipeline.meter import Meter
 from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
@@ -128,6 +128,7 @@ class Trial:
             self.per_request or not self.oracle,
             "oracle: it needs the records of each request (oracle: true, per_request: false)",
         )
+        require_average(self.grid)
         self._start_utc()
         object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
         self._require_models_asked_for()

@@ -1,0 +1,397 @@
+"""Carbon intensity asked of a service while it is needed: Electricity Maps, Britain's grid, WattTime. Shell.
+
+Every answer is kept on disk with the time at which it was given, so that a run can be made again offline.
+Where answers overlap the latest wins: what was measured replaces what was foreseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from pipeline.domain import ConfigError, require, require_number, require_whole
+from pipeline.grid import G_PER_KWH_PER_LB_PER_MWH
+from pipeline.trace_file import MAX_G_PER_KWH
+
+BUSY = (429, 500, 502, 503, 504)
+"""Answers after which the service is asked again."""
+MAX_PAUSE_S = 60
+"""A service that asks for more patience (Retry-After) is not waited for."""
+FORESEEN_FOR = timedelta(minutes=30)
+"""For so long a forecast is taken from disk instead of being asked for anew."""
+
+
+class Point(NamedTuple):
+    """A value, and whether the service measured it, estimated it or foresaw it."""
+
+    since: datetime
+    g_per_kwh: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Live(ABC):
+    """What all services have in common: how they are asked, and what is kept of their answers."""
+
+    url: str
+    cache_dir: str = ".cache/grid"
+    """Where answers are kept."""
+    offline: bool = False
+    """Ask nobody: take what is kept."""
+    timeout_s: float = 10.0
+    retries: int = 3
+
+    name: ClassVar[str]
+    step: ClassVar[timedelta]
+    """From one value to the next."""
+    span: ClassVar[timedelta]
+    """The most that one question may cover."""
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.url, str) and self.url.startswith(("http://", "https://"))
+        require(good, f"grid.url: must be a URL ({self.url!r})")
+        require(isinstance(self.offline, bool), f"grid.offline: must be true or false ({self.offline!r})")
+        require_number("grid", "timeout_s", self.timeout_s, least=0, above=True)
+        require_whole("grid", "retries", self.retries)
+
+    @property
+    def marginal(self) -> bool:
+        """Whether its values are marginal, which no accounting may use."""
+        return False
+
+    @property
+    @abstractmethod
+    def factor(self) -> str:
+        """What its values count."""
+
+    @abstractmethod
+    def ask(self, session: requests.Session, zone: str, begin: datetime, end: datetime) -> Iterator[Point]:
+        """The values from begin to end, at most `span` apart, as the service has them now."""
+
+    def about(self) -> dict[str, str]:
+        """The service, its factor, and the hash of all answers that are kept."""
+        kept = sorted(self._folder().rglob("*.json"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
+        return {"source": self.url, "factor": self.factor, "answers": str(len(kept)), "sha256": digest}
+
+    def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
+        """The values from begin to end, from disk where they are there, else asked for.
+
+        Raises ConfigError where they are not to be had, saying why.
+        """
+        # Without a zone some services answer for the caller's place.
+        require(bool(zone), "zone: a live source must be asked for a zone")
+        found = self._known(zone, begin, end, fresh_only=not self.offline)
+        if found is None and not self.offline:
+            now = _now()
+            with self._session() as session:
+                at = begin
+                while at <= end:
+                    until = min(end, at + self.span)
+                    self._keep(zone, now, list(self.ask(session, zone, at, until)))
+                    at = until + timedelta(microseconds=1)
+            found = self._known(zone, begin, end, fresh_only=False)
+        if found is None:
+            times = f"{begin:%Y-%m-%dT%H:%M} and {end:%Y-%m-%dT%H:%M} UTC"
+            whose = f"what is kept of {self.name}" if self.offline else self.name
+            raise ConfigError(
+                f"zone: {whose} does not cover {zone} between {times}; choose another start_utc"
+                f"{', or offline=false' if self.offline else ''}"
+            )
+        return [(point.since, point.g_per_kwh) for point in found]
+
+    # --- what is kept ---
+
+    def _folder(self) -> Path:
+        return Path(self.cache_dir).expanduser() / self.name
+
+    def _keep(self, zone: str, issued: datetime, points: Sequence[Point]) -> None:
+        folder = self._folder() / zone
+        folder.mkdir(parents=True, exist_ok=True)
+        answer = {
+            "issued": issued.isoformat(),
+            "factor": self.factor,
+            "points": [[point.since.isoformat(), point.g_per_kwh, point.how] for point in points],
+        }
+        text = json.dumps(answer)
+        name = f"{issued:%Y%m%dT%H%M%S%f}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+        partial = folder / f"{name}.partial"
+        partial.write_text(text)
+        partial.replace(folder / name)
+
+    def _known(self, zone: str, begin: datetime, end: datetime, *, fresh_only: bool) -> list[Point] | None:
+        """The points from begin to end as kept, the latest of each; None where they do not cover it."""
+        now, merged = _now(), dict[datetime, Point]()
+        for path in sorted((self._folder() / zone).glob("*.json")):  # by time of issue
+            try:
+                answer = json.loads(path.read_text())
+                issued = datetime.fromisoformat(answer["issued"])
+                points = [
+                    Point(datetime.fromisoformat(at), float(value), how)
+                    for at, value, how in answer["points"]
+                ]
+                factor = answer["factor"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"grid.cache_dir: {path} is broken ({error}); remove it") from error
+            if factor != self.factor:
+                continue
+            stale = fresh_only and now - issued > FORESEEN_FOR
+            merged |= {point.since: point for point in points if not (stale and point.how == "foreseen")}
+        inside = sorted(p for p in merged.values() if begin - self.step < p.since <= end)
+        if not inside or inside[0].since > begin or inside[-1].since + self.step < end:
+            return None
+        whole = all(later.since - point.since <= self.step for point, later in pairwise(inside))
+        return inside if whole else None
+
+    # --- how it is asked ---
+
+    def _session(self) -> requests.Session:
+        patience = Retry(
+            total=self.retries, backoff_factor=0.2, status_forcelist=BUSY, raise_on_status=False,
+            respect_retry_after_header=True, retry_after_max=MAX_PAUSE_S,
+        )  # fmt: skip
+        session = requests.Session()
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=patience))
+        return session
+
+    def _get(self, session: requests.Session, path: str, params: Mapping[str, str], **options: Any) -> Any:
+        """The JSON of an answer; ConfigError for no answer, a refusal, or what is no JSON."""
+        where = f"grid: {self.name} ({self.url.rstrip('/')}/{path})"
+        try:
+            answer = session.get(
+                f"{self.url.rstrip('/')}/{path}", params=params, timeout=self.timeout_s, **options
+            )
+        except requests.RequestException as error:
+            late = "timed out" in str(error).lower()
+            reason = "no answer in time" if late else "cannot be reached"
+            raise ConfigError(f"{where}: {reason}; grid.offline=true takes what is kept") from error
+        if answer.status_code in (401, 403):
+            raise ConfigError(f"{where}: refused the key ({_reason(answer)}); {self._key_hint()}")
+        if answer.status_code == 429:
+            raise ConfigError(f"{where}: asked too often, even after waiting; try later ({_reason(answer)})")
+        require(answer.ok, f"{where}: answered {answer.status_code} ({_reason(answer)})")
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise ConfigError(f"{where}: answered what is no JSON") from error
+
+    def _key_hint(self) -> str:
+        return "it needs none"
+
+    def _value(self, row: Mapping[str, Any], key: str, factor: float = 1.0) -> float:
+        """A value in g/kWh. Raises ConfigError for one that cannot be an intensity."""
+        value = row.get(key)
+        good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        g_per_kwh = float(value) * factor if good and value is not None else math.nan
+        require(
+            0 <= g_per_kwh <= MAX_G_PER_KWH,
+            f"grid: {self.name} answered {key}={value!r}, which is no intensity in g/kWh ({dict(row)})",
+        )
+        return g_per_kwh
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _reason(answer: requests.Response) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        return answer.reason or "no reason given"
+    said = body.get("message") or body.get("error") if isinstance(body, dict) else None
+    return str(said.get("message", said) if isinstance(said, dict) else said or answer.reason)
+
+
+def _secret(name: str, what: str) -> str:
+    value = os.environ.get(name, "")
+    require(value != "", f"grid: {what} is needed; set {name} in the environment")
+    return value
+
+
+def _time(row: Any, key: str, name: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(row[key])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"grid: {name} answered a row without a time {key!r} ({row!r})") from error
+    require(at.tzinfo is not None, f"grid: {name} answered a time without offset ({row[key]!r})")
+    return at.astimezone(UTC)
+
+
+def _rows(body: Any, key: str, name: str) -> list[Any]:
+    rows = body.get(key) if isinstance(body, dict) else None
+    said = body.get("message", "") if isinstance(body, dict) else ""
+    require(isinstance(rows, list), f"grid: {name} answered without {key!r} ({said or 'unknown shape'})")
+    assert isinstance(rows, list)
+    return rows
+
+
+@dataclass(frozen=True)
+class ElectricityMaps(Live):
+    """Electricity Maps, API v3: flow-traced average intensity by the hour, with a forecast."""
+
+    url: str = "https://api.electricitymaps.com/v3"
+    emission_factor: str = "lifecycle"
+    """lifecycle or direct."""
+    key_variable: str = "ELECTRICITYMAPS_API_KEY"
+    """The environment variable that holds the key."""
+
+    name: ClassVar = "electricitymaps"
+    step: ClassVar = timedelta(hours=1)
+    span: ClassVar = timedelta(days=10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.emission_factor in ("lifecycle", "direct"),
+            f"grid.emission_factor: must be lifecycle or direct ({self.emission_factor!r})",
+        )
+
+    @property
+    def factor(self) -> str:
+        """Lifecycle or direct."""
+        return f"{self.emission_factor}, average"
+
+    def ask(self, session: requests.Session, zone: str, begin: datetime, end: datetime) -> Iterator[Point]:
+        """Hours that are over by `past-range`, the present one by `latest`, later ones by `forecast`."""
+        now = _now()
+        this_hour = now.replace(minute=0, second=0, microsecond=0)
+        first = begin.replace(minute=0, second=0, microsecond=0)
+        about = {"zone": zone, "emissionFactorType": self.emission_factor}
+        headers = {"auth-token": _secret(self.key_variable, "a key of Electricity Maps")}
+        if first < this_hour:
+            last = min(end + self.step, this_hour)
+            asked = about | {"start": _iso(first), "end": _iso(last)}
+            body = self._get(session, "carbon-intensity/past-range", asked, headers=headers)
+            yield from (self._point(row) for row in _rows(body, "data", self.name))
+        if first <= this_hour <= end:
+            yield self._point(self._get(session, "carbon-intensity/latest", about, headers=headers))
+        if end > this_hour:
+            hours = math.ceil((end - now) / self.step) + 1
+            asked = about | {"horizonHours": str(hours)}
+            body = self._get(session, "carbon-intensity/forecast", asked, headers=headers)
+            for row in _rows(body, "forecast", self.name):
+                at = _time(row, "datetime", self.name)
+                if at > this_hour:
+                    yield Point(at, self._value(row, "carbonIntensity"), "foreseen")
+
+    def _point(self, row: Any) -> Point:
+        at = _time(row, "datetime", self.name)
+        how = "estimated" if row.get("isEstimated") else "measured"
+        told = row.get("emissionFactorType", self.emission_factor)
+        require(
+            told == self.emission_factor,
+            f"grid: {self.name} answered {told} factors, not {self.emission_factor}",
+        )
+        return Point(at, self._value(row, "carbonIntensity"), how)
+
+    def _key_hint(self) -> str:
+        return f"look at {self.key_variable}"
+
+
+@dataclass(frozen=True)
+class UK(Live):
+    """Britain's Carbon Intensity API v2: national, half-hourly, operational; no key. Zone GB only."""
+
+    url: str = "https://api.carbonintensity.org.uk"
+
+    name: ClassVar = "uk"
+    step: ClassVar = timedelta(minutes=30)
+    span: ClassVar = timedelta(days=13)
+
+    @property
+    def factor(self) -> str:
+        """Operational: no life cycle."""
+        return "direct (operational), average"
+
+    def ask(self, session: requests.Session, zone: str, begin: datetime, end: datetime) -> Iterator[Point]:
+        """Half-hours: what was measured, else what was foreseen."""
+        require(zone in ("GB", "GBR"), f"zone: the UK's service knows GB only ({zone!r})")
+        # A half-hour is told by when it ends, too: ask for one more to either side.
+        first, last = (f"{at:%Y-%m-%dT%H:%MZ}" for at in (begin - self.step, end + self.step))
+        body = self._get(session, f"intensity/{first}/{last}", {})
+        for row in _rows(body, "data", self.name):
+            values: Any = row.get("intensity") if isinstance(row, dict) else None
+            require(isinstance(values, dict), f"grid: {self.name} answered a row without intensity ({row!r})")
+            known = values.get("actual") is not None
+            value = self._value(values, "actual" if known else "forecast")
+            yield Point(_time(row, "from", self.name), value, "measured" if known else "foreseen")
+
+
+@dataclass(frozen=True)
+class WattTime(Live):
+    """WattTime, API v3, by five minutes: marginal intensity (co2_moer), or average of the past (co2_aoer)."""
+
+    url: str = "https://api.watttime.org"
+    signal: str = "co2_moer"
+    user_variable: str = "WATTTIME_USERNAME"
+    password_variable: str = "WATTTIME_PASSWORD"
+
+    name: ClassVar = "watttime"
+    step: ClassVar = timedelta(minutes=5)
+    span: ClassVar = timedelta(days=30)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.signal in ("co2_moer", "co2_aoer"),
+            f"grid.signal: must be co2_moer or co2_aoer, in lb/MWh ({self.signal!r})",
+        )
+
+    @property
+    def marginal(self) -> bool:
+        """Whether it is the marginal signal."""
+        return self.signal == "co2_moer"
+
+    @property
+    def factor(self) -> str:
+        """The signal."""
+        return f"{'marginal' if self.marginal else 'average'} ({self.signal})"
+
+    def ask(self, session: requests.Session, zone: str, begin: datetime, end: datetime) -> Iterator[Point]:
+        """What is past by `historical`, what is to come by `forecast`; both need a login first."""
+        account = tuple(
+            _secret(name, "an account of WattTime") for name in (self.user_variable, self.password_variable)
+        )
+        token = self._get(session, "login", {}, auth=account).get("token")
+        headers = {"Authorization": f"Bearer {token}"}
+        about = {"region": zone, "signal_type": self.signal}
+        now = _now()
+        asked = []
+        if begin < now:
+            until = min(end, now)
+            times = {"start": _iso(begin - self.step), "end": _iso(until + self.step)}
+            asked.append(("v3/historical", times, "measured"))
+        if end > now:
+            horizon = {"horizon_hours": str(math.ceil((end - now) / timedelta(hours=1)))}
+            asked.append(("v3/forecast", horizon, "foreseen"))
+        for path, more, how in asked:
+            body = self._get(session, path, about | more, headers=headers)
+            units = body.get("meta", {}).get("units") if isinstance(body, dict) else None
+            require(
+                units == "lbs_co2_per_mwh", f"grid: {self.name} answered in {units!r}, not lbs_co2_per_mwh"
+            )
+            for row in _rows(body, "data", self.name):
+                value = self._value(row, "value", G_PER_KWH_PER_LB_PER_MWH)
+                yield Point(_time(row, "point_time", self.name), value, how)
+
+    def _key_hint(self) -> str:
+        return f"look at {self.user_variable} and {self.password_variable}"
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
