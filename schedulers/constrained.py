@@ -21,7 +21,7 @@ class Constrained:
 
     slo_s: float | None = None
     """Seconds from arrival, for requests without a deadline of their own."""
-    margin: float = 0.1
+    margin: float = 0.2
     """Share of the predicted time that is kept in hand: tasks ahead may take longer than predicted."""
 
     def __post_init__(self) -> None:

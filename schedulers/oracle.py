@@ -26,7 +26,7 @@ class Oracle:
     where `constrained` would send it. In a closed loop, whose arrivals nobody knows, that is all there is.
     """
 
-    margin: float = 0.1
+    margin: float = 0.2
     """Share of the predicted time by which tasks are taken to be longer, and which is kept in hand."""
 
     def __post_init__(self) -> None:

@@ -252,7 +252,7 @@ def plain(name: str, task: Task, state: FleetState) -> str | None:
         return _normalized(cached(name).weights, [(d, scores(task, d)) for d in able])
     if name == "constrained":
         left_s = task.deadline_s - state.work[task.stage].after_s - state.now_s
-        in_time = [d for d in able if done_s(d) <= state.now_s + left_s / 1.1]
+        in_time = [d for d in able if done_s(d) <= state.now_s + left_s / (1 + cached(name).margin)]
         able = sorted(in_time, key=grams)[:1] or able
         name = "fastest"
     keys: dict[str, Any] = {"fastest": done_s, "greenest": grams, "least_loaded": lambda d: d.backlog_s}
