@@ -166,10 +166,10 @@ class _Rows:
         """All of one component; a column may be one value for all rows."""
         names = ("request", "stage", "device", "begin_s", "end_s")
         energy, *arrays = np.broadcast_arrays(energy_j, *(columns[name] for name in names))
-        request, stage, device = (each.astype(np.int64) for each in arrays[:3])
+        request, stage, device = (each.astype(np.int64, copy=False) for each in arrays[:3])
         component_code = np.full(len(energy), COMPONENTS.index(component))
-        begin_s, end_s = (each.astype(float) for each in arrays[3:])
-        return cls(request, stage, device, component_code, begin_s, end_s, energy.astype(float))
+        begin_s, end_s = (each.astype(float, copy=False) for each in arrays[3:])
+        return cls(request, stage, device, component_code, begin_s, end_s, energy.astype(float, copy=False))
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:

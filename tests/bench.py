@@ -1,4 +1,4 @@
-"""`make bench`: how long the exact front, PipeEdge's optimum and a million costs take, against their limits.
+"""`make bench`: how long exact front, PipeEdge's optimum, a million costs, a ledger take, against limits.
 
 Real graphs, with the CPU seconds of each layer on this host; fleets of seeded devices, no two alike, on one
 LAN. Each line holds seconds, the limit, and their ratio: below 1 is within it. The best of three, as other
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 
 import numpy as np
@@ -18,8 +19,10 @@ import torch
 
 from partitioners.pipeedge import fastest_pipeline
 from pipeline.cost import Tables
-from pipeline.domain import Device, Fleet, Link, Problem
+from pipeline.domain import Device, Fleet, Link, Problem, Records
 from pipeline.graph import Graph
+from pipeline.grid import Intensity
+from pipeline.ledger import Accounting, account
 from pipeline.models import ModelSpec
 from pipeline.optimum import exact_front
 from pipeline.profile import Profile
@@ -109,9 +112,43 @@ def million(tables: Tables) -> Callable[[], str]:
     return lambda: f"least latency {tables.cost(bounds, where).latency_s.min() * 1e3:.2f} ms"
 
 
+def year(rule: str) -> Callable[[], str]:
+    """The ledger of 1,000,000 records, three in ten of them transfers, against an hourly year."""
+    random = np.random.default_rng(0)
+    rows, zones = 1_000_000, ("de", "es", "nl", "pl")
+    year_s = 365 * 86400.0
+    devices = tuple(
+        Device(zone, 4e9, 5.0, 1.6, intensity_g_per_kwh=400, embodied_kg=40, lifetime_years=4)
+        for zone in zones
+    )
+    fleet = Fleet("zones", devices, (Link("wan", 1e8, energy_j_per_byte=1e-6),))
+    intensity = Intensity(zones, np.arange(8760, dtype=float) * 3600, random.uniform(50, 900, (len(zones), 8760)))
+    moved = random.random(rows) < 0.3
+    ways = [f"{a}->{b}" for a in zones for b in zones if a != b]
+    places = np.where(
+        moved, len(zones) + random.integers(0, len(ways), rows), random.integers(0, len(zones), rows)
+    )
+    begin_s = np.sort(random.uniform(0, year_s - 10, rows))
+    table = pd.DataFrame(
+        {
+            "request": np.arange(rows),
+            "stage": 0,
+            "kind": pd.Categorical.from_codes(moved.astype(int), pd.Index(["compute", "transfer"])),
+            "device": pd.Categorical.from_codes(places, pd.Index([*zones, *ways])),
+            "start_s": begin_s,
+            "end_s": begin_s + random.uniform(0.1, 5, rows),
+            "bytes": np.where(moved, 100_000, 0),
+        }
+    )
+    records = Records(table, datetime(2030, 1, 1, tzinfo=UTC), year_s, zones, "simulated")
+    return lambda: f"{account(records, fleet, intensity, Accounting(rule))['carbon_g'].sum():,.0f} g"
+
+
 def main() -> None:
     """Print every line."""
     torch.set_num_threads(1)
+    for rule in ("full", "proportional"):
+        show(f"ledger of 1,000,000 records, hourly intensity of a year, idle={rule}", 1.0, year(rule))
     small, wide, deep = problem("mobilenet_v2", 3), problem("efficientnet_b0", 16), problem("resnet152", 16)
     chain = {devices: problem("vgg16_bn", devices) for devices in (8, 16)}
     show("costs of 1,000,000 plans, mobilenet_v2 x 3", 2.0, million(Tables.of(small)))
