@@ -38,6 +38,27 @@ def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
     return mask
 
 
+def surely_dominates(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
+    """Which rows dominate which, wherever each value lies in its interval: (rows, rows), [a, b] if a does b.
+
+    a's high end is nowhere above b's low end, and somewhere below it.
+    """
+    least, most = (np.asarray(each, dtype=float) for each in (low, high))
+    worse, better = most[:, None, :] > least[None, :, :], most[:, None, :] < least[None, :, :]
+    return np.asarray(~worse.any(axis=2) & better.any(axis=2))
+
+
+def surely_on_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
+    """Which rows no other can dominate, wherever each value lies in its interval.
+
+    Against each other row there is an objective whose interval lies below the other's, all of it.
+    """
+    least, most = (np.asarray(each, dtype=float) for each in (low, high))
+    better = np.asarray((most[:, None, :] < least[None, :, :]).any(axis=2))
+    np.fill_diagonal(better, True)
+    return np.asarray(better.all(axis=1) & _finite(most))
+
+
 def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
     """The worst finite value of each objective over all points, that share of its size worse still.
 

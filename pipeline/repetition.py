@@ -13,7 +13,7 @@ from pipeline.decomposition import EFFECTS, Footprint, effects
 
 Floats = npt.NDArray[np.float64]
 
-SEEDS = ("workload.seed", "backend.seed", "scheduler.seed", "pictures.seed")
+SEEDS = ("repeat", "workload.seed", "backend.seed", "scheduler.seed", "pictures.seed")
 """Keys of the config that change nothing but chance: trials that differ by these alone are repetitions."""
 RESAMPLES = 10_000
 
@@ -28,6 +28,38 @@ def interval(values: Floats) -> tuple[Floats, Floats]:
     weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(values)) / len(values)
     low, high = np.percentile(weights @ values, [2.5, 97.5], axis=0)
     return low, high
+
+
+def p_value(differences: Floats) -> float:
+    """How often a mean difference at least as large comes of pairs that differ by chance alone (two-sided).
+
+    The exact test of paired samples over all signs (Fisher's randomisation test), for up to 16 pairs; for
+    more over RESAMPLES random signs. Of n pairs it is at least 2 ** (1 - n): three cannot show much.
+    """
+    count = len(differences)
+    if count <= 16:
+        signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+    else:
+        signs = np.random.default_rng(0).choice([-1, 1], (RESAMPLES, count))
+    means = np.abs(signs @ differences)
+    return float(np.mean(means >= abs(differences.sum()) * (1 - 1e-9)))
+
+
+def ends(groups: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[Floats, Floats] | None:
+    """Low and high ends of each objective's interval, one row a group, minimised; None where one has none.
+
+    objectives: metric and direction, as a sweep has them.
+    """
+    low, high = [], []
+    for key, direction in objectives.items():
+        if f"{key}_lo" not in groups or groups[f"{key}_lo"].isna().any():
+            return None
+        own = [groups[f"{key}{end}"].to_numpy(dtype=float) for end in ("_lo", "_hi")]
+        if direction == "maximize":
+            own = [-own[1], -own[0]]
+        low.append(own[0])
+        high.append(own[1])
+    return np.stack(low, axis=1), np.stack(high, axis=1)
 
 
 def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -55,8 +87,8 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
 
     baseline: values of some of `by`; what it does not name is the same on both sides. Trials of the same
     seeds are held against each other. Columns: `by`, `change`, and EFFECTS, which add up to it, each with
-    `_lo` and `_hi` where there are several repetitions. Groups without a counterpart, or with one that emits
-    nothing, are left out.
+    `_lo` and `_hi` where there are several repetitions, and then the `p_value` of the change. Groups without
+    a counterpart, or with one that emits nothing, are left out.
     """
     groups = _alike(trials, by)
     rows = []
@@ -91,6 +123,7 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
         if len(shares) > 1:
             for end, values in zip(("_lo", "_hi"), interval(shares), strict=True):
                 row |= dict(zip((f"{c}{end}" for c in ("change", *EFFECTS)), values, strict=True))
+            row["p_value"] = p_value(shares[:, 0])
         rows.append({**name, **row})
     return pd.DataFrame(rows)
 

@@ -409,7 +409,11 @@ class _Sweep:
         frame = repetition.grouped(each, by) if repeated else each
         on_front = pareto.non_dominated(pareto.signed(frame[objectives].to_numpy(dtype=float), directions))
         members = each.merge(frame[on_front][by]) if repeated and by else frame[on_front]
-        self.hydra.tracking.tag_front(members["run_id"].tolist())
+        ends = repetition.ends(frame, self.objectives) if repeated and by else None
+        surely = on_front & (pareto.surely_on_front(*ends) if ends else False)
+        confident = each.merge(frame[surely][by]) if ends else frame[:0]
+        self.hydra.tracking.tag_front(run.run_id, members["run_id"].tolist())
+        self.hydra.tracking.tag_front(run.run_id, confident["run_id"].tolist(), "pareto_confident")
         self.figures["front_size"] = int(on_front.sum())
         run.log_metrics({"front_size": self.figures["front_size"]})
         if self.yardstick is None and len(objectives) > 1:
@@ -431,6 +435,9 @@ class _Sweep:
             summary = tables.summary_table(frame, by, objectives, apart)
             run.log_table(summary, "summary.json")
             tables.print_summary(console, summary, by, baseline)
+            if ends:
+                names = [" ".join(str(row[key]) for key in by) for row in frame.to_dict("records")]
+                tables.print_dominance(console, names, pareto.surely_dominates(*ends), surely)
         if self.yardstick is not None:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
             of = f"{plans} plan{'s' if plans > 1 else ''}"

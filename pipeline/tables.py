@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -65,7 +67,7 @@ def print_summary(
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in by:
         shown.add_column(PLAN.get(column, column))
-    columns = [str(column) for column in table if column not in (*by, "repeats", *SHARES)]
+    columns = [str(column) for column in table if column not in (*by, "repeats", "p_value", *SHARES)]
     figures = [column for column in columns if not column.endswith(("_lo", "_hi"))]
     scales = [(key, *readable(key, table[key])) for key in figures]
     for _, heading, _ in scales:
@@ -73,13 +75,30 @@ def print_summary(
     shares = [key for key in SHARES if key in table and table[key].abs().max() > 0]
     for key in shares:
         shown.add_column("carbon" if key == "change" else f"by {key}", justify="right")
+    tested = ["p_value"] if "p_value" in table else []
+    for _ in tested:
+        shown.add_column("p (paired)", justify="right")
     for row in table.sort_values(list(by), kind="stable").to_dict("records"):
         shown.add_row(
             *[text(row[column]) for column in by],
             *[_spanned(row, key, partial(_scaled, factor)) for key, _, factor in scales],
             *[_spanned(row, key, "{:+.1%}".format) for key in shares],
+            *[_spanned(row, key, "{:.3f}".format) for key in tested],
         )
     console.print(shown)
+
+
+def print_dominance(
+    console: Console, names: Sequence[str], dominates: npt.NDArray[np.bool_], surely: npt.NDArray[np.bool_]
+) -> None:
+    """Print in words who dominates whom where intervals lie apart, and who is surely on the front."""
+    for name, row in zip(names, dominates, strict=True):
+        if row.any():
+            beaten = ", ".join(other for other, is_so in zip(names, row, strict=True) if is_so)
+            console.print(f"{name} dominates {beaten}: their intervals lie apart", markup=False)
+    kept = [name for name, is_so in zip(names, surely, strict=True) if is_so]
+    said = ", ".join(kept) if kept else "none"
+    console.print(f"On the front wherever each value lies in its interval: {said}", markup=False)
 
 
 def _scaled(factor: float, value: float) -> str:

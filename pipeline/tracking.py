@@ -97,8 +97,8 @@ METRICS: Mapping[str, Metric] = {
         for effect, what in (
             ("energy", "more or less energy"),
             ("intensity", "dirtier or cleaner electricity"),
-            ("network", "links"),
-            ("embodied", "manufacture"),
+            ("network", "what links move"),
+            ("embodied", "manufacture of devices"),
         )
     },
     "trials_complete": Metric("Trials complete", "", "Trials of the sweep that gave every objective"),
@@ -287,19 +287,16 @@ class Tracking:
                 found.data.tags, client,
             )  # fmt: skip
 
-    def tag_front(self, run_ids: Collection[str]) -> None:
-        """Set pareto=true on these trials, and remove it from their sweep's trials that left the front."""
-        if not run_ids:
-            return
+    def tag_front(self, parent_run_id: str, run_ids: Collection[str], tag: str = "pareto") -> None:
+        """Set pareto=true (or another tag) on these trials of a sweep, and remove it from its others."""
         with self._reaching() as client:
-            sibling = _get_run(client, "tag_front", next(iter(run_ids)))
-        parent = sibling.data.tags["mlflow.parentRunId"]
-        query = f"tags.`mlflow.parentRunId` = '{parent}' and tags.pareto = 'true'"
-        tagged = {run.info.run_id for run in _search(client, sibling.info.experiment_id, query)}
+            experiment_id = _get_run(client, "tag_front", parent_run_id).info.experiment_id
+        query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and tags.{tag} = 'true'"
+        tagged = {run.info.run_id for run in _search(client, experiment_id, query)}
         for run_id in tagged - set(run_ids):
-            client.delete_tag(run_id, "pareto")
+            client.delete_tag(run_id, tag)
         for run_id in set(run_ids) - tagged:
-            client.set_tag(run_id, "pareto", "true")
+            client.set_tag(run_id, tag, "true")
 
     def children(self, parent_run_id: str) -> pd.DataFrame:
         """The trials of a sweep, oldest first: run_id, name, status, metrics.*, params.* and tags.*."""

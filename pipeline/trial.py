@@ -33,6 +33,7 @@ from pipeline.domain import (
     Workload,
     require,
     require_compression,
+    require_whole,
     utc,
 )
 from pipeline.graph import Graph
@@ -110,6 +111,8 @@ class Trial:
     """Devices that are gone for a while, in the config a list of {device, at_s, for_s}."""
     further_models: Mapping[str, ModelSpec] = field(default_factory=dict)
     """By any name: models that share the fleet with `model`, for classes of requests that ask for them."""
+    repeat: int = 0
+    """The number of a repetition: trials that differ by it alone are the same configuration."""
     per_request: bool = True
     """Whether records and ledger of each request are kept and logged; else memory does not grow."""
 
@@ -129,6 +132,7 @@ class Trial:
             "oracle: it needs the records of each request (oracle: true, per_request: false)",
         )
         require_average(self.grid)
+        require_whole("config", "repeat", self.repeat)
         self._start_utc()
         object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
         self._require_models_asked_for()

@@ -122,7 +122,9 @@ def year(rule: str) -> Callable[[], str]:
         for zone in zones
     )
     fleet = Fleet("zones", devices, (Link("wan", 1e8, energy_j_per_byte=1e-6),))
-    intensity = Intensity(zones, np.arange(8760, dtype=float) * 3600, random.uniform(50, 900, (len(zones), 8760)))
+    intensity = Intensity(
+        zones, np.arange(8760, dtype=float) * 3600, random.uniform(50, 900, (len(zones), 8760))
+    )
     moved = random.random(rows) < 0.3
     ways = [f"{a}->{b}" for a in zones for b in zones if a != b]
     places = np.where(

@@ -10,7 +10,16 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from pipeline.domain import ConfigError
-from pipeline.pareto import hypervolume, knee, non_dominated, reference_point, signed, spread
+from pipeline.pareto import (
+    hypervolume,
+    knee,
+    non_dominated,
+    reference_point,
+    signed,
+    spread,
+    surely_dominates,
+    surely_on_front,
+)
 
 # Few distinct values, so that ties and copies are common; NaN and inf as of failed trials.
 VALUES = st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, 3.0, float("inf"), float("nan")])
@@ -92,3 +101,28 @@ def test_signed_negates_what_is_maximised_and_refuses_other_words() -> None:
     assert values.tolist() == [[1, 2]]
     with pytest.raises(ConfigError, match="minimize or maximize"):
         signed(values, ["min", "maximize"])
+
+
+def test_what_intervals_settle_by_hand() -> None:
+    """a: [1, 2] x [1, 2] beats b: [3, 4] x [2, 3] whatever; c overlaps a in one, is worse in the other."""
+    low, high = np.array([[1, 1], [3, 2], [0, 3]]), np.array([[2, 2], [4, 3], [1.5, 4]])
+    assert surely_dominates(low, high).tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    # c may be better than a in the first, or not: that c is not dominated by a is not sure.
+    assert surely_on_front(low, high).tolist() == [True, False, False]
+
+
+@given(
+    arrays(np.float64, st.tuples(st.integers(1, 6), st.just(2)), elements=st.integers(0, 5).map(float)),
+    arrays(np.float64, st.tuples(st.just(6), st.just(2)), elements=st.integers(0, 2).map(float)),
+    st.data(),
+)
+def test_what_is_sure_holds_wherever_values_lie(
+    low: NDArray[np.float64], widths: NDArray[np.float64], data: st.DataObject
+) -> None:
+    high = low + widths[: len(low)]
+    share = data.draw(arrays(np.float64, low.shape, elements=st.sampled_from([0.0, 0.5, 1.0])))
+    somewhere = low + share * (high - low)
+    front = non_dominated(somewhere)
+    assert not (surely_on_front(low, high) & ~front).any()
+    for a, b in np.argwhere(surely_dominates(low, high)):
+        assert dominates(somewhere[a], somewhere[b])

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.decomposition import EFFECTS
-from pipeline.repetition import against, grouped, interval
+from pipeline.repetition import against, ends, grouped, interval, p_value
 
 TRIALS = pd.DataFrame(
     [
@@ -81,3 +81,22 @@ def test_a_figure_that_one_repetition_does_not_know_is_the_mean_of_the_others() 
 def test_nothing_is_a_share_of_nothing() -> None:
     none = TRIALS.assign(carbon_g_per_inf=0.0, energy_j_per_inf=0.0)
     assert against(none, BY, {"scheduler": "fastest"}).empty
+
+
+def test_the_paired_test_by_hand() -> None:
+    """Of three pairs all in one direction 2 of 8 signs are as far out; of ten 2 of 1,024."""
+    assert p_value(np.array([1.0, 2.0, 3.0])) == 0.25
+    assert p_value(np.arange(1.0, 11)) == pytest.approx(2 / 1024)
+    assert p_value(np.array([1.0, -1.0])) == 1.0
+    assert p_value(np.zeros(3)) == 1.0
+    many = np.random.default_rng(0).normal(0.3, 1, 200)
+    t = many.mean() / many.std(ddof=1) * math.sqrt(200)
+    assert p_value(many) == pytest.approx(math.erfc(abs(t) / math.sqrt(2)), abs=0.002)
+
+
+def test_ends_of_what_is_maximised_are_turned_round() -> None:
+    groups = pd.DataFrame({"a_lo": [1.0], "a_hi": [2.0], "b_lo": [3.0], "b_hi": [5.0]})
+    found = ends(groups, {"a": "minimize", "b": "maximize"})
+    assert found is not None
+    assert [each.tolist() for each in found] == [[[1.0, -5.0]], [[2.0, -3.0]]]
+    assert ends(groups, {"c": "minimize"}) is None

@@ -196,6 +196,20 @@ def test_trials_that_differ_by_seed_alone_are_repetitions(
     printed = capsys.readouterr().out
     assert "Mean of 3, and the mean's 95% interval" in printed
     assert "carbon against scheduler=performance" in printed
+    assert [row["p_value"] for row in rows] == [None, None, 1, 1]
+    # Equals with the same intervals: neither is surely better in anything.
+    assert "On the front wherever each value lies in its interval: none" in printed
+    assert not [child for child in children if "pareto_confident" in child.data.tags]
+
+
+def test_what_is_on_the_front_beyond_chance_is_tagged(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights .1 and .9 trade carbon for latency by more than the seeds do."""
+    multirun("scheduler.carbon_weight=0.1,0.9", "workload.seed=1,2,3", "partitioner.stages=1")
+    _, children = runs(root)
+    assert [child.data.tags.get("pareto_confident") for child in children] == ["true"] * 6
+    assert "On the front wherever each value lies in its interval: 0.1, 0.9" in capsys.readouterr().out
 
 
 def test_a_baseline_must_vary(multirun: Multirun) -> None:

@@ -256,12 +256,14 @@ def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None
     sweep, other = run(store, "sweep"), run(store, "other sweep")
     a, b, c = (run(replace(store, parent_run_id=sweep)) for _ in range(3))
     apart = run(replace(store, parent_run_id=other))
-    store.tag_front([apart])
-    store.tag_front([a, b])
-    store.tag_front([b, c])
-    store.tag_front([])
+    store.tag_front(other, [apart])
+    store.tag_front(sweep, [a, b])
+    store.tag_front(sweep, [b, c])
+    store.tag_front(sweep, [c], "pareto_confident")
+    store.tag_front(sweep, [], "pareto_confident")
     tags = [stored(store, run_id).data.tags.get("pareto") for run_id in (a, b, c, apart)]
     assert tags == [None, "true", "true", "true"]
+    assert "pareto_confident" not in stored(store, c).data.tags
 
 
 # --- no store, and no noise -----------------------------------------------------------------------
