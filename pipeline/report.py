@@ -61,7 +61,7 @@ def of_run(stored: Stored) -> dict[str, Any]:
         "boundary": stored.tags.get("boundary", ""),
         "method": {
             "devices": METHODS.get(about["measurement"], about["measurement"]),
-            "host": stored.tags.get("host_meter", "none"),
+            "host": about.get("meter", stored.tags.get("host_meter", "none")),
             "sources": list(SOURCES),
         },
         "window": {key: about[key] for key in ("start_utc", "window_s", "reserved")},

@@ -87,8 +87,9 @@ METRICS: Mapping[str, Metric] = {
     "output_max_abs_error": Metric(
         "Largest output error", "", "Largest difference of an output from the unsplit model's, in its units"
     ),
-    "host_energy_j": Metric("Energy of the experiment", "J", "What running it cost this host (CodeCarbon)"),
-    "host_carbon_g": Metric("Carbon of the experiment", "g", "What running it cost this host (CodeCarbon)"),
+    "host_energy_j": Metric("Energy of the experiment", "J", "What running it cost this host, by its meter"),
+    "host_carbon_g": Metric("Carbon of the experiment", "g", "What running it cost this host, by its meter"),
+    "host_j_per_inf": Metric("Host energy per inference", "J", "That of the experiment ÷ requests answered"),
     "host_late": Metric("Host late", "", "Time for which other work on this host held stages up ÷ the run's"),
     "host_drift": Metric("Host drift", "", "This host's reference time now ÷ when profiled"),
     "change_g_per_inf": Metric("Change of carbon", "g", "Per inference, of the second run against the first"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from pipeline.backends.pool import machine_lock
 from pipeline.cost import require_connected
 from pipeline.domain import (
     COMPRESSIONS,
@@ -39,7 +41,7 @@ from pipeline.domain import (
 from pipeline.graph import Graph
 from pipeline.grid import Intensity, require_average
 from pipeline.ledger import Accounting, account
-from pipeline.meter import Meter
+from pipeline.meter import Meter, NoMeter, Reading, apportioned
 from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
 from pipeline.models import ModelSpec
 from pipeline.oracle import regret
@@ -156,9 +158,13 @@ class Trial:
         job = Job(services, self.workload, self.scheduler, intensity, start_utc, self.outages)
 
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
-            with self.meter.measure() as host:
+            # What another run draws meanwhile is not this one's.
+            alone = contextlib.nullcontext() if isinstance(self.meter, NoMeter) else machine_lock()
+            with alone, self.meter.measure() as host:
                 records, ledger, summary = self._accounted(job)
             metrics = summary.metrics() | host.metrics | self._agreement(job, records)
+            if "host_energy_j" in metrics and metrics["requests_ok"]:
+                metrics["host_j_per_inf"] = metrics["host_energy_j"] / metrics["requests_ok"]
             if self.oracle and (found := regret(job, records, ledger)) is not None:
                 metrics["regret_to_oracle"] = found
             labels = summary.labels(provenance.choices)
@@ -175,7 +181,9 @@ class Trial:
             run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
             run.log_table(ledger, "ledger.json")
-            run.log_text(self._about(records), "run.json")
+            run.log_text(self._about(records, host), "run.json")
+            if "host_energy_j" in metrics:
+                run.log_table(apportioned(metrics["host_energy_j"], records, self.fleet), "meter.json")
             if self.per_request:
                 run.log_table(records.table, "records.json", exact=True)
             if len(classes := summary.classes(self.workload.classes)) > 1:
@@ -269,10 +277,11 @@ class Trial:
             return datetime.now(UTC)
         return utc("start_utc", self.start_utc)
 
-    def _about(self, records: Records) -> str:
+    def _about(self, records: Records, host: Reading) -> str:
         """What accounting and audits need beside the tables, as JSON."""
         installed = {name: metadata.version(name) for name in SOFTWARE}
         about = records.about() | {"grid": dict(self.grid.about())}
+        about["meter"] = {"method": host.method, **host.about}
         return json.dumps(about | {"software": {"python": platform.python_version(), **installed}}, indent=1)
 
     def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import getpass
 import os
 import subprocess
@@ -36,8 +37,12 @@ KEEP_MEMORY = {
 not, as the heap happens to lie: page faults made a stage take 6 ms of CPU in one run and 10 in the next."""
 
 
+@functools.cache
 def machine_lock() -> FileLock:
-    """One measuring run at a time on this machine: two would count each other's time."""
+    """One measuring run at a time on this machine: two would count each other's time and joules.
+
+    The same lock for all of a process, which may take it again while it has it.
+    """
     return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}.lock")
 
 
