@@ -76,20 +76,25 @@ def of_run(stored: Stored) -> dict[str, Any]:
     }
 
 
-def of_sweep(stored: Stored, trials: pd.DataFrame) -> dict[str, Any]:
-    """What a sweep tried and what came of it; each trial has an audit of its own."""
+def of_sweep(stored: Stored, trials: pd.DataFrame, example: Stored) -> dict[str, Any]:
+    """What a sweep tried and what came of it; how its figures came about is told of one of its trials."""
     columns = list(map(str, trials))
     keep = [c for c in columns if c.startswith(("metrics.", "params.")) or c in ("run_id", "name", "status")]
     tagged = trials.get("tags.pareto", pd.Series("", index=trials.index))
     boundaries = trials.get("tags.boundary", pd.Series(dtype=str)).dropna().unique().tolist()
+    compared = stored.table("summary.json").to_dict("records") if stored.has("summary.json") else []
+    told = of_run(example)
     return {
         "run": _identity(stored),
         "boundary": boundaries[0] if len(boundaries) == 1 else boundaries,
-        "method": {"sources": list(SOURCES)},
+        "method": told["method"],
         "metrics": dict(stored.metrics),
         "params": dict(stored.params),
+        "compared": compared,
         "front": trials.loc[tagged == "true", "run_id"].tolist(),
         "trials": trials[keep].to_dict("records"),
+        "one of its trials": {"run": example.run_id, "name": example.name},
+        **{key: told[key] for key in ("sci", "components", "grid", "coefficients", "software", "config")},
     }
 
 
@@ -183,7 +188,10 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
     tracking.check()
     stored = tracking.stored(names[0])
     if "sweep" in stored.tags:
-        audit = of_sweep(stored, tracking.children(stored.run_id))
+        trials = tracking.children(stored.run_id)
+        done = trials[trials["status"] == "FINISHED"]
+        require(len(done) > 0, f"run {stored.run_id} ({stored.name}): no trial of it is FINISHED")
+        audit = of_sweep(stored, trials, tracking.stored(str(done["run_id"].iloc[0])))
     else:
         require(
             "boundary" in stored.tags,

@@ -207,6 +207,10 @@ class Stored:
     tags: Mapping[str, str]
     client: MlflowClient = field(repr=False)
 
+    def has(self, path: str) -> bool:
+        """Whether the run has a file of that name."""
+        return path in {each.path for each in self.client.list_artifacts(self.run_id)}
+
     def text(self, path: str) -> str:
         """A text file of the run; ConfigError naming run and file where it has none."""
         with tempfile.TemporaryDirectory() as folder:
@@ -222,8 +226,7 @@ class Stored:
             return pd.read_json(self._file(path, folder), orient="split", convert_dates=False)
 
     def _file(self, path: str, folder: str) -> Path:
-        known = {each.path for each in self.client.list_artifacts(self.run_id)}
-        require(path in known, f"run {self.run_id} ({self.name}): has no {path} (it is {self.status})")
+        require(self.has(path), f"run {self.run_id} ({self.name}): has no {path} (it is {self.status})")
         return Path(self.client.download_artifacts(self.run_id, path, folder))
 
 

@@ -123,6 +123,22 @@ def test_an_audit_says_where_every_gram_comes_from(
     assert "http" not in shown.replace("https://pypi", "")
 
 
+def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = ("workload.seed=1,2", "scheduler=fastest,greenest", "+sweep.baseline.scheduler=fastest")
+    load = ("workload=poisson", "workload.duration_s=1", "partitioner.device=auto")
+    done = carbonedge(tmp_path, "-m", *SIMULATED, *load, *seeds)
+    assert done.code == 0, done.errors
+    (parent,) = [run for run in runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
+    monkeypatch.chdir(tmp_path)
+    report([parent.info.run_id], [store(tmp_path)])
+    audit = json.loads((tmp_path / f"audit-{parent.info.run_id}.json").read_text())
+    assert len(audit["trials"]) == 4
+    assert {row["scheduler"] for row in audit["compared"]} == {"fastest", "greenest"}
+    assert audit["software"]["torch"]
+    assert audit["coefficients"]
+    assert set(audit["front"]) <= {row["run_id"] for row in audit["trials"]}
+
+
 @pytest.mark.parametrize(
     ("names", "complaint"),
     [
