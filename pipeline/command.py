@@ -29,10 +29,11 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
     arguments = sys.argv[1:]
-    names = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if re.match(r"[+~]*[A-Za-z_][\w.@/-]*=", argument)]
+    names = [argument for argument in arguments if argument not in overrides]
     try:
         require(len(names) == num_names, f"usage: {usage}")
-        command(names, [argument for argument in arguments if "=" in argument])
+        command(names, overrides)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:
@@ -42,8 +43,11 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num
 def config(overrides: Sequence[str]) -> DictConfig:
     """The config as these overrides make it."""
     sweeper.register()
-    with initialize_config_dir(CONF, version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+    try:
+        with initialize_config_dir(CONF, version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+    except ValueError as error:  # Hydra's for a group that is no name
+        raise ConfigError(f"{' '.join(overrides)}: {error}") from error
 
 
 def fail(error: Exception) -> NoReturn:

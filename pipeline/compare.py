@@ -6,6 +6,7 @@ A and B are MLflow run ids, or FILE:NAME for a row of published figures (conf/pu
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import plotly.graph_objects as go
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline import coefficients, command
@@ -115,12 +117,17 @@ def change_bounds(a: Side, b: Side) -> tuple[float, float] | None:
         return None
     assert a.parts is not None
     assert b.parts is not None
-    same = {d.name for d in b.fleet.devices if d == a.fleet.by_name.get(d.name)}
-    names = {d.name: d.name if d.name in same else f"{d.name}.b" for d in b.fleet.devices}
     if a.accounting.ranges != b.accounting.ranges or a.fleet.links != b.fleet.links:
         return None
-    others = [replace(d, name=names[d.name]) for d in b.fleet.devices if d.name not in same]
-    fleet = Fleet("both", (*a.fleet.devices, *others), tuple(x for x in a.fleet.links if x.between is None))
+    names = {d.name: d.name for d in b.fleet.devices}
+    for device in b.fleet.devices:
+        if device != a.fleet.by_name.get(device.name):
+            while names[device.name] in {*a.fleet.by_name, *b.fleet.by_name}:
+                names[device.name] += "_"
+    others = [replace(d, name=names[d.name]) for d in b.fleet.devices if names[d.name] != d.name]
+    # Whose ends a link may join is of no matter here.
+    links = tuple(replace(link, between=None) for link in a.fleet.links)
+    fleet = Fleet("both", (*a.fleet.devices, *others), links)
     difference = b.parts.rename(index=names).sub(a.parts, fill_value=0.0)
     return coefficients.bounds(difference.loc[list(fleet.by_name)], fleet, a.accounting)
 
@@ -151,8 +158,8 @@ def effects_table(a: Side, b: Side) -> pd.DataFrame:
         {
             "effect": list(EFFECTS),
             "g_per_inf": [found[key] for key in EFFECTS],
-            "share_of_a": [found[key] / a.footprint.total_g for key in EFFECTS],
-            "share_of_change": [found[key] / whole if whole else math.nan for key in EFFECTS],
+            "share_of_a": [_share(found[key], a.footprint.total_g) for key in EFFECTS],
+            "share_of_change": [_share(found[key], whole) for key in EFFECTS],
         }
     )
 
@@ -160,27 +167,32 @@ def effects_table(a: Side, b: Side) -> pd.DataFrame:
 def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
     """In a sentence: how much, why, and whether the coefficients' ranges can turn it round."""
     before, after = a.footprint, b.footprint
-    change = after.total_g / before.total_g - 1
+    if not before.total_g:
+        return f"{a.name} emits nothing, and {b.name} {number(after.total_g)} g per inference."
     found = effects(before, after)
     by = ", ".join(f"{key} {found[key] / before.total_g:+.1%}" for key in EFFECTS if found[key])
-    order = "less" if change < 0 else "more"
-    said = f"{b.name} emits {abs(change):.1%} {order} than {a.name}: {by or 'nothing'}."
-    if (
-        change < 0
-        and found["intensity"] < after.total_g - before.total_g
-        and after.energy_j > before.energy_j
-    ):
-        share = found["intensity"] / (after.total_g - before.total_g)
+    change = after.total_g - before.total_g
+    order = (
+        f"{abs(change) / before.total_g:.1%} {'less' if change < 0 else 'more'} than"
+        if change
+        else "as much as"
+    )
+    said = f"{b.name} emits {order} {a.name}: {by or 'nothing sets them apart'}."
+    if found["intensity"] < change < 0 and after.energy_j > before.energy_j:
         said += (
-            f" Cleaner electricity explains {share:.0%} of the saving, more than the whole: "
-            f"energy per inference rose by {after.energy_j / before.energy_j - 1:.1%}."
+            f" Cleaner electricity explains {found['intensity'] / change:.0%} of the saving, "
+            f"more than the whole: energy per inference rose by {after.energy_j / before.energy_j - 1:.1%}."
         )
     if bounds is None:
         return said
     low, high = (end / before.total_g for end in bounds)
-    turns = low < 0 < high
+    turns = low <= 0 <= high
     within = f" Within the coefficients' ranges {low:+.1%} to {high:+.1%}: "
     return said + within + ("which of the two emits less is not settled." if turns else "the order holds.")
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
 
 
 def waterfall(a: Side, b: Side) -> go.Figure:
@@ -207,7 +219,7 @@ def waterfall(a: Side, b: Side) -> go.Figure:
 
 def print_comparison(console: Console, a: Side, b: Side, said: str) -> None:
     """Print both tables and the verdict for people."""
-    shown = Table("per inference", title=f"B: {b.name}, against A: {a.name}")
+    shown = Table("per inference", title=escape(f"B: {b.name}, against A: {a.name}"))
     for heading in ("A", "B", "B - A", "B ÷ A"):
         shown.add_column(heading, justify="right")
     for row in figures_table(a, b).to_dict("records"):
@@ -230,15 +242,19 @@ def print_comparison(console: Console, a: Side, b: Side, said: str) -> None:
 
 def side(tracking: Tracking, name: str) -> Side:
     """What a name on the command line stands for."""
-    path, colon, row = name.rpartition(":")
-    return of_file(Path(path), row) if colon else of_run(tracking.stored(name))
+    of_published = re.fullmatch(r"(.+?\.\w+):(.*)", name)
+    if of_published:
+        return of_file(Path(of_published[1]), of_published[2])
+    tracking.reach()
+    return of_run(tracking.stored(name))
 
 
 def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Compare the two, print it, and keep it as a run."""
     tracking: Tracking = instantiate(command.config(overrides).tracking)
-    tracking.check()
     a, b = (side(tracking, name) for name in names)
+    if a.name == b.name:
+        a, b = (replace(each, name=f"{each.name} ({which})") for each, which in ((a, "A"), (b, "B")))
     require_one_boundary(a, b)
     bounds = change_bounds(a, b)
     found = effects(a.footprint, b.footprint)
@@ -247,6 +263,7 @@ def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     if bounds is not None:
         metrics["change_g_per_inf_low"], metrics["change_g_per_inf_high"] = bounds
     said = verdict(a, b, bounds)
+    tracking.check()
     tags: dict[str, Any] = {"compared": "two runs", "verdict": said}
     with tracking.open_run(f"{b.name} against {a.name}", tags, {"a": names[0], "b": names[1]}) as run:
         run.log_metrics(metrics)

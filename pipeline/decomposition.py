@@ -49,11 +49,15 @@ def effects(before: Footprint, after: Footprint) -> dict[str, float]:
     approach to decomposition analysis", Energy Policy 33, 2005). Links and manufacture stand beside it.
     """
     c0, c1, e0, e1 = before.operational_g, after.operational_g, before.energy_j, after.energy_j
-    if min(c0, c1, e0, e1) <= 0:
-        mean = 0.0  # its limit: what emits nothing does so by its intensity
+    if min(e0, e1) <= 0:
+        energy = c1 - c0  # their limits: what draws nothing emits nothing by its energy,
+    elif min(c0, c1) <= 0:
+        energy = 0.0  # what draws something and emits nothing does so by its intensity
     else:
-        mean = c1 if math.isclose(c1, c0, rel_tol=1e-12) else (c1 - c0) / math.log(c1 / c0)
-    energy = mean * math.log(e1 / e0) if mean else 0.0
+        rise = (c1 - c0) / c0
+        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # to all digits near and far
+        mean = (c1 - c0) / log if log else c1
+        energy = mean * math.log(e1 / e0)
     return {
         "energy": energy,
         "intensity": c1 - c0 - energy,

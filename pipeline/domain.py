@@ -57,7 +57,10 @@ def utc(key: str, text: Any) -> datetime:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: must be a time as in 2021-06-01T00:00, or null ({text!r})") from error
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigError(f"{key}: is no time that can be reckoned with ({text!r})") from error
 
 
 def size_text(num_bytes: float) -> str:
@@ -189,10 +192,13 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
         require(good, f"{owner}.ranges.{name}: must be [low, high] (it is {ends!r})")
         low, high = ends
         for end in ends:
-            require_number(f"{owner}.ranges", name, end, least=1 if name == "pue" else 0)
+            least, above = (1, False) if name == "pue" else (0, name == "lifetime_years")
+            require_number(f"{owner}.ranges", name, end, least=least, above=above)
         require(
             low <= value <= high, f"{owner}.ranges.{name}: {value:g} must lie in it ([{low:g}, {high:g}])"
         )
+        # Bounds are told from what a run took at the value itself, which of 0 is nothing.
+        require(value > 0 or high == 0, f"{owner}.ranges.{name}: a range needs a value above 0 ({name}: 0)")
         ranges[name] = (float(low), float(high))
     return ranges
 
@@ -255,6 +261,10 @@ class Device:
             if getattr(self, name) is not None:
                 require_number(owner, name, getattr(self, name), least=0)
         require(
+            self.zone is None or (isinstance(self.zone, str) and self.zone.strip() != ""),
+            f"{owner}: zone must be a text, in quotes where YAML reads it as something else ({self.zone!r})",
+        )
+        require(
             self.zone is not None or self.intensity_g_per_kwh is not None,
             f"{owner}: zone or intensity_g_per_kwh must be given (zone: a grid region such as DE)",
         )
@@ -300,7 +310,9 @@ class Link:
                 low, high = (end * J_PER_BYTE_PER_KWH_PER_GB for end in ranges.pop("energy_kwh_per_gb"))
                 ranges["energy_j_per_byte"] = low, high
         object.__setattr__(self, "ranges", ranges)
-        object.__setattr__(self, "sources", _sources(owner, self))
+        renamed = {"energy_kwh_per_gb": "energy_j_per_byte"}
+        sources = {renamed.get(name, name): text for name, text in _sources(owner, self).items()}
+        object.__setattr__(self, "sources", sources)
         if self.between is not None:
             object.__setattr__(self, "between", tuple(self.between))
             require(

@@ -34,6 +34,7 @@ LEDGER_COLUMNS = (
     "stage",
     "device",
     "component",
+    "link",
     "energy_j",
     "intensity_g_per_kwh",
     "pue",
@@ -72,6 +73,7 @@ class Accounting:
             require(
                 low <= 1 <= high, f"accounting.ranges.{name}: 1 must lie in it, as it is a share ({ends})"
             )
+            require(name != "pue" or low == 1, f"accounting.ranges.pue: no PUE is below 1 ({ends})")
             ranges[name] = (low, high)
         object.__setattr__(self, "ranges", ranges)
 
@@ -115,14 +117,15 @@ def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:
 
 
 def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
-    """The components that this ledger cannot state, and what is missing of which device or link."""
-    transfers = records.table.loc[records.table["kind"] == "transfer", "device"].unique()
-    links = {link.name: link for ends in transfers if (link := fleet.link(*ends.split("->"))) is not None}
-    silent = sorted(name for name, link in links.items() if link.energy_j_per_byte is None)
+    """The components that this ledger cannot state, and what is missing of which device or link.
+
+    Of the whole fleet, also of what this run did not use: runs of one fleet count the same.
+    """
+    ways = [str(way) for way in records.table.loc[records.table["kind"] == "transfer", "device"].unique()]
+    silent = [link.name for link in fleet.links if link.energy_j_per_byte is None]
+    silent += [f"a link {way}" for way in ways if fleet.link(*way.split("->")) is None]
     made = [
-        name
-        for name in records.reserved
-        if fleet.by_name[name].embodied_kg is None or fleet.by_name[name].lifetime_years is None
+        device.name for device in fleet.devices if device.embodied_kg is None or device.lifetime_years is None
     ]
     found = {}
     if silent:
@@ -157,19 +160,23 @@ class _Rows:
     stage: Ints
     device: Ints
     component: Ints
+    link: Ints
+    """Among the fleet's links, from 1; 0: none."""
     begin_s: Floats
     end_s: Floats
     energy_j: Floats
 
     @classmethod
-    def of(cls, component: str, energy_j: npt.ArrayLike, **columns: npt.ArrayLike) -> Self:
+    def of(
+        cls, component: str, energy_j: npt.ArrayLike, link: npt.ArrayLike = 0, **columns: npt.ArrayLike
+    ) -> Self:
         """All of one component; a column may be one value for all rows."""
         names = ("request", "stage", "device", "begin_s", "end_s")
-        energy, *arrays = np.broadcast_arrays(energy_j, *(columns[name] for name in names))
+        energy, link, *arrays = np.broadcast_arrays(energy_j, link, *(columns[name] for name in names))
         request, stage, device = (each.astype(np.int64, copy=False) for each in arrays[:3])
-        component_code = np.full(len(energy), COMPONENTS.index(component))
+        codes = np.full(len(energy), COMPONENTS.index(component)), link.astype(np.int64, copy=False)
         begin_s, end_s = (each.astype(float, copy=False) for each in arrays[3:])
-        return cls(request, stage, device, component_code, begin_s, end_s, energy.astype(float, copy=False))
+        return cls(request, stage, device, *codes, begin_s, end_s, energy.astype(float, copy=False))
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
@@ -180,12 +187,14 @@ class _Rows:
 def _table(
     fleet: Fleet, rows: _Rows, g_per_kwh: npt.ArrayLike, pue: npt.ArrayLike, grams: Floats
 ) -> pd.DataFrame:
+    links = pd.Index(["", *(link.name for link in fleet.links)])
     return pd.DataFrame(
         {
             "request": rows.request,
             "stage": rows.stage,
             "device": pd.Categorical.from_codes(rows.device, pd.Index(list(fleet.by_name))),
             "component": pd.Categorical.from_codes(rows.component, pd.Index(COMPONENTS)),
+            "link": pd.Categorical.from_codes(rows.link, links),
             "energy_j": rows.energy_j,
             "intensity_g_per_kwh": g_per_kwh,
             "pue": pue,
@@ -243,7 +252,9 @@ def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
         "end_s": moved["end_s"].to_numpy(dtype=float),
     }
     ends = ends.reshape(-1, 2)
-    return [_Rows.of("network", device=ends[way, side], energy_j=half_j, **about) for side in (0, 1)]
+    place = np.array([fleet.links.index(link) + 1 if link else 0 for link in links], dtype=np.int64)
+    own = {"link": place[way], "energy_j": half_j, **about}
+    return [_Rows.of("network", device=ends[way, side], **own) for side in (0, 1)]
 
 
 def _embodied_g(records: Records, fleet: Fleet) -> Floats:
@@ -257,6 +268,7 @@ def _embodied_g(records: Records, fleet: Fleet) -> Floats:
 
 def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:
     """Where each value of a column of names stands among these."""
-    named = column.astype("category").cat
-    places = [names.index(name) if name in names else -1 for name in named.categories]
-    return np.array([*places, -1], dtype=np.int64)[named.codes]
+    named = column.astype("category").cat.remove_unused_categories().cat
+    strange = [str(name) for name in named.categories if name not in names]
+    require(not strange, f"records: {', '.join(strange)} is not in the fleet (it has {', '.join(names)})")
+    return np.array([names.index(name) for name in named.categories], dtype=np.int64)[named.codes]

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +23,18 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from pipeline.domain import ConfigError, require, require_number, require_whole
+from pipeline.domain import ConfigError, require, require_number, require_whole, utc
 from pipeline.grid import G_PER_KWH_PER_LB_PER_MWH
 from pipeline.trace_file import MAX_G_PER_KWH
 
+STRANGE = (AttributeError, TypeError, LookupError, ValueError, ArithmeticError, RecursionError)
+"""What an answer of another shape than the official one may lead to."""
 BUSY = (429, 500, 502, 503, 504)
 """Answers after which the service is asked again."""
 MAX_PAUSE_S = 60
 """A service that asks for more patience (Retry-After) is not waited for."""
+HORIZONS_H = (6, 24, 48, 72)
+"""Of Electricity Maps' forecasts."""
 FORESEEN_FOR = timedelta(minutes=30)
 """For so long a forecast is taken from disk instead of being asked for anew."""
 
@@ -51,6 +56,8 @@ class Live(ABC):
     """Where answers are kept."""
     offline: bool = False
     """Ask nobody: take what is kept."""
+    as_of: str | None = None
+    """Take no answer that was given later, as in 2030-01-15T09:48; with `offline` it repeats a run."""
     timeout_s: float = 10.0
     retries: int = 3
 
@@ -64,6 +71,12 @@ class Live(ABC):
         good = isinstance(self.url, str) and self.url.startswith(("http://", "https://"))
         require(good, f"grid.url: must be a URL ({self.url!r})")
         require(isinstance(self.offline, bool), f"grid.offline: must be true or false ({self.offline!r})")
+        require(
+            self.as_of is None or self.offline,
+            "grid.as_of: needs grid.offline=true (what is asked now is later)",
+        )
+        self._until()
+        require(isinstance(self.cache_dir, str), f"grid.cache_dir: must be a path ({self.cache_dir!r})")
         require_number("grid", "timeout_s", self.timeout_s, least=0, above=True)
         require_whole("grid", "retries", self.retries)
 
@@ -82,27 +95,24 @@ class Live(ABC):
         """The values from begin to end, at most `span` apart, as the service has them now."""
 
     def about(self) -> dict[str, str]:
-        """The service, its factor, and the hash of all answers that are kept."""
-        kept = sorted(self._folder().rglob("*.json"))
+        """The service, its factor, and until when its answers were taken, with the hash of all of these."""
+        until = self._until()
+        kept = [path for path in self._files(self._folder()) if _issued(path) <= until]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
-        return {"source": self.url, "factor": self.factor, "answers": str(len(kept)), "sha256": digest}
+        about = {"source": self.url, "factor": self.factor, "answers": str(len(kept)), "sha256": digest}
+        return about | {"as_of": until.isoformat()}
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
         """The values from begin to end, from disk where they are there, else asked for.
 
         Raises ConfigError where they are not to be had, saying why.
         """
-        # Without a zone some services answer for the caller's place.
-        require(bool(zone), "zone: a live source must be asked for a zone")
+        # Without a zone, or for one that they do not know, some services answer for the caller's place.
+        good = re.fullmatch(r"[A-Za-z0-9][\w.-]*", zone) is not None
+        require(good, f"zone: a live source must be asked for a zone by its code ({zone!r})")
         found = self._known(zone, begin, end, fresh_only=not self.offline)
         if found is None and not self.offline:
-            now = _now()
-            with self._session() as session:
-                at = begin
-                while at <= end:
-                    until = min(end, at + self.span)
-                    self._keep(zone, now, list(self.ask(session, zone, at, until)))
-                    at = until + timedelta(microseconds=1)
+            self._fetch(zone, begin, end)
             found = self._known(zone, begin, end, fresh_only=False)
         if found is None:
             times = f"{begin:%Y-%m-%dT%H:%M} and {end:%Y-%m-%dT%H:%M} UTC"
@@ -113,6 +123,36 @@ class Live(ABC):
             )
         return [(point.since, point.g_per_kwh) for point in found]
 
+    def _fetch(self, zone: str, begin: datetime, end: datetime) -> None:
+        """Ask for what lies between, and keep what comes, also where a later answer fails."""
+        with self._session() as session:
+            at = begin
+            while at <= end:
+                until, points, now = min(end, at + self.span), list[Point](), _now()
+                try:
+                    for point in self.ask(session, zone, at, until):
+                        points.append(point)
+                except (
+                    AttributeError,
+                    TypeError,
+                    KeyError,
+                    ValueError,
+                    OverflowError,
+                    RecursionError,
+                ) as error:
+                    if isinstance(error, ConfigError):
+                        raise
+                    raise ConfigError(
+                        f"grid: {self.name} answered in a shape that is not known ({type(error).__name__})"
+                    ) from error
+                finally:
+                    if points:
+                        self._keep(zone, now, points)
+                at = until + timedelta(microseconds=1)
+
+    def _until(self) -> datetime:
+        return _now() if self.as_of is None else utc("grid.as_of", self.as_of)
+
     # --- what is kept ---
 
     def _folder(self) -> Path:
@@ -120,7 +160,6 @@ class Live(ABC):
 
     def _keep(self, zone: str, issued: datetime, points: Sequence[Point]) -> None:
         folder = self._folder() / zone
-        folder.mkdir(parents=True, exist_ok=True)
         answer = {
             "issued": issued.isoformat(),
             "factor": self.factor,
@@ -128,25 +167,35 @@ class Live(ABC):
         }
         text = json.dumps(answer)
         name = f"{issued:%Y%m%dT%H%M%S%f}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
-        partial = folder / f"{name}.partial"
-        partial.write_text(text)
-        partial.replace(folder / name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = folder / f"{name}.{os.getpid()}.partial"
+            partial.write_text(text)
+            partial.replace(folder / name)
+        except OSError as error:
+            raise ConfigError(f"grid.cache_dir: cannot write {folder} ({error.strerror})") from error
+
+    def _files(self, folder: Path) -> list[Path]:
+        """What is kept below a folder, by time of issue."""
+        return sorted(folder.rglob("*.json"), key=lambda path: path.name)
 
     def _known(self, zone: str, begin: datetime, end: datetime, *, fresh_only: bool) -> list[Point] | None:
         """The points from begin to end as kept, the latest of each; None where they do not cover it."""
-        now, merged = _now(), dict[datetime, Point]()
-        for path in sorted((self._folder() / zone).glob("*.json")):  # by time of issue
+        now, until, merged = _now(), self._until(), dict[datetime, Point]()
+        for path in self._files(self._folder() / zone):
             try:
                 answer = json.loads(path.read_text())
-                issued = datetime.fromisoformat(answer["issued"])
-                points = [
-                    Point(datetime.fromisoformat(at), float(value), how)
-                    for at, value, how in answer["points"]
-                ]
-                factor = answer["factor"]
-            except (ValueError, KeyError, TypeError) as error:
+                issued, factor, rows = (
+                    datetime.fromisoformat(answer["issued"]),
+                    answer["factor"],
+                    answer["points"],
+                )
+                points = [Point(datetime.fromisoformat(at), float(value), how) for at, value, how in rows]
+                good = all(0 <= p.g_per_kwh <= MAX_G_PER_KWH and p.since.tzinfo is not None for p in points)
+            except (ValueError, KeyError, TypeError, OSError) as error:
                 raise ConfigError(f"grid.cache_dir: {path} is broken ({error}); remove it") from error
-            if factor != self.factor:
+            require(good, f"grid.cache_dir: {path} is broken (what is no intensity); remove it")
+            if factor != self.factor or issued > until:
                 continue
             stale = fresh_only and now - issued > FORESEEN_FOR
             merged |= {point.since: point for point in points if not (stale and point.how == "foreseen")}
@@ -173,8 +222,14 @@ class Live(ABC):
         where = f"grid: {self.name} ({self.url.rstrip('/')}/{path})"
         try:
             answer = session.get(
-                f"{self.url.rstrip('/')}/{path}", params=params, timeout=self.timeout_s, **options
+                f"{self.url.rstrip('/')}/{path}",
+                params=params,
+                timeout=self.timeout_s,
+                allow_redirects=False,
+                **options,  # another host must not be shown the key
             )
+        except UnicodeError as error:
+            raise ConfigError(f"{where}: the key has letters that no key has; {self._key_hint()}") from error
         except requests.RequestException as error:
             late = "timed out" in str(error).lower()
             reason = "no answer in time" if late else "cannot be reached"
@@ -183,7 +238,7 @@ class Live(ABC):
             raise ConfigError(f"{where}: refused the key ({_reason(answer)}); {self._key_hint()}")
         if answer.status_code == 429:
             raise ConfigError(f"{where}: asked too often, even after waiting; try later ({_reason(answer)})")
-        require(answer.ok, f"{where}: answered {answer.status_code} ({_reason(answer)})")
+        require(answer.status_code == 200, f"{where}: answered {answer.status_code} ({_reason(answer)})")
         try:
             return answer.json()
         except ValueError as error:
@@ -204,6 +259,14 @@ class Live(ABC):
         return g_per_kwh
 
 
+def _issued(path: Path) -> datetime:
+    """When a kept answer was given: it stands in the file's name."""
+    try:
+        return datetime.strptime(path.name.partition("-")[0], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ConfigError(f"grid.cache_dir: {path} is no answer; remove it") from error
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -214,11 +277,19 @@ def _reason(answer: requests.Response) -> str:
     except ValueError:
         return answer.reason or "no reason given"
     said = body.get("message") or body.get("error") if isinstance(body, dict) else None
-    return str(said.get("message", said) if isinstance(said, dict) else said or answer.reason)
+    text = str(said.get("message", said) if isinstance(said, dict) else said or answer.reason)
+    for secret in filter(None, (os.environ.get(name) for name in SECRETS)):
+        text = text.replace(secret, "***")
+    return " ".join(text.split())[:200]
+
+
+SECRETS: set[str] = set()
+"""Environment variables whose values are never told."""
 
 
 def _secret(name: str, what: str) -> str:
     value = os.environ.get(name, "")
+    SECRETS.add(name)
     require(value != "", f"grid: {what} is needed; set {name} in the environment")
     return value
 
@@ -267,7 +338,7 @@ class ElectricityMaps(Live):
         return f"{self.emission_factor}, average"
 
     def ask(self, session: requests.Session, zone: str, begin: datetime, end: datetime) -> Iterator[Point]:
-        """Hours that are over by `past-range`, the present one by `latest`, later ones by `forecast`."""
+        """Hours that are over by `past-range`, later ones by `forecast`, the present one by `latest`."""
         now = _now()
         this_hour = now.replace(minute=0, second=0, microsecond=0)
         first = begin.replace(minute=0, second=0, microsecond=0)
@@ -277,26 +348,34 @@ class ElectricityMaps(Live):
             last = min(end + self.step, this_hour)
             asked = about | {"start": _iso(first), "end": _iso(last)}
             body = self._get(session, "carbon-intensity/past-range", asked, headers=headers)
-            yield from (self._point(row) for row in _rows(body, "data", self.name))
-        if first <= this_hour <= end:
-            yield self._point(self._get(session, "carbon-intensity/latest", about, headers=headers))
-        if end > this_hour:
-            hours = math.ceil((end - now) / self.step) + 1
+            yield from (self._point(row, zone) for row in _rows(body, "data", self.name))
+        if end >= this_hour + self.step:
+            ahead = (end - now) / self.step
+            hours = next((each for each in HORIZONS_H if each >= ahead), None)
+            require(
+                hours is not None, f"grid: {self.name} foresees {HORIZONS_H[-1]} h, and the run is longer"
+            )
             asked = about | {"horizonHours": str(hours)}
             body = self._get(session, "carbon-intensity/forecast", asked, headers=headers)
+            self._require_zone(body, zone)
             for row in _rows(body, "forecast", self.name):
                 at = _time(row, "datetime", self.name)
-                if at > this_hour:
+                if at >= this_hour:
                     yield Point(at, self._value(row, "carbonIntensity"), "foreseen")
+        if first <= this_hour <= end:  # after the forecast, whose value for this hour it replaces
+            yield self._point(self._get(session, "carbon-intensity/latest", about, headers=headers), zone)
 
-    def _point(self, row: Any) -> Point:
+    def _require_zone(self, row: Any, zone: str) -> None:
+        told = row.get("zone", zone)
+        require(told == zone, f"grid: {self.name} answered for {told!r}, and was asked for {zone!r}")
+
+    def _point(self, row: Any, zone: str) -> Point:
+        self._require_zone(row, zone)
         at = _time(row, "datetime", self.name)
         how = "estimated" if row.get("isEstimated") else "measured"
         told = row.get("emissionFactorType", self.emission_factor)
-        require(
-            told == self.emission_factor,
-            f"grid: {self.name} answered {told} factors, not {self.emission_factor}",
-        )
+        asked = self.emission_factor
+        require(told == asked, f"grid: {self.name} answered {told} factors, not {asked}")
         return Point(at, self._value(row, "carbonIntensity"), how)
 
     def _key_hint(self) -> str:
@@ -368,6 +447,7 @@ class WattTime(Live):
             _secret(name, "an account of WattTime") for name in (self.user_variable, self.password_variable)
         )
         token = self._get(session, "login", {}, auth=account).get("token")
+        require(isinstance(token, str), f"grid: {self.name} gave no token; {self._key_hint()}")
         headers = {"Authorization": f"Bearer {token}"}
         about = {"region": zone, "signal_type": self.signal}
         now = _now()

@@ -132,8 +132,8 @@ class Summary:
         self._classes: dict[tuple[str, str, float], Class] = {}
         self._left_out: dict[str, str] = {}
         """Components that it cannot state, and why."""
-        self._spent: dict[tuple[int, str, str], tuple[float, float, float]] = {}
-        """By stage, device and component: energy_j, carbon_g, PUE."""
+        self._spent: dict[tuple[int, str, str, str], tuple[float, float, float]] = {}
+        """By stage, device, component and link: energy_j, carbon_g, PUE."""
         self._tasks: Counter[tuple[Any, ...]] = Counter()
         """By model, stage and device."""
         self._moved: Counter[tuple[Any, ...]] = Counter()
@@ -160,7 +160,7 @@ class Summary:
         self._end = records
         self._left_out |= unknown(records, self._fleet)
         for row in summed(ledger).to_dict("records"):
-            key = (row["stage"], row["device"], row["component"])
+            key = (row["stage"], row["device"], row["component"], row["link"])
             energy_j, grams, _ = self._spent.get(key, (0.0, 0.0, 0.0))
             self._spent[key] = (energy_j + row["energy_j"], grams + row["carbon_g"], row["pue"])
         self._num_decisions += len(records.scheduling_s)
@@ -325,9 +325,9 @@ class Summary:
 
 
 def summed(ledger: pd.DataFrame) -> pd.DataFrame:
-    """One row a stage, device and component of a ledger, in this order: their energy_j, carbon_g and PUE."""
-    names = {name: ledger[name].astype(str) for name in ("device", "component")}
-    by = ledger.assign(**names).groupby(["stage", "device", "component"])
+    """One row a stage, device, component and link of a ledger, in order: their energy_j, carbon_g and PUE."""
+    names = {name: ledger[name].astype(str) for name in ("device", "component", "link")}
+    by = ledger.assign(**names).groupby(["stage", "device", "component", "link"])
     return by.agg({"energy_j": "sum", "carbon_g": "sum", "pue": "first"}).reset_index()
 
 
@@ -342,7 +342,7 @@ def carbon_metrics(
     metrics = {f"carbon_{component}_g": float(spent["carbon_g"][component]) for component in known}
     metrics["carbon_total_g"] = total_g
     if coefficients.known(fleet, accounting):
-        low, high = coefficients.bounds(coefficients.parts(ledger, fleet), fleet, accounting)
+        low, high = coefficients.run_bounds(ledger, fleet, accounting)
         metrics |= {"carbon_total_g_low": low, "carbon_total_g_high": high}
     if not num_ok:
         return metrics

@@ -44,6 +44,9 @@ def published(path: Path, name: str) -> dict[str, Any]:
         value = pd.to_numeric(row[column], errors="coerce")
         good = math.isfinite(value) and value > 0
         require(good, f"{path}, {name}: {column} must be a number > 0 ({row[column]})")
+        row[column] = float(value)
+    for column in ("latency_ms_mean", "inferences_per_g"):
+        row[column] = float(pd.to_numeric(row.get(column, math.nan), errors="coerce"))
     return row | {"energy_j_per_inf": row["carbon_g_per_inf"] / row["intensity_g_per_kwh"] * J_PER_KWH}
 
 

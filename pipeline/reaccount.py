@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from pipeline import command, tables
-from pipeline.domain import Fleet, Grid, Records, TrialResult, require, utc
+from pipeline.domain import ConfigError, Fleet, Grid, Link, Records, TrialResult, require, utc
 from pipeline.grid import Intensity, require_average
 from pipeline.ledger import COMPONENTS, Accounting, account, boundary, unknown
 from pipeline.metrics import carbon_metrics, summed
@@ -53,17 +54,31 @@ def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
         key = override.lstrip("+").partition("=")[0]
         family = key.partition(".")[0]
         require(
-            (family in FAMILIES or key == "start_utc") and key != "fleet",
+            (family in FAMILIES or key == "start_utc") and key != "fleet" and _is_read(key),
             f"{key}: accounting reads {', '.join(f'{each}.KEY' for each in FAMILIES)} and start_utc only",
         )
         if family in chosen:
             own.append(override)
         else:
-            config.merge_with(OmegaConf.from_dotlist([override.lstrip("+")]))
+            try:
+                config.merge_with(OmegaConf.from_dotlist([override.lstrip("+")]))
+            except (yaml.YAMLError, ValueError) as error:
+                raise ConfigError(f"{key}: cannot be read ({str(error).splitlines()[0]})") from error
     composed = command.config(own)
     for family in chosen:
         config[family] = composed[family]
+    for family in FAMILIES:
+        require(
+            isinstance(config[family], DictConfig), f"{family}: must be a mapping (it is {config[family]!r})"
+        )
     return config
+
+
+def _is_read(key: str) -> bool:
+    """Of a device or link accounting reads its coefficients, where they come from, and the zone."""
+    parts = key.split(".")
+    known = {*Accounting.COEFFICIENTS, *Link.COEFFICIENTS, "zone", "ranges", "sources"}
+    return parts[0] != "fleet" or (len(parts) > 3 and parts[1] in ("devices", "links") and parts[3] in known)
 
 
 def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
@@ -71,7 +86,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
     tracking: Tracking = instantiate(command.config(about_store).tracking)
-    tracking.check()
+    tracking.reach()
     stored = tracking.stored(names[0])
     records = records_of(stored)
     own = OmegaConf.create(stored.text("config.yaml"))
@@ -81,15 +96,16 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     grid: Grid = instantiate(config.grid, _convert_="all")
     require_average(grid)
     accounting: Accounting = instantiate(config.accounting, _convert_="all")
-    if any(each.startswith("start_utc=") for each in overrides):
+    if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     ledger = account(records, fleet, intensity, accounting)
     left_out = unknown(records, fleet)
     found = carbon_metrics(summed(ledger), left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
     metrics = {key: value for key, value in stored.metrics.items() if not _of_carbon(key)} | found
-    about = json.loads(stored.text("run.json")) | records.about() | {"grid": dict(grid.about())}
     stated = boundary(left_out, accounting)
+    about = json.loads(stored.text("run.json")) | records.about()
+    about |= {"grid": dict(grid.about()), "boundary": stated}
     tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}
     tags |= {"reaccounted_from": stored.run_id, "boundary": stated}
     varied = dict(each.lstrip("+").split("=", 1) for each in about_run)
@@ -98,7 +114,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     name = f"{stored.name} · {' '.join(about_run)}"
     with child.open_run(name, tags, {**stored.params, **varied}) as run:
         run.log_metrics(metrics)
-        run.log_table(ledger, "ledger.json")
+        run.log_table(ledger, "ledger.json", exact=True)
         run.log_table(records.table, "records.json", exact=True)
         run.log_text(json.dumps(about, indent=1), "run.json")
         run.log_text(OmegaConf.to_yaml(config), "config.yaml")
@@ -112,10 +128,10 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def _of_carbon(key: str) -> bool:
+    """Whether accounting decides a metric; a regret was told of the carbon as it was."""
     ours = ("carbon_g_per_inf", "carbon_total_g", "energy_j_per_inf", "network_j_per_inf", "sci_g_per_inf")
-    return key.removesuffix("_low").removesuffix("_high") in (
-        *ours, "inferences_per_g", *(f"carbon_{component}_g" for component in COMPONENTS)
-    )  # fmt: skip
+    decided = {*ours, "inferences_per_g", "regret_to_oracle", *(f"carbon_{each}_g" for each in COMPONENTS)}
+    return key.removesuffix("_low").removesuffix("_high") in decided
 
 
 def _shown(metrics: Any) -> dict[str, float]:

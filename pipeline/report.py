@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from pipeline import coefficients, command
-from pipeline.domain import Fleet, require
+from pipeline.domain import ConfigError, Fleet, require
 from pipeline.ledger import COMPONENTS, J_PER_KWH, Accounting
 from pipeline.readable import number
 from pipeline.tracking import METRICS, Stored, Tracking
@@ -58,7 +58,7 @@ def of_run(stored: Stored) -> dict[str, Any]:
     mean = {str(name): float(value) for name, value in (sums["g"] / sums["kwh"]).items()}
     return {
         "run": _identity(stored),
-        "boundary": stored.tags.get("boundary", ""),
+        "boundary": about.get("boundary", stored.tags.get("boundary", "")),
         "method": {
             "devices": METHODS.get(about["measurement"], about["measurement"]),
             "host": about.get("meter", stored.tags.get("host_meter", "none")),
@@ -125,7 +125,7 @@ def _components(ledger: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> p
             continue
         low, high = None, None
         if ranged:
-            low, high = coefficients.bounds(coefficients.parts(own, fleet), fleet, accounting)
+            low, high = coefficients.run_bounds(own, fleet, accounting)
         rows.append((name, float(own["energy_j"].sum()), low, float(own["carbon_g"].sum()), high))
     return pd.DataFrame(rows, columns=["component", "energy_j", "low_g", "carbon_g", "high_g"])
 
@@ -185,7 +185,7 @@ def _plain(value: Any) -> Any:
 def report(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Write both files into the working directory; the store is only read."""
     tracking: Tracking = instantiate(command.config(overrides).tracking)
-    tracking.check()
+    tracking.reach()
     stored = tracking.stored(names[0])
     if "sweep" in stored.tags:
         trials = tracking.children(stored.run_id)
@@ -203,8 +203,12 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
         paths, (page(audit), json.dumps(_plain(audit), indent=1, allow_nan=False) + "\n"), strict=True
     ):
         partial = path.with_suffix(f"{path.suffix}.partial")
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(path)
+        try:
+            partial.write_text(content, encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise ConfigError(f"{path.absolute()}: cannot be written ({error.strerror})") from error
     Console(highlight=False, soft_wrap=True).print(f"wrote {' and '.join(map(str, paths))}", markup=False)
 
 

@@ -54,23 +54,37 @@ def read_trace(path: Path, column: str, modified_ns: int) -> Mapping[str, Series
     +01:00); those of an export are in UTC, as its header says.
     """
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"grid.path: cannot read {path} ({str(error).splitlines()[0]})") from error
+        parquet = path.suffix.lower() == ".parquet"
+        # Namibia's zone is NA.
+        table = (
+            pd.read_parquet(path) if parquet else pd.read_csv(path, keep_default_na=False, low_memory=False)
+        )
+    except Exception as error:  # of a compressed file each library has its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"grid.path: cannot read {path} ({reason})") from error
     exported = "Datetime (UTC)" in table
     table = table.rename(columns=EXPORTS)
+    twice = sorted({str(name) for name in table.columns[table.columns.duplicated()]})
+    twice += [name for name in ("zone", "utc", column) if f"{name}.1" in table]  # as pandas renames them
+    require(not twice, f"grid.path: {path} has {', '.join(twice)} twice")
     for name in ("zone", "utc", column):
         key = "grid.column" if name == column else "grid.path"
         require(name in table, f"{key}: {path} has no column {name!r} (it has {', '.join(table.columns)})")
-    at = pd.to_datetime(table["utc"], utc=True, errors="coerce", format="ISO8601")
-    seconds = np.asarray((at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
+    require(
+        not pd.api.types.is_bool_dtype(table[column]), f"grid.column: {column!r} is true or false, no number"
+    )
+    try:
+        at = pd.to_datetime(table["utc"], utc=True, errors="coerce", format="ISO8601")
+        seconds = np.asarray((at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"grid.path: {path} has times that cannot be reckoned with ({error})") from error
     with_offset = np.full(len(table), exported) | _says_offset(table["utc"])
     values = np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
     estimated = np.zeros(len(table), dtype=bool)
     if "estimated" in table:
         estimated = table["estimated"].astype(str).str.lower().eq("true").to_numpy()
     zones = {}
-    for zone, rows in table.groupby("zone", sort=False).indices.items():
+    for zone, rows in table.groupby(table["zone"].astype(str), sort=False).indices.items():
         since, own = seconds[rows], values[rows]
         where = f"grid.path: {path}, zone {zone}"
         for good, what in (
@@ -113,7 +127,7 @@ def _says_offset(times: pd.Series) -> npt.NDArray[np.bool_]:
         return np.ones(len(times), dtype=bool)
     if pd.api.types.is_datetime64_any_dtype(times.dtype):
         return np.zeros(len(times), dtype=bool)
-    return np.asarray(times.astype(str).str.contains(r"(?:[zZ]|[+-]\d\d:?\d\d)$"), dtype=bool)
+    return np.asarray(times.astype(str).str.contains(r"[Tt ].*(?:[zZ]|[+-]\d\d(?::?\d\d)?)$"), dtype=bool)
 
 
 def utc_text(seconds: float) -> str:

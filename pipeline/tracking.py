@@ -169,6 +169,9 @@ class Run:
         A table of more than SHOWN_ROWS goes into a Parquet file of that name instead; an exact one, of
         which every digit counts, into both.
         """
+        if table.empty:  # which MLflow would take for pictures
+            self.log_text(table.to_json(orient="split", index=False), path)
+            return
         if len(table) <= SHOWN_ROWS:
             self.client.log_table(self.run_id, table, path)
             if not exact:
@@ -256,6 +259,15 @@ class Tracking:
             experiment_id = self._experiment_id(client)
             if KIND_TAG not in client.get_experiment(experiment_id).tags:
                 client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
+
+    def reach(self) -> None:
+        """Reach a store that is there already, and create nothing; ConfigError where there is none."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or self.uri
+        path = Path(uri.removeprefix("sqlite:///"))
+        require(
+            not uri.startswith("sqlite:///") or path.is_file(),
+            f"tracking.uri: there is no store {uri!r}; name the one that has the run",
+        )
 
     def ui_command(self) -> str:
         """How to look at the results."""

@@ -180,8 +180,8 @@ class Trial:
             )
             run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
-            run.log_table(ledger, "ledger.json")
-            run.log_text(self._about(records, host), "run.json")
+            run.log_table(ledger, "ledger.json", exact=True)
+            run.log_text(self._about(records, host, stated), "run.json")
             if "host_energy_j" in metrics:
                 run.log_table(apportioned(metrics["host_energy_j"], records, self.fleet), "meter.json")
             if self.per_request:
@@ -260,7 +260,14 @@ class Trial:
             return Intensity.of(self.fleet, self.grid, start_utc, until_s)
         except ConfigError as error:
             _log.warning("the last intensity known is taken to hold to the end of the run: %s", error)
-            return known
+        covered_s, beyond_s = float(known.since_s[-1]), until_s
+        for _ in range(12):  # to a four-thousandth of the run
+            middle_s = (covered_s + beyond_s) / 2
+            try:
+                known, covered_s = Intensity.of(self.fleet, self.grid, start_utc, middle_s), middle_s
+            except ConfigError:
+                beyond_s = middle_s
+        return known
 
     def problem(self) -> Problem:
         """All that a partitioner may know, as of now; it measures the profile where none is kept."""
@@ -277,11 +284,12 @@ class Trial:
             return datetime.now(UTC)
         return utc("start_utc", self.start_utc)
 
-    def _about(self, records: Records, host: Reading) -> str:
+    def _about(self, records: Records, host: Reading, stated: str) -> str:
         """What accounting and audits need beside the tables, as JSON."""
         installed = {name: metadata.version(name) for name in SOFTWARE}
         about = records.about() | {"grid": dict(self.grid.about())}
         about["meter"] = {"method": host.method, **host.about}
+        about["boundary"] = stated
         return json.dumps(about | {"software": {"python": platform.python_version(), **installed}}, indent=1)
 
     def _log_profile(self, provenance: Provenance, profile: Profile) -> TrialResult:

@@ -11,8 +11,8 @@ from pipeline.oracle import foresight
 from schedulers.able import done_at_s, is_able
 from schedulers.constrained import Constrained
 
-Planned = Mapping[tuple[int, int], tuple[str, float]]
-"""By request and stage: the device, and not before when."""
+Planned = Mapping[tuple[int, int], tuple[str, float, bool]]
+"""By request and stage: the device, not before when, and whether it will be late even so."""
 ROUNDING_S = 1e-9
 """A schedule may be done at the very deadline."""
 
@@ -34,16 +34,15 @@ class Oracle:
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; Wait for the task's time to come."""
-        device, begin_s = state.kept(self, lambda: self._planned(state)).get(
-            (task.request, task.stage), ("", 0.0)
-        )
+        planned = state.kept(self, lambda: self._planned(state))
+        device, begin_s, late = planned.get((task.request, task.stage), ("", 0.0, False))
         if device and is_able(task, state.devices[device], state):
             begin_s -= state.transfer_s(task, device)
             if begin_s > state.now_s:
                 return Wait(begin_s)
             limit_s = task.deadline_s - state.work[task.stage].after_s
             limit_s = state.now_s + (limit_s - state.now_s) / (1 + self.margin)
-            if done_at_s(task, state.devices[device], state) <= limit_s + ROUNDING_S:
+            if late or done_at_s(task, state.devices[device], state) <= limit_s + ROUNDING_S:
                 return Assign(device)
         return Constrained(margin=self.margin).decide(task, state)
 
@@ -55,7 +54,7 @@ class Oracle:
         keys = zip(tasks.request.tolist(), tasks.stage.tolist(), strict=True)
         chosen = zip(schedule.device.tolist(), schedule.begin_s.tolist(), strict=True)
         return {
-            key: (names[device], begin_s)
-            for key, (device, begin_s) in zip(keys, chosen, strict=True)
+            key: (names[device], begin_s, begin_s + state.in_order[device].predicted_s(key[1]) > due_s)
+            for key, (device, begin_s), due_s in zip(keys, chosen, tasks.due_s.tolist(), strict=True)
             if device >= 0
         }

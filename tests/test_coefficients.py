@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_ledger import INTENSITY, TWO_STAGES, runs
+from test_ledger import INTENSITY, TWO_STAGES, record, runs
 
-from pipeline.coefficients import bounds, known, parts, relative, table
+from pipeline.coefficients import bounds, known, parts, relative, run_bounds, table
 from pipeline.domain import ConfigError, Device, Fleet, Link, Records
 from pipeline.grid import Intensity
 from pipeline.ledger import ATTRIBUTIONS, Accounting, account
@@ -97,6 +97,34 @@ def test_bounds_by_hand(two_devices: Fleet) -> None:
     assert high == pytest.approx((33 * 2 + 15 * 8) * g_per_j * 1.5)
 
 
+def test_a_link_s_error_is_the_same_for_all_devices(two_devices: Fleet) -> None:
+    """As many bytes between other ends at one intensity: whatever the link takes, nothing changes."""
+    one = replace(two_devices.devices[0], pue=1.0)
+    devices = tuple(replace(one, name=name) for name in "abc")
+    wan = Link("wan", 1e6, energy_j_per_byte=1e-5, ranges={"energy_j_per_byte": [0, 1e-4]})
+    idle = Link("idle", 1e6, energy_j_per_byte=1e-5, between=("a", "b"), ranges={"energy_j_per_byte": [0, 1]})
+    fleet = Fleet("three", devices, (wan, replace(idle, between=("b", "c"))))
+    intensity = Intensity.constant(dict.fromkeys("abc", 500.0))
+    ways = [replace(TWO_STAGES, table=moved(f"a->{end}"), reserved=()) for end in "bc"]
+    accounting = Accounting("marginal")
+    first, second = (parts(account(run, fleet, intensity, accounting), fleet) for run in ways)
+    assert second["link wan"].sum() == pytest.approx(1e6 * 1e-5 * 500 / 3.6e6)
+    assert bounds(second, fleet, accounting) == pytest.approx((0, 1e6 * 1e-4 * 500 / 3.6e6))
+    assert bounds(first - second, fleet, accounting) == pytest.approx((0, 0), abs=1e-15)
+
+
+def moved(way: str) -> pd.DataFrame:
+    return pd.DataFrame([record(0, 0, "transfer", way, 0.0, 1.0, bytes=10**6)])
+
+
+def test_no_total_is_below_nothing(two_devices: Fleet) -> None:
+    """The box of active_w and idle_w holds devices that draw less when busy; a run's bound does not."""
+    accounting = Accounting("marginal", {"active_w": [0.1, 1], "idle_w": [1, 3]})
+    ledger = account(TWO_STAGES, two_devices, INTENSITY, accounting)
+    assert bounds(parts(ledger, two_devices), two_devices, accounting)[0] < 0
+    assert run_bounds(ledger, two_devices, accounting)[0] == 0
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 @given(run=runs(), other=runs(), rule=st.sampled_from(ATTRIBUTIONS))
 def test_parts_add_up_and_shared_errors_cancel(
@@ -149,6 +177,10 @@ def test_energy_of_a_wide_area_link_by_the_gigabyte() -> None:
         (lambda: device(ranges={"embodied_kg": [1, 2]}), "the embodied_kg itself"),
         (lambda: device(sources={"colour": "x"}), "d.sources: unknown 'colour'"),
         (lambda: Link("x", 1, energy_j_per_byte=1, energy_kwh_per_gb=1), "x: give either"),
+        (lambda: device(ranges={"idle_w": [0, 1]}), "idle_w: a range needs a value above 0"),
+        (lambda: device(lifetime_years=1, ranges={"lifetime_years": [0, 2]}), "must be a number > 0"),
+        (lambda: Device("d", 1, 2, zone=False), "zone must be a text, in quotes where YAML"),  # type: ignore[arg-type]
+        (lambda: Accounting("full", {"pue": [0.9, 1.2]}), "accounting.ranges.pue: no PUE is below 1"),
         (lambda: Accounting("full", {"colour": [0, 1]}), "accounting.ranges: unknown 'colour'"),
         (lambda: Accounting("full", {"pue": [1.1, 1.2]}), "accounting.ranges.pue: 1 must lie in it"),
         (lambda: Accounting("full", {"lifetime_years": [0, 1.2]}), "lifetime_years must be a number > 0"),
@@ -160,5 +192,5 @@ def test_bad_ranges(make: object, complaint: str) -> None:
 
 
 def test_no_device_no_bounds() -> None:
-    nothing = pd.DataFrame(columns=["active", "idle", "network", "embodied"], dtype=float)
+    nothing = pd.DataFrame(columns=["active", "idle", "embodied"], dtype=float)
     assert bounds(nothing, Fleet("f", (device(),)), Accounting()) == (0, 0)

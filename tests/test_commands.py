@@ -71,7 +71,10 @@ def test_what_the_paper_does_not_say(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_run_is_accounted_anew_and_left_alone(two_runs: tuple[Path, str, str]) -> None:
     where, medium, _ = two_runs
     before = client(where).get_run(medium).to_dictionary()
-    added = ("+fleet.devices.node-medium.embodied_kg=50", "+fleet.devices.node-medium.lifetime_years=5")
+    nodes = ("node-high", "node-medium", "node-green")
+    added = [
+        f"+fleet.devices.{node}.{value}" for node in nodes for value in ("embodied_kg=50", "lifetime_years=5")
+    ]
     reaccount([medium], ["fleet.devices.node-medium.pue=1.5", *added, store(where)])
     assert client(where).get_run(medium).to_dictionary() == before
     (child,) = [run for run in runs(where) if run.data.tags.get("reaccounted_from") == medium]
@@ -149,9 +152,31 @@ def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_what_cannot_be_compared(tmp_path: Path, names: list[str], complaint: str) -> None:
+    (tmp_path / "mlflow.db").touch()
     with pytest.raises(ConfigError, match=complaint):
         compare(names, [store(tmp_path)])
     assert runs(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", [reaccount, report])
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, command: Any) -> None:
+    with pytest.raises(ConfigError, match="there is no store"):
+        command(["0" * 32], ["grid=static", store(tmp_path)] if command is reaccount else [store(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def published(folder: Path, *rows: str) -> str:
+    text = "name,latency_ms_mean,carbon_g_per_inf,intensity_g_per_kwh"
+    (folder / "own.csv").write_text("\n".join([text, *rows]))
+    return str(folder / "own.csv")
+
+
+def test_odd_names_and_other_rows_are_no_trouble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = published(tmp_path, "x=1: [/b],100 ms,1,500", "same,1,2,500", "same again,1,n.k.,500")
+    compare([f"{path}:x=1: [/b]", f"{path}:same"], [store(tmp_path)])
+    assert "same emits 100.0% more than x=1: [/b]: energy +100.0%" in capsys.readouterr().out
+    compare([f"{path}:same", f"{path}:same"], [store(tmp_path)])
+    assert "same (B) emits as much as same (A): nothing sets them apart" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "usage"), [("compare", "compare A B"), ("reaccount", "reaccount RUN")])
@@ -176,6 +201,11 @@ def test_a_wrong_number_of_names_is_one_line(tmp_path: Path, name: str, usage: s
         (["+fleet.devices.node-medium.lifetime_years=0"], "lifetime_years must be a number > 0"),
         (["grid=trace", "grid.path=no.csv"], "grid.path: no such file"),
         (["accounting.idel=full"], "accounting: unknown key 'idel'"),
+        (["grid=null"], "grid=null"),
+        (["accounting=5"], "accounting=5: Config group override must be"),
+        (["fleet.devices.node-medium.speed=3"], "fleet.devices.node-medium.speed: accounting reads"),
+        (["fleet.devices.node-medium.pue={"], "fleet.devices.node-medium.pue: cannot be read"),
+        (["fleet.devices.node-medium.zone=NO"], "zone must be a text, in quotes"),
     ],
 )
 def test_a_bad_reaccount_writes_nothing(

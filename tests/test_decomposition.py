@@ -18,6 +18,10 @@ def test_effects_by_hand() -> None:
     by = {"energy": mean * math.log(2), "intensity": mean * math.log(1 / 4), "network": 0, "embodied": 0}
     assert effects(before, Footprint(20, 2)) == pytest.approx(by)
     assert effects(before, Footprint(20, 0)) == {"energy": 0, "intensity": -4, "network": 0, "embodied": 0}
+    # What draws nothing emits nothing for that reason, at whatever intensity.
+    assert effects(before, Footprint(0, 0)) == {"energy": -4, "intensity": 0, "network": 0, "embodied": 0}
+    near = effects(Footprint(10, 1), Footprint(20, 1 + 1e-11))
+    assert near["energy"] == pytest.approx(math.log(2) * (1 + 0.5e-11), rel=1e-15)
     assert effects(before, Footprint(10, 4, network_g=1, embodied_g=2)) == {
         "energy": 0, "intensity": 0, "network": 1, "embodied": 2,
     }  # fmt: skip

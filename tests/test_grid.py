@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
@@ -174,6 +175,17 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
     assert Trace(str(tmp_path / "trace.parquet"), "g").steps("A", NOW, NOW) == [(NOW, 10)]
 
 
+def test_a_file_that_is_cut_off_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv.gz").write_bytes(gzip.compress(ROWS.encode())[:40])
+    with pytest.raises(ConfigError, match="grid.path: cannot read"):
+        Trace(str(tmp_path / "trace.csv.gz"), "g")
+
+
+def test_namibia_is_a_zone(tmp_path: Path) -> None:
+    text = "zone,utc,g\nNA,2030-01-01T00+00,1\nNA,2030-01-01T01+00,2\n"
+    assert trace(tmp_path, text).steps("NA", NOW, NOW) == [(NOW, 1)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -185,6 +197,8 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
             "zone,utc,g\nA,2030-01-01T00Z,1\nA,2030-01-02T00:00,1\n",
             "zone A, row 2: utc must say its offset, as in .*2030-01-02T00:00: 1",
         ),
+        ("zone,utc,g,utc\nA,2030-01-01T00Z,1,x\n", "has utc twice"),
+        ("zone,utc,g\nA,2030-01-01T00Z,true\nA,2030-01-02T00Z,true\n", "is true or false, no number"),
         (hours("1", "-1"), "zone A, row 2: g must be a number >= 0"),
         (hours("1", "x"), "zone A, row 2: g must be a number >= 0"),
         (hours("1", "2001"), "zone A, row 2: g must be g/kWh, and no grid emits over 2000"),

@@ -120,6 +120,18 @@ def test_what_nobody_can_know_is_left_out(two_devices: Fleet) -> None:
     assert "embodied" not in set(account(TWO_STAGES, partly, INTENSITY, Accounting())["component"])
 
 
+def test_a_transfer_without_a_link_leaves_the_network_out(two_devices: Fleet) -> None:
+    apart = replace(two_devices, links=())
+    assert known_components(TWO_STAGES, apart) == ("dynamic", "idle")
+    assert "network" not in set(account(TWO_STAGES, apart, INTENSITY, Accounting())["component"])
+
+
+def test_a_device_that_is_not_in_the_fleet_is_refused(two_devices: Fleet) -> None:
+    run = records([record(0, 0, "compute", "ghost", 0.0, 1.0)], 1.0, ())
+    with pytest.raises(ConfigError, match="records: ghost is not in the fleet .it has fast, clean"):
+        account(run, two_devices, INTENSITY, Accounting())
+
+
 def test_an_unknown_attribution_is_refused() -> None:
     with pytest.raises(ConfigError, match="accounting.idle: must be one of marginal, proportional, full"):
         Accounting("none")

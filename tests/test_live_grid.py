@@ -105,7 +105,7 @@ def test_what_is_past_what_is_now_and_what_is_foreseen(service: Service, tmp_pat
     # Of 15 January: hours 7 and 8 are past, 9 is the present one, 10 and 11 are foreseen.
     values = [200 + 14 * 24 + 7, 200 + 14 * 24 + 8, 312, 101, 102]
     assert steps == [(first + (k - 2) * HOUR, value) for k, value in enumerate(values)]
-    assert [path.rpartition("/")[2] for path, _, _ in service.asked] == ["past-range", "latest", "forecast"]
+    assert [path.rpartition("/")[2] for path, _, _ in service.asked] == ["past-range", "forecast", "latest"]
     assert all(query["zone"] == "DE" for _, query, _ in service.asked)
     assert all(headers["auth-token"] == "secret" for _, _, headers in service.asked)
 
@@ -217,14 +217,93 @@ def test_a_gap_is_told(service: Service, tmp_path: Path) -> None:
         maps(service, tmp_path).steps("DE", NOW - 6 * HOUR, NOW - 2 * HOUR)
 
 
+def test_another_zone_than_asked_is_refused(service: Service, tmp_path: Path) -> None:
+    """As where a service falls back to the place of who asks."""
+    service.answers = {
+        "/carbon-intensity/past-range": lambda query: (200, {"data": [hour(NOW - 3 * HOUR, 1, zone="FR")]})
+    }
+    with pytest.raises(ConfigError, match="answered for 'FR', and was asked for 'DE'"):
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_key_is_shown_to_nobody_else(service: Service, tmp_path: Path) -> None:
+    service.answers = {
+        "/carbon-intensity/past-range": lambda query: (302, "", {"Location": f"{service.url}/steal"}),
+    }
+    with pytest.raises(ConfigError, match="answered 302"):
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert [path for path, _, _ in service.asked] == ["/carbon-intensity/past-range"]
+    service.answers = {"/carbon-intensity/past-range": lambda query: (401, {"message": "bad token secret"})}
+    with pytest.raises(ConfigError, match="bad token [*]{3}") as caught:
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_run_of_now_needs_no_forecast_and_what_came_is_kept(service: Service, tmp_path: Path) -> None:
+    service.answers = {"/carbon-intensity/forecast": lambda query: (500, {})}
+    grid = maps(service, tmp_path, retries=0)
+    assert [value for _, value in grid.steps("DE", NOW, NOW)] == [312]
+    with pytest.raises(ConfigError, match="answered 500"):
+        grid.steps("DE", NOW - 3 * HOUR, NOW + 3 * HOUR)
+    offline = ElectricityMaps(service.url, cache_dir=str(tmp_path), offline=True)
+    assert len(offline.steps("DE", NOW - 3 * HOUR, NOW - HOUR)) == 3
+
+
+def test_a_run_is_repeated_as_of_its_time(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was answered since does not change it."""
+    grid = maps(service, tmp_path)
+    window = NOW.replace(minute=0), NOW.replace(minute=0) + 2 * HOUR
+    steps, about = grid.steps("DE", *window), grid.about()
+    monkeypatch.setattr(live_grid, "_now", lambda: NOW + 6 * HOUR)
+    assert grid.steps("DE", *window) != steps
+    as_it_was = ElectricityMaps(service.url, cache_dir=str(tmp_path), offline=True, as_of=about["as_of"])
+    assert as_it_was.steps("DE", *window) == steps
+    assert as_it_was.about()["sha256"] == about["sha256"]
+
+
+@pytest.mark.parametrize(
+    "body", [[], "x", None, {"data": None}, {"data": [None]}, {"data": ["x"]}, {"data": {}}]
+)
+def test_an_unknown_shape_is_one_line(service: Service, tmp_path: Path, body: object) -> None:
+    service.answers = {
+        "/login": lambda query: (200, body), "/v3": lambda query: (200, body),
+        "/intensity": lambda query: (200, body), "/carbon-intensity": lambda query: (200, body),
+    }  # fmt: skip
+    for grid, zone in (
+        (ElectricityMaps(service.url, cache_dir=str(tmp_path)), "DE"),
+        (UK(service.url, cache_dir=str(tmp_path)), "GB"),
+        (WattTime(service.url, cache_dir=str(tmp_path)), "CAISO_NORTH"),
+    ):
+        with pytest.raises(ConfigError):
+            grid.steps(zone, NOW - 3 * HOUR, NOW - 2 * HOUR)
+
+
+@pytest.mark.parametrize("zone", ["", " ", "../escaped", "a/b"])
+def test_a_zone_is_a_code(service: Service, tmp_path: Path, zone: str) -> None:
+    with pytest.raises(ConfigError, match="must be asked for a zone by its code"):
+        maps(service, tmp_path).steps(zone, NOW, NOW)
+    assert service.asked == []
+
+
+def test_a_broken_answer_on_disk_is_named(service: Service, tmp_path: Path) -> None:
+    grid = maps(service, tmp_path)
+    grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    (kept,) = tmp_path.rglob("*.json")
+    for text in ("{", "[]", kept.read_text().replace("2", "-2")):
+        kept.write_text(text)
+        with pytest.raises(ConfigError, match="is broken"):
+            grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+
+
 def test_a_missing_key_or_zone_asks_nobody(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ELECTRICITYMAPS_API_KEY")
     with pytest.raises(ConfigError, match="a key of Electricity Maps is needed; set ELECTRICITYMAPS_API_KEY"):
         maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
-    with pytest.raises(ConfigError, match="must be asked for a zone"):
-        maps(service, tmp_path).steps("", NOW - 3 * HOUR, NOW - 2 * HOUR)
     assert service.asked == []
 
 
