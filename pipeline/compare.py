@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Side:
     """What its carbon holds; None: the publication does not say."""
     fleet: Fleet | None = None
     accounting: Accounting | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What it was a run of, as far as that is known."""
     parts: pd.DataFrame | None = None
     """Grams per inference by device (`coefficients.parts`)."""
 
@@ -74,6 +76,8 @@ def of_run(stored: Stored) -> Side:
         tuple(c for c in COMPONENTS if f"carbon_{c}_g" in metrics),
         fleet,
         accounting,
+        {key: stored.tags[key] for key in ("model", "fleet", "measurement") if key in stored.tags}
+        | {"workload": str(config.workload)},
         parts,
     )
 
@@ -82,7 +86,7 @@ def of_file(path: Path, name: str) -> Side:
     """A row of a file of published figures. Raises ConfigError naming file, row and column."""
     row = published(path, name)
     footprint = Footprint(row["energy_j_per_inf"], row["carbon_g_per_inf"])
-    return Side(name, footprint, row.get("latency_ms_mean", math.nan))
+    return Side(name, footprint, row["latency_ms_mean"])
 
 
 def require_one_boundary(a: Side, b: Side) -> None:
@@ -136,7 +140,7 @@ def figures_table(a: Side, b: Side) -> pd.DataFrame:
     """What an inference takes on both sides, and B less A."""
     rows = [
         ("energy of devices (J)", a.footprint.energy_j, b.footprint.energy_j),
-        ("intensity (g/kWh)", a.g_per_kwh, b.g_per_kwh),
+        ("intensity × PUE (g/kWh)", a.g_per_kwh, b.g_per_kwh),
         ("carbon of devices (g)", a.footprint.operational_g, b.footprint.operational_g),
         ("carbon of links (g)", *(s.footprint.network_g if s.holds("network") else math.nan for s in (a, b))),
         (
@@ -183,6 +187,9 @@ def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
             f" Cleaner electricity explains {found['intensity'] / change:.0%} of the saving, "
             f"more than the whole: energy per inference rose by {after.energy_j / before.energy_j - 1:.1%}."
         )
+    differ = [key for key in a.about if key in b.about and a.about[key] != b.about[key]]
+    if differ:
+        said += f" They are no runs of the same: {', '.join(differ)} differ."
     if bounds is None:
         return said
     low, high = (end / before.total_g for end in bounds)

@@ -135,8 +135,11 @@ def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
     return found
 
 
-def boundary(left_out: Mapping[str, str], accounting: Accounting) -> str:
-    """What figures hold and what they leave out, in one line, as SCI asks for. left_out: see `unknown`."""
+def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[str, str]) -> str:
+    """What figures hold and what they leave out, in one line, as SCI asks for.
+
+    left_out: see `unknown`; grid: what it says of itself (`Grid.about`).
+    """
     held = {
         "dynamic": "power above idle while stages ran",
         "idle": IDLE_MEANS[accounting.idle],
@@ -148,7 +151,7 @@ def boundary(left_out: Mapping[str, str], accounting: Accounting) -> str:
     others = ["the answer's way back", "the asker's device", "training the model"]
     return (
         f"Counted: {counted}. Left out: {'; '.join([*missing, *others])}. "
-        "Per inference, location-based, average intensity."
+        f"Per inference, location-based; intensity: {grid.get('factor', 'average')}."
     )
 
 

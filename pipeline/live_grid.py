@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -212,6 +213,7 @@ class Live(ABC):
             total=self.retries, backoff_factor=0.2, status_forcelist=BUSY, raise_on_status=False,
             respect_retry_after_header=True, retry_after_max=MAX_PAUSE_S,
         )  # fmt: skip
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what fails is told once, by us
         session = requests.Session()
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=patience))

@@ -192,9 +192,9 @@ class Summary:
     def _known(self) -> list[str]:
         return [component for component in COMPONENTS if component not in self._left_out]
 
-    def boundary(self) -> str:
-        """What the run's figures hold and what they leave out."""
-        return boundary(self._left_out, self._accounting)
+    def boundary(self, grid: Mapping[str, str]) -> str:
+        """What the run's figures hold and leave out; grid: what it says of itself (`Grid.about`)."""
+        return boundary(self._left_out, self._accounting, grid)
 
     def devices_by_stage(self, model: str) -> tuple[tuple[str, ...], ...]:
         """For each stage of a model the devices that ran it, the most used first (ties by name)."""
@@ -286,7 +286,7 @@ class Summary:
 
         `class` has the names of the classes that ask for just that, as the workload has them.
 
-        carbon_g_per_inf has what was computed and moved for them; idle and embodied carbon are nobody's own.
+        own_carbon_g_per_inf has what was computed and moved for them; idle and embodied carbon are nobody's.
         """
         own_model, names = next(iter(self._services)), dict[tuple[str, str, float], list[str]]()
         for each in asked:
@@ -304,7 +304,7 @@ class Summary:
             }
             row |= {"requests": of.num_requests, "requests_ok": num_ok, **of.latency_metrics()}
             grams = sum(of.carbon_g[component] for component in OWN if component in self._known)
-            rows.append(row | ({"carbon_g_per_inf": grams / num_ok} if num_ok else {}))
+            rows.append(row | ({"own_carbon_g_per_inf": grams / num_ok} if num_ok else {}))
         return pd.DataFrame(rows)
 
     def labels(self, choices: Mapping[str, str]) -> dict[str, str]:

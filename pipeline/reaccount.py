@@ -33,6 +33,9 @@ CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "mea
 
 def records_of(stored: Stored) -> Records:
     """The records of a finished run. Raises ConfigError where it kept none."""
+    require(
+        "sweep" not in stored.tags, f"run {stored.run_id} ({stored.name}): is a sweep; re-account its runs"
+    )
     require(stored.status == "FINISHED", f"run {stored.run_id}: is {stored.status}, not FINISHED")
     require(
         stored.params.get("per_request", "true").lower() != "false",
@@ -103,7 +106,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     left_out = unknown(records, fleet)
     found = carbon_metrics(summed(ledger), left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
     metrics = {key: value for key, value in stored.metrics.items() if not _of_carbon(key)} | found
-    stated = boundary(left_out, accounting)
+    stated = boundary(left_out, accounting, grid.about())
     about = json.loads(stored.text("run.json")) | records.about()
     about |= {"grid": dict(grid.about()), "boundary": stated}
     tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}

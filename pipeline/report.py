@@ -22,7 +22,7 @@ from pipeline import coefficients, command
 from pipeline.domain import ConfigError, Fleet, require
 from pipeline.ledger import COMPONENTS, J_PER_KWH, Accounting
 from pipeline.readable import number
-from pipeline.tracking import METRICS, Stored, Tracking
+from pipeline.tracking import METRICS, Stored, Tracking, metric
 
 USAGE = "python -m pipeline.report RUN [tracking.uri=...]"
 METHODS = {
@@ -151,12 +151,20 @@ def page(audit: dict[str, Any]) -> str:
 
 def _shown(key: str, value: Any) -> str:
     if isinstance(value, dict):
-        meaning = {name: METRICS[name].meaning for name in value if key == "metrics" and name in METRICS}
+        meaning = {name: _meaning(name) for name in value if key == "metrics"}
         return _table([[str(name), _cell(each), meaning.get(name, "")] for name, each in value.items()])
     if isinstance(value, list) and value and isinstance(value[0], dict):
         names = list(dict.fromkeys(name for row in value for name in row))
         return _table([[_cell(row.get(name)) for name in names] for row in value], names)
     return f"<p>{html.escape(_cell(value))}</p>"
+
+
+def _meaning(name: str) -> str:
+    """What a metric says, or an end of it."""
+    ends = {"_low": "at the low ends of its coefficients", "_high": "at the high ends of its coefficients",
+            "_lo": "low end of the 95% interval", "_hi": "high end of the 95% interval"}  # fmt: skip
+    end = next((each for each in ends if name.endswith(each) and name not in METRICS), "")
+    return f"{metric(name).meaning}{f': {ends[end]}' if end else ''}"
 
 
 def _cell(value: Any) -> str:

@@ -344,7 +344,7 @@ class _Sweep:
             if pair[0] and pair[1]:
                 comparison = paper.comparison(pair[0].metrics, pair[1].metrics)
                 run.log_table(comparison.reset_index(), "comparison.json")
-                if not self.name:
+                if not self.name and about["fleet"] == "paper":
                     paper.print_comparison(console, comparison)
 
     def _params(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
 
 SUMMARY = (
     *HEADLINE, "latency_ms_predicted", "energy_j_per_inf", "top1_agreement",
-    "latency_ms_p95", "slo_miss_rate", "requests_rejected", "requests_failed",
+    "latency_ms_p95", "slo_miss_rate", "regret_to_oracle", "requests_rejected", "requests_failed",
 )  # fmt: skip
 """Metrics that a single run shows."""
 
@@ -125,5 +125,6 @@ def print_result(console: Console, result: TrialResult) -> None:
         for label, value in result.labels.items():
             shown.add_row(label, value)
     console.print(shown)
+    console.print(f"Run {result.run_id}", markup=False)
     if result.boundary:
         console.print(result.boundary, style="dim", markup=False)

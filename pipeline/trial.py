@@ -168,7 +168,7 @@ class Trial:
             if self.oracle and (found := regret(job, records, ledger)) is not None:
                 metrics["regret_to_oracle"] = found
             labels = summary.labels(provenance.choices)
-            name, stated = run_name(int(metrics["stages"]), labels), summary.boundary()
+            name, stated = run_name(int(metrics["stages"]), labels), summary.boundary(self.grid.about())
             run.set_tags(
                 {
                     "mlflow.runName": name,

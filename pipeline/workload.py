@@ -82,7 +82,7 @@ class _Open(ABC):
         require(
             (self.rate_rps is None) != (self.utilisation is None),
             "workload: give either rate_rps or utilisation "
-            f"(rate_rps: {self.rate_rps}, utilisation: {self.utilisation})",
+            f"(rate_rps: {self.rate_rps}, utilisation: {self.utilisation}), the other null",
         )
         name = "utilisation" if self.rate_rps is None else "rate_rps"
         require_number("workload", name, getattr(self, name), least=0, above=True)
@@ -273,7 +273,7 @@ def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[Reques
     first = np.unique(kind, return_index=True)[1]
     classes = tuple(
         RequestClass(
-            name=f"line {line}",
+            name=" ".join([f"line {line}", *(str(each) for each in (tenant, model) if pd.notna(each))]),
             tenant="default" if pd.isna(tenant) else str(tenant),
             model=None if pd.isna(model) else str(model),
             deadline_s=None if pd.isna(deadline) else float(deadline),

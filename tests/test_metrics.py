@@ -203,10 +203,10 @@ def test_classes_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert (a["class"], b["class"]) == ("urgent", "rest, more")
     assert (a["model"], a["tenant"], a["requests"], a["requests_ok"]) == ("tiny", "a", 2, 2)
     assert (a["latency_ms_mean"], a["slo_miss_rate"]) == (2000, 0.5)
-    assert a["carbon_g_per_inf"] == pytest.approx(20 * 4 / 3.6e6 * 600 * 1.5 / 2)
+    assert a["own_carbon_g_per_inf"] == pytest.approx(20 * 4 / 3.6e6 * 600 * 1.5 / 2)
     assert (b["tenant"], b["latency_ms_p95"]) == ("b", 3000)
     assert math.isnan(b["slo_miss_rate"])
-    assert b["carbon_g_per_inf"] == pytest.approx(10 * 3 / 3.6e6 * 100)
+    assert b["own_carbon_g_per_inf"] == pytest.approx(10 * 3 / 3.6e6 * 100)
 
 
 def test_many_latencies_are_counted_in_bins(monkeypatch: pytest.MonkeyPatch) -> None:
