@@ -61,7 +61,7 @@ def test_cpu_time_counts_this_process_and_its_idle_power() -> None:
     cpu_j = reading.metrics["host_energy_j"] - 2.0 * about["seconds"]
     assert cpu_j == pytest.approx(10 * 0.6, rel=0.25)
     assert (about["tier"], about["interval_s"]) == ("modelled", 0.05)
-    assert about["samples"] >= 10
+    assert about["samples"] >= 5  # of twenty intervals, on a busy host
     assert about["resolution_j"] > 0
     assert about["idle_w"] is None
 
