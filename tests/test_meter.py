@@ -68,13 +68,13 @@ def test_cpu_time_counts_this_process_and_its_idle_power() -> None:
 
 def test_an_idle_baseline_is_read_once() -> None:
     meter = CpuTime(interval_s=0.02, core_w=10.0, idle_w=3.0, baseline_s=0.3)
+    told_w = []
     for _ in range(2):
-        begin = time.perf_counter()
         with meter.measure() as reading:
             time.sleep(0.25)
-        took_s = time.perf_counter() - begin
-        assert reading.about["idle_w"] == pytest.approx(3.0, abs=2.0)
-    assert took_s < 0.5
+        told_w.append(reading.about["idle_w"])
+    assert told_w[0] == told_w[1]
+    assert 3.0 <= told_w[0] < 13.0  # with at most one core of this process's own
 
 
 def first_uj(package: int) -> int:
@@ -144,7 +144,7 @@ def test_a_wall_meter_is_aligned_by_time(tmp_path: Path) -> None:
         stop.set()
         writer.join()
     assert reading.metrics["host_energy_j"] == pytest.approx(50 * reading.about["seconds"], rel=1e-6)
-    assert reading.about["seconds"] == pytest.approx(0.4, abs=0.1)
+    assert reading.about["seconds"] == pytest.approx(0.4, abs=0.3)
 
 
 @pytest.mark.parametrize(
