@@ -27,16 +27,19 @@ G_PER_KWH_PER_LB_PER_MWH = 0.45359237
 """One pound is 453.59237 g by definition."""
 
 INSTALLED = (
-    "installed with CodeCarbon: Ember / Our World in Data, EPA eGRID (US states), ENTSO-E (Nordic zones)"
+    "installed with CodeCarbon: Ember / Our World in Data, EPA eGRID (US states), ENTSO-E (Nordic zones), "
+    "MEE / NBS (China), Google Cloud"
 )
 
 
 @functools.cache
 def installed_zones() -> Mapping[str, float]:
-    """gCO2e/kWh, annual average, by zone: WORLD, countries (DE, DEU), US states (US-CA), Nordic zones (SE3).
+    """gCO2e/kWh, annual average, by zone: WORLD, countries (DE, DEU), US states (US-CA), Nordic zones (SE3),
+    Chinese provinces (CN-BJ), regions of a cloud (gcp:europe-west1).
 
     From CodeCarbon's tables: Ember / Our World in Data for countries, EPA eGRID for US states (lb/MWh there),
-    ENTSO-E for the Nordic bidding zones.
+    ENTSO-E for the Nordic bidding zones, China's MEE / NBS, Google Cloud's own figures. Provinces of Canada
+    have a mix of sources there and no intensity.
     """
     import pycountry
     from codecarbon.input import DataSource
@@ -54,6 +57,10 @@ def installed_zones() -> Mapping[str, float]:
             zones[f"US-{row['regionCode']}"] = row["emissions"] * G_PER_KWH_PER_LB_PER_MWH
     for zone, row in source.get_nordic_country_energy_mix_data()["data"].items():
         zones.setdefault(zone, float(row["emission_factor"]))
+    for zone, row in source.get_china_provincial_emissions_data()["data"].items():
+        zones.setdefault(zone, float(row["emission_factor"]))
+    for row in source.get_cloud_emissions_data().to_dict("records"):
+        zones[f"{row['provider']}:{row['region']}"] = float(row["impact"])
     return zones
 
 

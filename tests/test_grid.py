@@ -33,6 +33,8 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
         ("WORLD", 475.0),
         ("US-AL", 713.976 * 0.45359237),  # lb/MWh in the table
         ("SE1", 25.9),
+        ("CN-BJ", 555.4),
+        ("gcp:africa-south1", 646.0),
     ],
 )
 def test_installed_averages(zone: str, g_per_kwh: float) -> None:
