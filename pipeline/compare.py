@@ -115,9 +115,7 @@ def change_bounds(a: Side, b: Side) -> tuple[float, float] | None:
     """
     if a.fleet is None or b.fleet is None or a.accounting is None or b.accounting is None:
         return None
-    if not all(
-        coefficients.known(each.fleet, each.accounting) for each in (a, b) if each.fleet and each.accounting
-    ):
+    if not (coefficients.known(a.fleet, a.accounting) and coefficients.known(b.fleet, b.accounting)):
         return None
     assert a.parts is not None
     assert b.parts is not None

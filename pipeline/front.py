@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.metric_table import METRICS
 from pipeline.pareto import Points, knee, non_dominated, signed
 from pipeline.readable import PLAN, number, readable, text
 from pipeline.tables import HEADLINE, LOST
-from pipeline.tracking import METRICS
 
 
 @dataclass(frozen=True)

@@ -133,16 +133,9 @@ class Live(ABC):
                 try:
                     for point in self.ask(session, zone, at, until):
                         points.append(point)
-                except (
-                    AttributeError,
-                    TypeError,
-                    KeyError,
-                    ValueError,
-                    OverflowError,
-                    RecursionError,
-                ) as error:
-                    if isinstance(error, ConfigError):
-                        raise
+                except ConfigError:
+                    raise
+                except STRANGE as error:
                     raise ConfigError(
                         f"grid: {self.name} answered in a shape that is not known ({type(error).__name__})"
                     ) from error
@@ -227,8 +220,8 @@ class Live(ABC):
                 f"{self.url.rstrip('/')}/{path}",
                 params=params,
                 timeout=self.timeout_s,
-                allow_redirects=False,
-                **options,  # another host must not be shown the key
+                allow_redirects=False,  # another host must not be shown the key
+                **options,
             )
         except UnicodeError as error:
             raise ConfigError(f"{where}: the key has letters that no key has; {self._key_hint()}") from error
@@ -237,17 +230,43 @@ class Live(ABC):
             reason = "no answer in time" if late else "cannot be reached"
             raise ConfigError(f"{where}: {reason}; grid.offline=true takes what is kept") from error
         if answer.status_code in (401, 403):
-            raise ConfigError(f"{where}: refused the key ({_reason(answer)}); {self._key_hint()}")
+            raise ConfigError(f"{where}: refused the key ({self._reason(answer)}); {self._key_hint()}")
         if answer.status_code == 429:
-            raise ConfigError(f"{where}: asked too often, even after waiting; try later ({_reason(answer)})")
-        require(answer.status_code == 200, f"{where}: answered {answer.status_code} ({_reason(answer)})")
+            raise ConfigError(
+                f"{where}: asked too often, even after waiting; try later ({self._reason(answer)})"
+            )
+        require(answer.status_code == 200, f"{where}: answered {answer.status_code} ({self._reason(answer)})")
         try:
             return answer.json()
         except ValueError as error:
             raise ConfigError(f"{where}: answered what is no JSON") from error
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The environment variables that hold what it must be told to answer."""
+        return ()
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Their values. Raises ConfigError for one that is not set."""
+        values = tuple(os.environ.get(name, "") for name in self.secrets)
+        missing = [name for name, value in zip(self.secrets, values, strict=True) if not value]
+        require(not missing, f"grid: {self.name} needs a key; set {' and '.join(missing)} in the environment")
+        return values
+
     def _key_hint(self) -> str:
-        return "it needs none"
+        return f"look at {' and '.join(self.secrets)}" if self.secrets else "it needs none"
+
+    def _reason(self, answer: requests.Response) -> str:
+        """What the service says of a refusal, without any key that it may repeat."""
+        try:
+            body = answer.json()
+        except ValueError:
+            return answer.reason or "no reason given"
+        said = body.get("message") or body.get("error") if isinstance(body, dict) else None
+        text = str(said.get("message", said) if isinstance(said, dict) else said or answer.reason)
+        for secret in filter(None, map(os.environ.get, self.secrets)):
+            text = text.replace(secret, "***")
+        return " ".join(text.split())[:200]
 
     def _value(self, row: Mapping[str, Any], key: str, factor: float = 1.0) -> float:
         """A value in g/kWh. Raises ConfigError for one that cannot be an intensity."""
@@ -271,29 +290,6 @@ def _issued(path: Path) -> datetime:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _reason(answer: requests.Response) -> str:
-    try:
-        body = answer.json()
-    except ValueError:
-        return answer.reason or "no reason given"
-    said = body.get("message") or body.get("error") if isinstance(body, dict) else None
-    text = str(said.get("message", said) if isinstance(said, dict) else said or answer.reason)
-    for secret in filter(None, (os.environ.get(name) for name in SECRETS)):
-        text = text.replace(secret, "***")
-    return " ".join(text.split())[:200]
-
-
-SECRETS: set[str] = set()
-"""Environment variables whose values are never told."""
-
-
-def _secret(name: str, what: str) -> str:
-    value = os.environ.get(name, "")
-    SECRETS.add(name)
-    require(value != "", f"grid: {what} is needed; set {name} in the environment")
-    return value
 
 
 def _time(row: Any, key: str, name: str) -> datetime:
@@ -335,6 +331,11 @@ class ElectricityMaps(Live):
         )
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """The key."""
+        return (self.key_variable,)
+
+    @property
     def factor(self) -> str:
         """Lifecycle or direct."""
         return f"{self.emission_factor}, average"
@@ -345,7 +346,8 @@ class ElectricityMaps(Live):
         this_hour = now.replace(minute=0, second=0, microsecond=0)
         first = begin.replace(minute=0, second=0, microsecond=0)
         about = {"zone": zone, "emissionFactorType": self.emission_factor}
-        headers = {"auth-token": _secret(self.key_variable, "a key of Electricity Maps")}
+        (key,) = self._secrets()
+        headers = {"auth-token": key}
         if first < this_hour:
             last = min(end + self.step, this_hour)
             asked = about | {"start": _iso(first), "end": _iso(last)}
@@ -379,9 +381,6 @@ class ElectricityMaps(Live):
         asked = self.emission_factor
         require(told == asked, f"grid: {self.name} answered {told} factors, not {asked}")
         return Point(at, self._value(row, "carbonIntensity"), how)
-
-    def _key_hint(self) -> str:
-        return f"look at {self.key_variable}"
 
 
 @dataclass(frozen=True)
@@ -439,16 +438,18 @@ class WattTime(Live):
         return self.signal == "co2_moer"
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Name and password of an account."""
+        return self.user_variable, self.password_variable
+
+    @property
     def factor(self) -> str:
         """The signal."""
         return f"{'marginal' if self.marginal else 'average'} ({self.signal})"
 
     def ask(self, session: requests.Session, zone: str, begin: datetime, end: datetime) -> Iterator[Point]:
         """What is past by `historical`, what is to come by `forecast`; both need a login first."""
-        account = tuple(
-            _secret(name, "an account of WattTime") for name in (self.user_variable, self.password_variable)
-        )
-        token = self._get(session, "login", {}, auth=account).get("token")
+        token = self._get(session, "login", {}, auth=self._secrets()).get("token")
         require(isinstance(token, str), f"grid: {self.name} gave no token; {self._key_hint()}")
         headers = {"Authorization": f"Bearer {token}"}
         about = {"region": zone, "signal_type": self.signal}
@@ -470,9 +471,6 @@ class WattTime(Live):
             for row in _rows(body, "data", self.name):
                 value = self._value(row, "value", G_PER_KWH_PER_LB_PER_MWH)
                 yield Point(_time(row, "point_time", self.name), value, how)
-
-    def _key_hint(self) -> str:
-        return f"look at {self.user_variable} and {self.password_variable}"
 
 
 def _iso(at: datetime) -> str:

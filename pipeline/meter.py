@@ -37,7 +37,27 @@ class Reading:
     metrics: dict[str, float] = field(default_factory=dict)
     method: str = "none"
     about: dict[str, Any] = field(default_factory=dict)
-    """tier, interval_s, samples, seconds, resolution_j, idle_w: null where the meter cannot say."""
+    """tier, interval_s, samples, seconds, resolution_j (the least that a sample told, above 0), idle_w: null
+    where the meter cannot say."""
+
+    def fill(
+        self, name: str, tier: str, zone: str, joules: float, seconds: float, interval_s: float, *,
+        samples: int, resolution_j: float | None = None, idle_w: float | None = None,
+    ) -> None:  # fmt: skip
+        """What the meter is and did; the figures of a block that was long enough, else why there are none."""
+        self.about = {
+            "tier": tier, "interval_s": interval_s, "samples": samples, "seconds": seconds,
+            "resolution_j": resolution_j, "idle_w": idle_w,
+        }  # fmt: skip
+        if seconds < MIN_INTERVALS * interval_s:
+            self.method = (
+                f"refused: {name} over {seconds:.2f} s is fewer than {MIN_INTERVALS} intervals of "
+                f"{interval_s:g} s; a run of {MIN_INTERVALS * interval_s:g} s would do"
+            )
+            return
+        grams = joules / 3.6e6 * installed_zones()[zone]
+        self.metrics = {"host_energy_j": joules, "host_carbon_g": grams}
+        self.method = f"{name} ({tier})"
 
 
 class Meter(Protocol):
@@ -74,10 +94,7 @@ class Sampled(ABC):
     def __post_init__(self) -> None:
         require_number("meter", "interval_s", self.interval_s, least=0, above=True)
         require_number("meter", "baseline_s", self.baseline_s, least=0)
-        require(
-            self.zone in installed_zones(),
-            f"meter.zone: unknown zone {self.zone!r} (for example DE, US-CA, SE3 or WORLD)",
-        )
+        _require_zone(self.zone)
 
     @abstractmethod
     def begin(self) -> Callable[[], float]:
@@ -96,15 +113,9 @@ class Sampled(ABC):
             yield reading
         finally:
             joules, seconds = sampler.stop()
-        reading.about = {
-            "tier": self.tier,
-            "interval_s": self.interval_s,
-            "samples": len(joules),
-            "seconds": seconds,
-            "resolution_j": min((each for each in joules if each > 0), default=None),
-            "idle_w": idle_w,
-        }
-        _fill(reading, self.name, self.tier, self.zone, sum(joules), seconds, self.interval_s)
+        smallest_j = min((each for each in joules if each > 0), default=None)
+        reading.fill(self.name, self.tier, self.zone, sum(joules), seconds, self.interval_s,
+                     samples=len(joules), resolution_j=smallest_j, idle_w=idle_w)  # fmt: skip
 
 
 class _Sampler:
@@ -145,19 +156,11 @@ def _baseline_w(meter: Sampled) -> float:
     return sum(joules) / seconds
 
 
-def _fill(
-    reading: Reading, name: str, tier: str, zone: str, joules: float, seconds: float, interval_s: float
-) -> None:
-    """The figures of a block that was long enough; else why there are none."""
-    if seconds < MIN_INTERVALS * interval_s:
-        reading.method = (
-            f"refused: {name} over {seconds:.2f} s is fewer than {MIN_INTERVALS} intervals of "
-            f"{interval_s:g} s; a run of {MIN_INTERVALS * interval_s:g} s would do"
-        )
-        return
-    grams = joules / 3.6e6 * installed_zones()[zone]
-    reading.metrics = {"host_energy_j": joules, "host_carbon_g": grams}
-    reading.method = f"{name} ({tier})"
+def _require_zone(zone: str) -> None:
+    require(
+        zone in installed_zones(),
+        f"meter.zone: unknown zone {zone!r} (for example DE, US-CA, SE3 or WORLD)",
+    )
 
 
 @dataclass(frozen=True)
@@ -173,10 +176,7 @@ class CodeCarbon:
 
     def __post_init__(self) -> None:
         require_number("meter", "interval_s", self.interval_s, least=0, above=True)
-        require(
-            self.zone in installed_zones(),
-            f"meter.zone: unknown zone {self.zone!r} (for example DE, US-CA, SE3 or WORLD)",
-        )
+        _require_zone(self.zone)
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Reading]:
@@ -205,16 +205,9 @@ class CodeCarbon:
             tracker.stop()
         data = tracker.final_emissions_data
         tier = "metered" if _has_rapl() else "estimated"
-        reading.about = {
-            "tier": tier,
-            "interval_s": self.interval_s,
-            "samples": math.floor(seconds / self.interval_s),
-            "seconds": seconds,
-            "resolution_j": None,
-            "idle_w": None,
-        }
-        name = f"codecarbon, whole machine, {data.cpu_model}"
-        _fill(reading, name, tier, self.zone, data.energy_consumed * 3.6e6, seconds, self.interval_s)
+        reading.fill(f"codecarbon, whole machine, {data.cpu_model}", tier, self.zone,
+                     data.energy_consumed * 3.6e6, seconds, self.interval_s,
+                     samples=math.floor(seconds / self.interval_s))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -385,10 +378,7 @@ class External:
 
     def __post_init__(self) -> None:
         require_number("meter", "wait_s", self.wait_s, least=0)
-        require(
-            self.zone in installed_zones(),
-            f"meter.zone: unknown zone {self.zone!r} (for example DE, US-CA, SE3 or WORLD)",
-        )
+        _require_zone(self.zone)
         require(Path(self.path).expanduser().is_file(), f"meter.path: no such file ({self.path})")
 
     @contextlib.contextmanager
@@ -410,15 +400,8 @@ class External:
         times = np.concatenate([[begin_s], at_s[inside], [end_s]])
         joules = float(np.trapezoid(np.interp(times, at_s, power_w), times))
         interval_s = float(np.median(np.diff(at_s)))
-        reading.about = {
-            "tier": "metered",
-            "interval_s": interval_s,
-            "samples": int(inside.sum()),
-            "seconds": end_s - begin_s,
-            "resolution_j": None,
-            "idle_w": None,
-        }
-        _fill(reading, "external", "metered", self.zone, joules, end_s - begin_s, interval_s)
+        seconds, samples = end_s - begin_s, int(inside.sum())
+        reading.fill("external", "metered", self.zone, joules, seconds, interval_s, samples=samples)
 
     def _rows(self) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
         path = Path(self.path).expanduser()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pipeline.tracking import metric
+from pipeline.metric_table import metric
 
 PLAN = {
     "name": "trial",

@@ -21,8 +21,9 @@ from rich.console import Console
 from pipeline import coefficients, command
 from pipeline.domain import ConfigError, Fleet, require
 from pipeline.ledger import COMPONENTS, J_PER_KWH, Accounting
+from pipeline.metric_table import METRICS, metric
 from pipeline.readable import number
-from pipeline.tracking import METRICS, Stored, Tracking, metric
+from pipeline.tracking import Stored, Tracking
 
 USAGE = "python -m pipeline.report RUN [tracking.uri=...]"
 METHODS = {
@@ -94,7 +95,7 @@ def of_sweep(stored: Stored, trials: pd.DataFrame, example: Stored) -> dict[str,
         "front": trials.loc[tagged == "true", "run_id"].tolist(),
         "trials": trials[keep].to_dict("records"),
         "one of its trials": {"run": example.run_id, "name": example.name},
-        **{key: told[key] for key in ("sci", "components", "grid", "coefficients", "software", "config")},
+        **{key: told[key] for key in ("grid", "coefficients", "software", "config")},
     }
 
 

@@ -28,10 +28,11 @@ from rich.table import Table
 
 from pipeline import front, front_figure, paper, pareto, repetition, tables
 from pipeline.domain import ConfigError, Plan, TrialResult, require
+from pipeline.metric_table import metric
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import SAMPLERS, Grid, Study, SweepTrial, TrialSource
-from pipeline.tracking import Run, Tracking, metric
+from pipeline.tracking import Run, Tracking
 
 WIDTH = 120
 """Columns of a log file."""

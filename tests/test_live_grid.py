@@ -302,7 +302,7 @@ def test_a_missing_key_or_zone_asks_nobody(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ELECTRICITYMAPS_API_KEY")
-    with pytest.raises(ConfigError, match="a key of Electricity Maps is needed; set ELECTRICITYMAPS_API_KEY"):
+    with pytest.raises(ConfigError, match="electricitymaps needs a key; set ELECTRICITYMAPS_API_KEY"):
         maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     assert service.asked == []
 

@@ -15,6 +15,7 @@ from test_ledger import record, records
 from pipeline.domain import AUTO, Fleet, Plan, Problem, Records, RequestClass, Service
 from pipeline.grid import Intensity
 from pipeline.ledger import LEDGER_COLUMNS, Accounting, account
+from pipeline.metric_table import metric
 from pipeline.metrics import (
     MAX_EXACT,
     Latencies,
@@ -24,7 +25,6 @@ from pipeline.metrics import (
     run_name,
     top1_agreement,
 )
-from pipeline.tracking import metric
 
 PLAN = Plan((0, 3, 6), ("fast", AUTO))
 RUN = replace(

@@ -25,7 +25,8 @@ from omegaconf import OmegaConf
 
 from pipeline import tracking as module
 from pipeline.domain import ConfigError
-from pipeline.tracking import METRICS, Tracking, metric
+from pipeline.metric_table import METRICS, metric
+from pipeline.tracking import Tracking
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ("TRACKING_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID")
@@ -250,6 +251,22 @@ def test_all_trials_of_a_sweep_are_found_page_by_page(
     assert children["params.number"].tolist() == ["0", "1", "2", "3", "4"]
     assert set(children["tags.model"]) == {"m"}
     assert set(children["status"]) == {"FINISHED"}
+
+
+def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) -> None:
+    """Of categories, as a ledger is; MLflow's own way of writing takes one without rows for pictures."""
+    thirds = pd.DataFrame({"device": pd.Categorical(["a", "b"]), "g": [1 / 3, 2e-13 / 3]})
+    with store.open_run("tables", {}, {}) as opened:
+        opened.log_table(thirds, "exact.json", exact=True)
+        opened.log_table(thirds, "shown.json")
+        opened.log_table(thirds[:0], "empty.json", exact=True)
+    found = store.stored(opened.run_id)
+    assert found.table("exact.json")["g"].tolist() == [1 / 3, 2e-13 / 3]
+    assert found.table("shown.json")["g"].tolist() == pytest.approx([1 / 3, 0.0], abs=1e-10)
+    assert list(found.table("empty.json")) == ["device", "g"]
+    assert found.table("empty.json").empty
+    with pytest.raises(ConfigError, match="tables.: has no other.json"):
+        found.table("other.json")
 
 
 def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None:
