@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain import AUTO, Fleet, Plan, Problem, require
+from pipeline.domain import AUTO, Plan, Problem, require
+from pipeline.fleet import Fleet
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from partitioners.neurosurgeon import pair
 from pipeline.compression import compressed_bytes
 from pipeline.cost import predict
-from pipeline.domain import ConfigError, Link, Plan, Problem
+from pipeline.domain import ConfigError, Plan, Problem
+from pipeline.fleet import Link
 from pipeline.graph import Flow
 
 PER_S = 1e12

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain import Device, Fleet, Link, Range
+from pipeline.fleet import Device, Fleet, Link, Range
 from pipeline.ledger import Accounting
 
 Floats = npt.NDArray[np.float64]

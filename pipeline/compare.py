@@ -22,7 +22,8 @@ from rich.table import Table
 
 from pipeline import coefficients, command
 from pipeline.decomposition import EFFECTS, Footprint, effects
-from pipeline.domain import Fleet, require
+from pipeline.domain import require
+from pipeline.fleet import Fleet
 from pipeline.front_figure import BLUE, GREY, ORANGE
 from pipeline.ledger import COMPONENTS, J_PER_KWH, Accounting
 from pipeline.paper import published

@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from pipeline.deployment import Work
-from pipeline.domain import Device, Fleet, Job, Link, Task
+from pipeline.domain import Job, Task
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.grid import Intensity
 from pipeline.ledger import J_PER_KWH
 from pipeline.ranking import Ranking

@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain import Fleet
+from pipeline.fleet import Fleet
 from pipeline.grid import Intensity
 
 Floats = npt.NDArray[np.float64]

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.deployment import Work, arrivals
-from pipeline.domain import Fleet, Job, Outage, Records
+from pipeline.domain import Job, Outage, Records
+from pipeline.fleet import Fleet
 from pipeline.grid import Intensity
 from pipeline.ledger import carbon_g
 

@@ -18,7 +18,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain import ConfigError, Device, Fleet, Grid, require, require_number
+from pipeline.domain import ConfigError, Grid, require, require_number
+from pipeline.fleet import Device, Fleet
 from pipeline.trace_file import Series, read_trace, utc_text
 
 Floats = npt.NDArray[np.float64]

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain import Device, Fleet, Range, Records, require, require_number
+from pipeline.domain import Records, require, require_number
+from pipeline.fleet import Device, Fleet, Range
 from pipeline.grid import Intensity
 
 Ints = npt.NDArray[np.int64]

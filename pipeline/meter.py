@@ -23,7 +23,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import pandas as pd
 
-from pipeline.domain import ConfigError, Fleet, Records, require, require_number
+from pipeline.domain import ConfigError, Records, require, require_number
+from pipeline.fleet import Fleet
 from pipeline.grid import installed_zones
 
 MIN_INTERVALS = 10

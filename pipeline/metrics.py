@@ -18,7 +18,8 @@ import torch
 
 from pipeline import coefficients
 from pipeline.cost import predict
-from pipeline.domain import COMPRESSIONS, Fleet, Plan, Records, RequestClass, Service
+from pipeline.domain import COMPRESSIONS, Plan, Records, RequestClass, Service
+from pipeline.fleet import Fleet
 from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, Accounting, boundary, unknown
 
 MAX_EXACT = 2**20

@@ -25,16 +25,8 @@ import torch
 
 from pipeline.backends.pool import DevicePool, machine_lock, shared_pool
 from pipeline.compression import decoder, encoded_specs, encoder
-from pipeline.domain import (
-    COMPRESSIONS,
-    ConfigError,
-    Cut,
-    Device,
-    Fleet,
-    require,
-    require_number,
-    require_whole,
-)
+from pipeline.domain import COMPRESSIONS, ConfigError, Cut, require, require_number, require_whole
+from pipeline.fleet import Device, Fleet
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
 

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from pipeline import command, tables
-from pipeline.domain import ConfigError, Fleet, Grid, Link, Records, TrialResult, require, utc
+from pipeline.domain import ConfigError, Grid, Records, TrialResult, require, utc
+from pipeline.fleet import Fleet, Link
 from pipeline.grid import Intensity, require_average
 from pipeline.ledger import COMPONENTS, Accounting, account, boundary, unknown
 from pipeline.metrics import carbon_metrics, summed

@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from pipeline import coefficients, command
-from pipeline.domain import ConfigError, Fleet, require
+from pipeline.domain import ConfigError, require
+from pipeline.fleet import Fleet
 from pipeline.ledger import COMPONENTS, J_PER_KWH, Accounting
 from pipeline.metric_table import METRICS, metric
 from pipeline.readable import number

@@ -21,7 +21,6 @@ from pipeline.domain import (
     COMPRESSIONS,
     Backend,
     ConfigError,
-    Fleet,
     Grid,
     Job,
     Outage,
@@ -38,6 +37,7 @@ from pipeline.domain import (
     require_whole,
     utc,
 )
+from pipeline.fleet import Fleet
 from pipeline.graph import Graph
 from pipeline.grid import Intensity, require_average
 from pipeline.ledger import Accounting, account

@@ -19,7 +19,8 @@ import torch
 
 from partitioners.pipeedge import fastest_pipeline
 from pipeline.cost import Tables
-from pipeline.domain import Device, Fleet, Link, Problem, Records
+from pipeline.domain import Problem, Records
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.graph import Graph
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account

@@ -22,7 +22,8 @@ from conftest import configured
 
 from pipeline.backends.simulated import Simulated
 from pipeline.deployment import Work
-from pipeline.domain import AUTO, Device, Fleet, Job, Link, Plan, Problem, Records, Scheduler, Service, Task
+from pipeline.domain import AUTO, Job, Plan, Problem, Records, Scheduler, Service, Task
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.fleet_state import FleetState
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account

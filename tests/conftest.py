@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from pipeline.backends.pool import discard_pools
-from pipeline.domain import Device, Fleet, Job, Link, Plan, Problem, Scheduler, Service, Workload
+from pipeline.domain import Job, Plan, Problem, Scheduler, Service, Workload
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.graph import Graph
 from pipeline.grid import Intensity
 from pipeline.profile import Profile

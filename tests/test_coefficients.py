@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from test_ledger import INTENSITY, TWO_STAGES, record, runs
 
 from pipeline.coefficients import bounds, known, parts, relative, run_bounds, table
-from pipeline.domain import ConfigError, Device, Fleet, Link, Records
+from pipeline.domain import ConfigError, Records
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.grid import Intensity
 from pipeline.ledger import ATTRIBUTIONS, Accounting, account
 

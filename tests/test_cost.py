@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.compression import compressed_bytes
 from pipeline.cost import Cost, Tables, arrays, predict
-from pipeline.domain import AUTO, ConfigError, Fleet, Link, Plan, Problem
+from pipeline.domain import AUTO, ConfigError, Plan, Problem
+from pipeline.fleet import Fleet, Link
 
 
 def test_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:

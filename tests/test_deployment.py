@@ -8,7 +8,8 @@ import pytest
 from conftest import MakeProblem, make_job
 
 from pipeline.deployment import Work, arrivals, capacity_rps, deploy, place
-from pipeline.domain import AUTO, ConfigError, Fleet, Plan, Problem, Requests, Service
+from pipeline.domain import AUTO, ConfigError, Plan, Problem, Requests, Service
+from pipeline.fleet import Fleet
 from pipeline.workload import Closed
 from schedulers.round_robin import RoundRobin
 

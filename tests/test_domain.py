@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain import ConfigError, Device, Fleet, Link, Plan
+from pipeline.domain import ConfigError, Plan
+from pipeline.fleet import Device, Fleet, Link
 
 DEVICE = {"memory_bytes": 1e9, "active_w": 5.0, "zone": "DE"}
 

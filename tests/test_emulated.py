@@ -24,7 +24,6 @@ from pipeline.domain import (
     Assign,
     ConfigError,
     Decision,
-    Fleet,
     Outage,
     Plan,
     Problem,
@@ -34,6 +33,7 @@ from pipeline.domain import (
     Task,
     Wait,
 )
+from pipeline.fleet import Fleet
 from pipeline.fleet_state import FleetState
 from pipeline.metrics import output_max_abs_error
 from pipeline.workload import Closed

@@ -13,7 +13,8 @@ from test_ledger import record, records
 
 from pipeline.backends.emulated import Emulated
 from pipeline.deployment import place
-from pipeline.domain import ConfigError, Fleet, Plan, Problem, Service
+from pipeline.domain import ConfigError, Plan, Problem, Service
+from pipeline.fleet import Fleet
 from pipeline.graph import Graph
 from pipeline.grid import Intensity, Static
 from pipeline.profile import Profiler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.domain import Device, Fleet
+from pipeline.fleet import Device, Fleet
 from pipeline.forecast import forecast
 from pipeline.grid import Intensity
 

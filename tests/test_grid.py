@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_ledger import record, records
 
-from pipeline.domain import ConfigError, Device, Fleet
+from pipeline.domain import ConfigError
+from pipeline.fleet import Device, Fleet
 from pipeline.grid import Intensity, Static, Synthetic, Trace
 from pipeline.ledger import Accounting, account
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain import RECORD_COLUMNS, ConfigError, Fleet, Link, Records
+from pipeline.domain import RECORD_COLUMNS, ConfigError, Records
+from pipeline.fleet import Fleet, Link
 from pipeline.grid import Intensity
 from pipeline.ledger import (
     ATTRIBUTIONS,

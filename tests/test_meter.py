@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from test_ledger import record, records
 
 from pipeline.backends.pool import machine_lock
-from pipeline.domain import ConfigError, Fleet
+from pipeline.domain import ConfigError
+from pipeline.fleet import Fleet
 from pipeline.meter import CodeCarbon, CpuTime, External, Ina, NoMeter, Nvml, Rapl, Sampled, apportioned
 
 

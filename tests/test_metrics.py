@@ -12,7 +12,8 @@ import torch
 from conftest import MakeProblem
 from test_ledger import record, records
 
-from pipeline.domain import AUTO, Fleet, Plan, Problem, Records, RequestClass, Service
+from pipeline.domain import AUTO, Plan, Problem, Records, RequestClass, Service
+from pipeline.fleet import Fleet
 from pipeline.grid import Intensity
 from pipeline.ledger import LEDGER_COLUMNS, Accounting, account
 from pipeline.metric_table import metric

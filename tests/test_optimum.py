@@ -15,7 +15,8 @@ from partitioners.exact import Exact
 from partitioners.pipeedge import fastest_pipeline
 from pipeline import pareto
 from pipeline.cost import NOWHERE, Floats, Ints, Tables, predict
-from pipeline.domain import ConfigError, Device, Fleet, Link, Plan
+from pipeline.domain import ConfigError, Plan
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.label_setting import Rules, front_arrays
 from pipeline.optimum import Front, exact_front
 

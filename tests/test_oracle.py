@@ -18,7 +18,8 @@ from test_simulated import At
 from pipeline.backends.simulated import Simulated
 from pipeline.best_schedule import MAX_TASKS, best
 from pipeline.deployment import Work, deploy
-from pipeline.domain import AUTO, Device, Fleet, Link, Outage, Plan, RequestClass
+from pipeline.domain import AUTO, Outage, Plan, RequestClass
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.foresight import Situation, Tasks, tasks_of
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account

@@ -27,7 +27,8 @@ from partitioners.monolithic import Monolithic
 from partitioners.neurosurgeon import OBJECTIVES, Neurosurgeon, pair
 from partitioners.random import Random
 from pipeline.cost import predict
-from pipeline.domain import AUTO, ConfigError, Device, Fleet, Link, Partitioner, Plan, Problem
+from pipeline.domain import AUTO, ConfigError, Partitioner, Plan, Problem
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.graph import Graph
 from pipeline.profile import Profile
 

@@ -13,7 +13,8 @@ from conftest import MakeProblem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain import ConfigError, Device, Fleet
+from pipeline.domain import ConfigError
+from pipeline.fleet import Device, Fleet
 from pipeline.graph import Graph
 from pipeline.models import ModelSpec
 from pipeline.profile import Profile, Profiler, fit_line, speed, split_times

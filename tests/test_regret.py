@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from partitioners.explicit import Explicit
 from pipeline.cost import predict
-from pipeline.domain import AUTO, ConfigError, Fleet, Plan, Problem
+from pipeline.domain import AUTO, ConfigError, Plan, Problem
+from pipeline.fleet import Fleet
 from pipeline.pareto import hypervolume, non_dominated
 from pipeline.regret import Yardstick
 from pipeline.search_space import SearchSpace

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.deployment import Work
-from pipeline.domain import AUTO, Assign, ConfigError, Decision, Device, Fleet, Link, Refuse, Task, Wait
+from pipeline.domain import AUTO, Assign, ConfigError, Decision, Refuse, Task, Wait
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.fleet_state import HISTORY, DeviceState, FleetState
 from pipeline.grid import Intensity
 from schedulers.constrained import Constrained

@@ -11,7 +11,8 @@ from conftest import MakeProblem, configured, make_job
 
 from pipeline.backends.simulated import Simulated
 from pipeline.deployment import Work
-from pipeline.domain import AUTO, Assign, ConfigError, Device, Fleet, Plan, Refuse, RequestClass, Task, Wait
+from pipeline.domain import AUTO, Assign, ConfigError, Plan, Refuse, RequestClass, Task, Wait
+from pipeline.fleet import Device, Fleet
 from pipeline.fleet_state import FleetState
 from pipeline.grid import Intensity
 from pipeline.ledger import Accounting, account

@@ -23,9 +23,6 @@ from pipeline.domain import (
     RECORD_COLUMNS,
     Assign,
     Decision,
-    Device,
-    Fleet,
-    Link,
     Outage,
     Plan,
     Problem,
@@ -36,6 +33,7 @@ from pipeline.domain import (
     Task,
     Wait,
 )
+from pipeline.fleet import Device, Fleet, Link
 from pipeline.fleet_state import FleetState
 from pipeline.metrics import request_latency_s
 from pipeline.workload import Closed

@@ -32,7 +32,8 @@ from omegaconf import DictConfig, OmegaConf
 from partitioners.explicit import Explicit
 from pipeline import sweeper
 from pipeline.cost import predict
-from pipeline.domain import ConfigError, Fleet, Plan, Problem, TrialResult
+from pipeline.domain import ConfigError, Plan, Problem, TrialResult
+from pipeline.fleet import Fleet
 from pipeline.optimum import exact_front
 from pipeline.regret import Yardstick
 from pipeline.search_space import SearchSpace

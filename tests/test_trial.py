@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from test_grid import NOW, trace
 
-from pipeline.domain import Device, Fleet
+from pipeline.fleet import Device, Fleet
 from pipeline.grid import Intensity
 from pipeline.trial import Trial
 
