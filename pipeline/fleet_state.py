@@ -223,6 +223,8 @@ class FleetState:
         """The whole run, where a backend gives it: a scheduler that reads it knows what is to come."""
         self._kept: dict[Hashable, Any] = {}
         self._views: dict[Hashable, View] = {}
+        self._told: list[set[int]] = []
+        """`changed` of every view."""
         self._shared_link = next((link for link in fleet.links if link.between is None), None)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._next_step = 1
@@ -237,6 +239,7 @@ class FleetState:
                 device.intensity_g_per_kwh = value
             self._next_step = int(steps.searchsorted(now_s, side="right"))
             self._views.clear()
+            self._told.clear()
         if now_s >= 3600 * (self._hour + 1):
             self._hour = int(now_s // 3600)
             self.spent_g.clear()
@@ -294,6 +297,7 @@ class FleetState:
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = make()
+            self._told = [each.changed for each in self._views.values()]
         return cast(_View, view)
 
     def kept(self, key: Hashable, make: Callable[[], _Kept]) -> _Kept:
@@ -339,5 +343,5 @@ class FleetState:
         self._touch(state.index)
 
     def _touch(self, index: int) -> None:
-        for view in self._views.values():
-            view.changed.add(index)
+        for changed in self._told:
+            changed.add(index)

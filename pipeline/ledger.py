@@ -210,8 +210,8 @@ def _table(
 
 def _of_the_run(component: str, records: Records, fleet: Fleet, energy_j: npt.ArrayLike = 0.0) -> _Rows:
     """One row for each reserved device, over the whole run."""
-    names = list(fleet.by_name)
-    place = np.array([names.index(name) for name in records.reserved], dtype=np.int64)
+    places = {name: place for place, name in enumerate(fleet.by_name)}
+    place = np.array([places[name] for name in records.reserved], dtype=np.int64)
     return _Rows.of(
         component, energy_j, request=-1, stage=-1, device=place, begin_s=0.0, end_s=records.window_s
     )
@@ -245,8 +245,8 @@ def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
     moved = records.table[(records.table["kind"] == "transfer").to_numpy()]
     ways = [str(way) for way in moved["device"].unique()]
     way = _indices(moved["device"], ways)
-    names = list(fleet.by_name)
-    ends = np.array([[names.index(end) for end in way.split("->")] for way in ways], dtype=np.int64)
+    places = {name: place for place, name in enumerate(fleet.by_name)}
+    ends = np.array([[places[end] for end in way.split("->")] for way in ways], dtype=np.int64)
     links = [fleet.link(*way.split("->")) for way in ways]
     j_per_byte = np.array([link.energy_j_per_byte if link else np.nan for link in links], dtype=float)
     half_j = 0.5 * moved["bytes"].to_numpy(dtype=float) * j_per_byte[way]
@@ -273,6 +273,7 @@ def _embodied_g(records: Records, fleet: Fleet) -> Floats:
 def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:
     """Where each value of a column of names stands among these."""
     named = column.astype("category").cat.remove_unused_categories().cat
-    strange = [str(name) for name in named.categories if name not in names]
+    places = {name: place for place, name in enumerate(names)}
+    strange = [str(name) for name in named.categories if name not in places]
     require(not strange, f"records: {', '.join(strange)} is not in the fleet (it has {', '.join(names)})")
-    return np.array([names.index(name) for name in named.categories], dtype=np.int64)[named.codes]
+    return np.array([places[name] for name in named.categories], dtype=np.int64)[named.codes]

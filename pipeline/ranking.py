@@ -24,6 +24,8 @@ class Ranking:
     def set(self, place: int, key: float) -> None:
         """Give a place another key."""
         least, node = self._least, place + self._size
+        if least[node] == key:
+            return
         least[node] = key
         while node > 1:
             node >>= 1

@@ -69,9 +69,9 @@ def records_table(
 
 def _named(names: Sequence[str], codes: Ints) -> Any:
     """Names by their index; several indices may have the same name."""
-    known = list(dict.fromkeys(names))
-    places = np.array([known.index(name) for name in names], dtype=np.int64)
-    return pd.Categorical.from_codes(places[codes], pd.Index(known))
+    known = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    places = np.array([known[name] for name in names], dtype=np.int64)
+    return pd.Categorical.from_codes(places[codes], pd.Index(list(known)))
 
 
 class Request:
