@@ -29,18 +29,30 @@ G_PER_KWH_PER_LB_PER_MWH = 0.45359237
 
 INSTALLED = (
     "installed with CodeCarbon: Ember / Our World in Data, EPA eGRID (US states), ENTSO-E (Nordic zones), "
-    "MEE / NBS (China), Google Cloud"
+    "MEE / NBS (China), shares of sources x lifecycle factors (Canada), Google Cloud"
 )
+SOURCES_OF_CANADA = {
+    "coal": "coal",
+    "petroleum": "petroleum",
+    "naturalGas": "natural_gas",
+    "nuclear": "nuclear",
+    "hydro": "hydroelectricity",
+    "solar": "solar",
+    "wind": "wind",
+    "biomass": "biomass",
+}
+"""Of the installed shares: what the installed factors call them. `other` and `tidal` have no factor (and are 0)."""
 
 
 @functools.cache
 def installed_zones() -> Mapping[str, float]:
     """gCO2e/kWh, annual average, by zone: WORLD, countries (DE, DEU), US states (US-CA), Nordic zones (SE3),
-    Chinese provinces (CN-BJ), regions of a cloud (gcp:europe-west1).
+    Chinese and Canadian provinces (CN-BJ, CA-QC), regions of a cloud (gcp:europe-west1).
 
     From CodeCarbon's tables: Ember / Our World in Data for countries, EPA eGRID for US states (lb/MWh there),
     ENTSO-E for the Nordic bidding zones, China's MEE / NBS, Google Cloud's own figures. Provinces of Canada
-    have a mix of sources there and no intensity.
+    have shares of sources there, in per cent: each counts with the lifecycle factor that the same tables have
+    for it (CodeCarbon itself counts what is burned only, and so Quebec's dams as 0).
     """
     import pycountry
     from codecarbon.input import DataSource
@@ -60,6 +72,12 @@ def installed_zones() -> Mapping[str, float]:
         zones.setdefault(zone, float(row["emission_factor"]))
     for zone, row in source.get_china_provincial_emissions_data()["data"].items():
         zones.setdefault(zone, float(row["emission_factor"]))
+    factors = source.get_carbon_intensity_per_source_data()
+    of_canada = {each.name.lower(): each.code for each in pycountry.subdivisions.get(country_code="CA")}
+    for province, shares in source.get_country_energy_mix_data("can").items():
+        known = {name: shares[name] for name in SOURCES_OF_CANADA}
+        grams = sum(share * factors[SOURCES_OF_CANADA[name]] for name, share in known.items())
+        zones[of_canada[province]] = grams / sum(known.values())
     for row in source.get_cloud_emissions_data().to_dict("records"):
         zones[f"{row['provider']}:{row['region']}"] = float(row["impact"])
     return zones

@@ -22,7 +22,7 @@ from pipeline.domain import COMPRESSIONS, Plan, Records, RequestClass, Service
 from pipeline.fleet import Fleet
 from pipeline.ledger import COMPONENTS, J_PER_KWH, LEDGER_COLUMNS, Accounting, boundary, unknown
 
-MAX_EXACT = 2**20
+MAX_EXACT = 2**16
 """Latencies that are kept; beyond so many, bins that are BIN_WIDTH wide are counted."""
 BIN_WIDTH = 1e-3
 """Relative: a percentile of bins is off by half of it at most (Masson et al., "DDSketch", VLDB 2019)."""

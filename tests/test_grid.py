@@ -36,6 +36,8 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
         ("SE1", 25.9),
         ("CN-BJ", 555.4),
         ("gcp:africa-south1", 646.0),
+        # 50.7% gas, 27.9 coal, 16.6 hydro, 3 wind, 1.2 biomass, .6 solar
+        ("CA-SK", 0.507 * 743 + 0.279 * 995 + 0.196 * 26 + 0.012 * 230 + 0.006 * 48),
     ],
 )
 def test_installed_averages(zone: str, g_per_kwh: float) -> None:
