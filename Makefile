@@ -24,8 +24,8 @@ ui: $(STAMP) ## look at the results in the MLflow UI, on port 5000 (PORT=...)
 	$(ENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  sh -c 'exec $(BIN)/python -m mlflow ui --port $(PORT) --backend-store-uri "$$MLFLOW_TRACKING_URI"'
 
-test: $(STAMP) ## the tests, without those marked full; ARGS="-k name"
-	$(BIN)/python -m pytest -m "not full" $(ARGS)
+test: $(STAMP) ## the tests, without those marked full, two files at a time; ARGS="-k name"
+	$(BIN)/python -m pytest -m "not full" --numprocesses 2 --dist loadfile $(ARGS)
 
 test-full: $(STAMP) ## the tests marked full: the same checks at full size
 	$(BIN)/python -m pytest -m full $(ARGS)

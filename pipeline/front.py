@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from rich.table import Table
 
 from pipeline.metric_table import METRICS
 from pipeline.pareto import Points, knee, non_dominated, signed
-from pipeline.readable import PLAN, number, readable, text
-from pipeline.tables import HEADLINE, LOST
+from pipeline.readable import PLAN, readable, text
+from pipeline.tables import HEADLINE, LOST, scaled, spanned
+
+ENDS = ("_lo", "_hi")
+"""Of a metric's key: the ends of its 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,14 @@ def front_table(
     """The plans on the front, best in the first objective first, in the units of the metric keys.
 
     Columns, where known: what tells a plan apart, what else was varied, the objectives, the headline
-    metrics, and where some trial missed or rejected any, how many; `knee` marks the best compromise.
+    metrics, each with the ends of its interval where it has one, and where some trial missed or rejected
+    any, how many; `knee` marks the best compromise.
     """
     front = Front.of(trials, objectives, directions)
     lost = [key for key in LOST if key in front.trials and (front.trials[key] > 0).any()]
-    wanted = dict.fromkeys(["number", *PLAN, *varied, *objectives, *HEADLINE, *lost])
+    figures = dict.fromkeys([*objectives, *HEADLINE, *lost])
+    ends = [f"{key}{end}" for key in figures for end in ENDS]
+    wanted = dict.fromkeys(["number", *PLAN, *varied, *figures, *ends])
     members = front.members
     return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
 
@@ -103,12 +110,15 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
         console.print("No trial gave every objective: there is no front.")
         return
     columns = list(map(str, table))
-    known = [column for column in columns if column in ("number", *PLAN) or column not in (*METRICS, "knee")]
+    ends = [f"{key}{end}" for key in METRICS for end in ENDS]
+    known = [
+        column for column in columns if column in ("number", *PLAN) or column not in (*METRICS, *ends, "knee")
+    ]
     always = {"cuts", "devices", "number" if "number" in known else "name"}
     chosen = [column for column in known if column in ("scheduler", "carbon_weight") or column not in PLAN]
     varied = {column for column in chosen if len(set(table[column])) > 1}
     plan = [column for column in known if column in always | varied]
-    metrics = [column for column in columns if column not in (*known, "knee")]
+    metrics = [column for column in columns if column not in (*known, *ends, "knee")]
     scales = [readable(key, table[key]) for key in metrics]
     shown = Table(title=f"Pareto front ({len(table)})", caption="◆ knee: the best compromise")
     shown.add_column()
@@ -120,6 +130,9 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
         shown.add_row(
             "◆" if row["knee"] else "",
             *[text(_weighed(row) if column == "carbon_weight" else row[column]) for column in plan],
-            *[number(row[key] * factor) for key, (_, factor) in zip(metrics, scales, strict=True)],
+            *[
+                spanned(row, key, partial(scaled, factor))
+                for key, (_, factor) in zip(metrics, scales, strict=True)
+            ],
         )
     console.print(shown)

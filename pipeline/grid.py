@@ -41,7 +41,7 @@ SOURCES_OF_CANADA = {
     "wind": "wind",
     "biomass": "biomass",
 }
-"""Of the installed shares: what the installed factors call them. `other` and `tidal` have no factor (and are 0)."""
+"""Installed shares and what the factors call them. `other` and `tidal` have no factor (and are 0)."""
 
 
 @functools.cache
@@ -73,7 +73,8 @@ def installed_zones() -> Mapping[str, float]:
     for zone, row in source.get_china_provincial_emissions_data()["data"].items():
         zones.setdefault(zone, float(row["emission_factor"]))
     factors = source.get_carbon_intensity_per_source_data()
-    of_canada = {each.name.lower(): each.code for each in pycountry.subdivisions.get(country_code="CA")}
+    provinces = pycountry.subdivisions.get(country_code="CA")  # type: ignore[no-untyped-call]
+    of_canada = {each.name.lower(): each.code for each in provinces}
     for province, shares in source.get_country_energy_mix_data("can").items():
         known = {name: shares[name] for name in SOURCES_OF_CANADA}
         grams = sum(share * factors[SOURCES_OF_CANADA[name]] for name, share in known.items())

@@ -70,7 +70,7 @@ def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for own in _alike(trials, by).values():
-        numbers = own.select_dtypes("number").drop(columns=[*by, "number"], errors="ignore")
+        numbers = own.select_dtypes("number").drop(columns=[*by, "number", *SEEDS], errors="ignore")
         ends = [f"{column}{end}" for column in numbers for end in ("_lo", "_hi")]
         numbers = numbers.drop(columns=ends, errors="ignore")
         row: dict[Hashable, Any] = {**own.iloc[0].to_dict(), **numbers.mean().to_dict(), "repeats": len(own)}

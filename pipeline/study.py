@@ -34,16 +34,23 @@ MOST_DIFFERENCES = 3
 
 @dataclass(frozen=True)
 class SweepTrial:
-    """One point of a sweep and what came of it; `failure` says why it does not count."""
+    """One point of a sweep and what came of its repetitions; `failure` says why it does not count."""
 
     number: int
     point: Point
-    result: TrialResult | None = None
+    results: tuple[TrialResult, ...] = ()
     failure: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean over repetitions of each metric that all of them know."""
+        each = [result.metrics for result in self.results]
+        known = [key for key in (each[0] if each else ()) if all(key in metrics for metrics in each)]
+        return {key: math.fsum(metrics[key] for metrics in each) / len(each) for key in known}
 
     def values(self, objectives: Mapping[str, str]) -> list[float]:
         """The objectives' values; NaN for those that it does not have."""
-        metrics = self.result.metrics if self.result else {}
+        metrics = self.metrics
         return [float(metrics.get(key, math.nan)) for key in objectives]
 
 
@@ -152,7 +159,7 @@ class Study:
             SweepTrial(
                 trial.number,
                 dict(trial.params),
-                TrialResult(**trial.user_attrs["result"]) if "result" in trial.user_attrs else None,
+                tuple(TrialResult(**result) for result in trial.user_attrs.get("results", ())),
                 trial.user_attrs.get("failure", ""),
             )
             for trial in finished
@@ -176,8 +183,8 @@ class Study:
         values = trial.values(self._objectives)
         bad = [key for key, value in zip(self._objectives, values, strict=True) if not math.isfinite(value)]
         failure = trial.failure or (f"no finite {', '.join(bad)}" if bad else "")
-        if trial.result:
-            asked.set_user_attr("result", asdict(trial.result))
+        if trial.results:
+            asked.set_user_attr("results", [asdict(result) for result in trial.results])
         if failure:
             asked.set_user_attr("failure", failure)
             self._study.tell(asked, state=TrialState.FAIL)

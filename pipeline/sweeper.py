@@ -74,6 +74,7 @@ class Settings:
     sampler_options: dict[str, Any]
     seed: int | None
     n_trials: int
+    repeats: int
     batch_size: int
     max_failures: int | None
     storage: str | None
@@ -92,7 +93,13 @@ class Settings:
                 require(isinstance(entry, dict), f"sweep.{owner}.{name} must be a mapping (it is {entry!r})")
         for index, entry in enumerate(self.enqueue):
             require(isinstance(entry, dict), f"sweep.enqueue.{index} must be a mapping (it is {entry!r})")
-        for name, least in (("n_trials", 1), ("batch_size", 1), ("max_failures", 1), ("seed", 0)):
+        for name, least in (
+            ("n_trials", 1),
+            ("repeats", 1),
+            ("batch_size", 1),
+            ("max_failures", 1),
+            ("seed", 0),
+        ):
             value, optional = getattr(self, name), name in ("max_failures", "seed")
             good = isinstance(value, int) and not isinstance(value, bool) and value >= least
             wanted = f"a whole number >= {least}{', or null' if optional else ''}"
@@ -201,6 +208,10 @@ class _Sweep:
         self.figures: dict[str, float] = {}
         self.told_apart = [key for key in self.space.dimensions if key not in repetition.SEEDS]
         """What varies beside chance."""
+        require(
+            settings.repeats == 1 or "repeat" not in self.space.dimensions,
+            f"repeat: sweep.repeats={settings.repeats} varies it already",
+        )
         for key in settings.baseline:
             require(
                 key in self.told_apart,
@@ -299,7 +310,8 @@ class _Sweep:
             for key, value in _leaves("", config)
             if not key.startswith("tracking.") and not any(f"{key}.".startswith(f"{dim}.") for dim in varied)
         }
-        return {"sweep.objectives": str(self.objectives), **varied, **rest}
+        repeats = str(self.settings.repeats)
+        return {"sweep.objectives": str(self.objectives), "sweep.repeats": repeats, **varied, **rest}
 
     def _exact_points(self, enqueued: Sequence[Point]) -> list[Point]:
         """The plans of the exact front that are to be tried beside the enqueued points."""
@@ -343,7 +355,7 @@ class _Sweep:
             self._report_front(complete, run)
             pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
             if pair[0] and pair[1]:
-                comparison = paper.comparison(pair[0].metrics, pair[1].metrics)
+                comparison = paper.comparison(*pair)
                 run.log_table(comparison.reset_index(), "comparison.json")
                 if not self.name and about["fleet"] == "paper":
                     paper.print_comparison(console, comparison)
@@ -352,7 +364,8 @@ class _Sweep:
         """What the parent run keeps as params: how the sweep goes about it, and what varies."""
         study = ("sampler", "seed", "study_name", "warm_start") if self.settings.sampler else ()
         varied = {key: override.get_value_string() for key, override in self.space.dimensions.items()}
-        return {name: str(getattr(self.settings, name)) for name in ("batch_size", *study)} | varied
+        kept = ("repeats", "batch_size", *study)
+        return {name: str(getattr(self.settings, name)) for name in kept} | varied
 
     def _run_trials(self, run: Run) -> None:
         """Ask, launch, tell, until no point is left or the first `max_failures` trials have all failed."""
@@ -364,23 +377,30 @@ class _Sweep:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(
                     [
-                        [*self.space.overrides(point), f"tracking.parent_run_id={run.run_id}"]
+                        [*overrides, f"tracking.parent_run_id={run.run_id}"]
                         for _, point in batch
+                        for overrides in self._repetitions(point)
                     ],
-                    initial_job_idx=batch[0][0],
+                    initial_job_idx=batch[0][0] * settings.repeats,
                 )
-                for (number, point), job in zip(batch, jobs, strict=True):
-                    show(source.tell(_trial(number, point, job)))
+                for index, (number, point) in enumerate(batch):
+                    own = jobs[index * settings.repeats : (index + 1) * settings.repeats]
+                    show(source.tell(_trial(number, point, own)))
                     self._log_progress(run, source.trials, number)
                 trials = source.trials
                 if len(trials) >= (settings.max_failures or source.total) and all(t.failure for t in trials):
                     return
 
+    def _repetitions(self, point: Point) -> list[list[str]]:
+        """The overrides of each of the jobs that a point stands for."""
+        overrides, repeats = self.space.overrides(point), self.settings.repeats
+        return [[*overrides, f"repeat={k}"] for k in range(repeats)] if repeats > 1 else [overrides]
+
     def _log_progress(self, run: Run, trials: Sequence[SweepTrial], step: int) -> None:
         """Log how far the sweep has come, where there is a yardstick to tell it by."""
         if self.yardstick is None:
             return
-        results = [trial.result for trial in trials if trial.result and not trial.failure]
+        results = [result for trial in trials for result in trial.results if not trial.failure]
         values = [trial.values(self.objectives) for trial in trials]
         figures = {
             "regret_to_exact": self.yardstick.regret([Plan(**r.plan) for r in results if r.plan]),
@@ -402,11 +422,10 @@ class _Sweep:
             return
         each = _frame(trials)
         by = [_COLUMNS.get(key, key) for key in self.told_apart]
-        repeated = len(by) < len(self.space.dimensions)
-        if (
-            repeated or self.settings.baseline
-        ):  # told apart by what was asked for, whatever the plan made of it
-            each[by] = [[trial.point[key] for key in self.told_apart] for trial in trials]
+        repeated = self.settings.repeats > 1 or len(by) < len(self.space.dimensions)
+        if repeated or self.settings.baseline:  # by what was asked for, whatever the plan made of it
+            asked = [trial.point for trial in trials for _ in trial.results]
+            each[by] = [[point[key] for key in self.told_apart] for point in asked]
         frame = repetition.grouped(each, by) if repeated else each
         on_front = pareto.non_dominated(pareto.signed(frame[objectives].to_numpy(dtype=float), directions))
         members = each.merge(frame[on_front][by]) if repeated and by else frame[on_front]
@@ -430,15 +449,19 @@ class _Sweep:
         table = front.front_table(frame, objectives, directions, self._told_by())
         run.log_table(table, "front.json")
         front.print_front(console, table)
+        names = [f"trial {number}" for number in frame["number"]]
         if repeated or self.settings.baseline:
             baseline = {_COLUMNS.get(key, key): value for key, value in self.settings.baseline.items()}
             apart = repetition.against(each, by, baseline) if baseline else None
             summary = tables.summary_table(frame, by, objectives, apart)
             run.log_table(summary, "summary.json")
-            tables.print_summary(console, summary, by, baseline)
-            if ends:
+            if self.settings.sampler is None:  # a study's points are many, and each of its own
                 names = [" ".join(str(row[key]) for key in by) for row in frame.to_dict("records")]
-                tables.print_dominance(console, names, pareto.surely_dominates(*ends), surely)
+                tables.print_summary(console, summary, by, baseline)
+                if ends:
+                    tables.print_dominance(console, names, pareto.surely_dominates(*ends))
+        if ends:
+            tables.print_surely(console, names, surely)
         if self.yardstick is not None:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
             of = f"{plans} plan{'s' if plans > 1 else ''}"
@@ -469,26 +492,36 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves(f"{key}.{name}" if key else str(name), below)
 
 
-def _trial(number: int, point: Point, job: JobReturn) -> SweepTrial:
-    outcome = job._return_value  # the public property prints to stderr and raises
-    if job.status is JobStatus.COMPLETED and isinstance(outcome, TrialResult):
-        return SweepTrial(number, point, outcome)
-    error = outcome
+def _trial(number: int, point: Point, jobs: Sequence[JobReturn]) -> SweepTrial:
+    """What came of a point's repetitions; one that failed makes it a failure."""
+    outcomes = [job._return_value for job in jobs]  # the public property prints to stderr and raises
+    results = [
+        outcome
+        for job, outcome in zip(jobs, outcomes, strict=True)
+        if job.status is JobStatus.COMPLETED and isinstance(outcome, TrialResult)
+    ]
+    failed = next((outcome for outcome in outcomes if outcome not in results), None)
+    return SweepTrial(number, point, tuple(results), _failure(number, failed) if failed is not None else "")
+
+
+def _failure(number: int, outcome: object) -> str:
+    """Why a job failed, in one line; what nobody expected goes into the log in full."""
+    error: object = outcome
     while isinstance(error, BaseException) and not isinstance(error, ConfigError):
         error = error.__cause__
     if error:  # bad input, perhaps below Hydra's account of a failed constructor call
-        return SweepTrial(number, point, failure=_one_line(error))
+        return _one_line(error)
     log.error("trial %d", number, exc_info=outcome if isinstance(outcome, BaseException) else None)
-    return SweepTrial(number, point, failure=f"{type(outcome).__name__}: {_one_line(outcome)}")
+    return f"{type(outcome).__name__}: {_one_line(outcome)}"
 
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _find(trials: Sequence[SweepTrial], points: Sequence[Point]) -> TrialResult | None:
-    """The result of the first trial at one of these perhaps partial points."""
-    hits = (t.result for t in trials for point in points if point.items() <= t.point.items())
+def _find(trials: Sequence[SweepTrial], points: Sequence[Point]) -> dict[str, float] | None:
+    """The metrics of the first trial at one of these perhaps partial points."""
+    hits = (t.metrics for t in trials for point in points if point.items() <= t.point.items())
     return next(hits, None)
 
 
@@ -497,14 +530,14 @@ _COLUMNS = {"scheduler.carbon_weight": "carbon_weight"}
 
 
 def _frame(trials: Sequence[SweepTrial]) -> pd.DataFrame:
-    """One row a trial: its number and run, the plan as it ran, what was varied, metrics."""
+    """One row a repetition of a trial: its number and run, the plan as it ran, what was varied, metrics."""
     rows = []
     for trial in trials:
-        assert trial.result is not None
-        identity = {"number": trial.number, "run_id": trial.result.run_id, "name": trial.result.name}
-        varied = dict(trial.point)
-        varied = {_COLUMNS.get(key, key): value for key, value in varied.items()}
-        rows.append({**identity, **varied, **trial.result.labels, **trial.result.metrics})
+        varied = {_COLUMNS.get(key, key): value for key, value in trial.point.items()}
+        for repeat, result in enumerate(trial.results):
+            varied |= {"repeat": repeat} if len(trial.results) > 1 else {}
+            identity = {"number": trial.number, "run_id": result.run_id, "name": result.name}
+            rows.append({**identity, **varied, **result.labels, **result.metrics})
     return pd.DataFrame(rows)
 
 

@@ -81,31 +81,34 @@ def print_summary(
     for row in table.sort_values(list(by), kind="stable").to_dict("records"):
         shown.add_row(
             *[text(row[column]) for column in by],
-            *[_spanned(row, key, partial(_scaled, factor)) for key, _, factor in scales],
-            *[_spanned(row, key, "{:+.1%}".format) for key in shares],
-            *[_spanned(row, key, "{:.3f}".format) for key in tested],
+            *[spanned(row, key, partial(scaled, factor)) for key, _, factor in scales],
+            *[spanned(row, key, "{:+.1%}".format) for key in shares],
+            *[spanned(row, key, "{:.3f}".format) for key in tested],
         )
     console.print(shown)
 
 
-def print_dominance(
-    console: Console, names: Sequence[str], dominates: npt.NDArray[np.bool_], surely: npt.NDArray[np.bool_]
-) -> None:
-    """Print in words who dominates whom where intervals lie apart, and who is surely on the front."""
+def print_dominance(console: Console, names: Sequence[str], dominates: npt.NDArray[np.bool_]) -> None:
+    """Print in words who dominates whom where intervals lie apart."""
     for name, row in zip(names, dominates, strict=True):
         if row.any():
             beaten = ", ".join(other for other, is_so in zip(names, row, strict=True) if is_so)
             console.print(f"{name} dominates {beaten}: their intervals lie apart", markup=False)
+
+
+def print_surely(console: Console, names: Sequence[str], surely: npt.NDArray[np.bool_]) -> None:
+    """Print in words who is on the front beyond chance."""
     kept = [name for name, is_so in zip(names, surely, strict=True) if is_so]
     said = ", ".join(kept) if kept else "none"
     console.print(f"On the front wherever each value lies in its interval: {said}", markup=False)
 
 
-def _scaled(factor: float, value: float) -> str:
+def scaled(factor: float, value: float) -> str:
+    """A value in the unit that it is shown in."""
     return number(value * factor)
 
 
-def _spanned(row: Mapping[Any, Any], key: str, text: Callable[[float], str]) -> str:
+def spanned(row: Mapping[Any, Any], key: str, text: Callable[[float], str]) -> str:
     """A value, its interval below it; a dash where there is none."""
     if not math.isfinite(row[key]):
         return "–"

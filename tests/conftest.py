@@ -37,7 +37,8 @@ def choices(group: str) -> list[str]:
 
 def configured(group: str, name: str, **changes: Any) -> Any:
     """What a file of a config group builds."""
-    return instantiate(OmegaConf.load(CONF / group / f"{name}.yaml"), _convert_="all", **changes)
+    config = OmegaConf.create({"repeat": 0, group: OmegaConf.load(CONF / group / f"{name}.yaml")})
+    return instantiate(config[group], _convert_="all", **changes)
 
 
 class Tiny(nn.Module):

@@ -41,7 +41,9 @@ def run(source: Study, batch_size: int = 1) -> list[SweepTrial]:
                 "carbon": (cut - 0.3) ** 2 + 0.1 * stages,
                 "speed": -((cut - 0.7) ** 2) - (point["device"] == "a"),
             }
-            source.tell(SweepTrial(number, point, TrialResult(f"run{number}", "trial", metrics, {"k": "v"})))
+            source.tell(
+                SweepTrial(number, point, (TrialResult(f"run{number}", "trial", metrics, {"k": "v"}),))
+            )
     return list(source.trials)
 
 
@@ -99,11 +101,11 @@ def test_a_trial_without_a_finite_objective_fails_and_is_remembered_as_such(
     source = study(tmp_path, 1)
     [(number, point)] = source.ask(1)
     metrics = {"speed": 1.0} | ({} if carbon is None else {"carbon": carbon})
-    told = source.tell(SweepTrial(number, point, TrialResult("run", "trial", metrics, {})))
+    told = source.tell(SweepTrial(number, point, (TrialResult("run", "trial", metrics, {}),)))
     assert told.failure == "no finite carbon"
     [trial] = study(tmp_path, 1).trials
     assert trial.failure == "no finite carbon"
-    assert trial.result is not None
+    assert len(trial.results) == 1
     storage = optuna.storages.JournalStorage(
         optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
     )

@@ -47,7 +47,8 @@ APP = {
                    override hydra/sweeper: carbonedge]
         hydra: {sweep: {dir: '${root}/sweep'}, hydra_logging: {root: {level: WARNING}}}
         root: ???
-        workload: {seed: 0, concurrency: 1}
+        repeat: 0
+        workload: {seed: "${repeat}", concurrency: 1}
         tracking: {_target_: pipeline.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
                    experiment: test, parent_run_id: null}
         fail_below: -1
@@ -156,7 +157,7 @@ def runs(root: Path) -> tuple[list[Run], list[Run]]:
 
 
 def brute_force_front(trials: Sequence[SweepTrial]) -> set[str]:
-    rows = {t.result.run_id: tuple(t.result.metrics.values()) for t in trials if t.result}
+    rows = {t.results[0].run_id: tuple(t.metrics.values()) for t in trials if t.results}
     return {
         run_id
         for run_id, (x, y) in rows.items()
@@ -207,10 +208,51 @@ def test_what_is_on_the_front_beyond_chance_is_tagged(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Weights .1 and .9 trade carbon for latency by more than the seeds do."""
-    multirun("scheduler.carbon_weight=0.1,0.9", "workload.seed=1,2,3", "partitioner.stages=1")
+    multirun("scheduler.carbon_weight=0.1,0.9", "sweep.repeats=3", "partitioner.stages=1")
     _, children = runs(root)
     assert [child.data.tags.get("pareto_confident") for child in children] == ["true"] * 6
     assert "On the front wherever each value lies in its interval: 0.1, 0.9" in capsys.readouterr().out
+
+
+def test_each_trial_of_a_study_is_repeated(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Repeats 0, 1 and 2 add 0, .25 and .5 to both objectives: on average .25."""
+    study = ("scheduler.carbon_weight=interval(0,1)", "partitioner.stages=1", "sweep.sampler=random")
+    more = (f"sweep.storage={root}/s.journal", "sweep.repeats=3")
+    multirun(*study, *more, "sweep.n_trials=2")
+    trials = multirun(*study, *more, "sweep.n_trials=4")
+    assert [len(trial.results) for trial in trials] == [3, 3, 3, 3]
+    waste = (0.33 - 0.5) ** 2 + 0.1
+    for trial in trials:
+        weight = float(trial.point["scheduler.carbon_weight"])
+        assert trial.metrics["carbon_g_per_inf"] == pytest.approx(1.5 - weight + waste + 0.25)
+    [_, parent], children = runs(root)
+    assert len(children) == 12
+    assert parent.data.params["repeats"] == "3"
+    assert parent.data.metrics["trials_complete"] == 4
+    assert parent.data.metrics["front_size"] == 4
+    assert all(child.data.tags["pareto"] == "true" for child in children)
+    printed = capsys.readouterr().out
+    assert "On the front wherever each value lies in its interval: " in printed
+    assert re.search(r"\d to \d", printed)
+    with pytest.raises(ConfigError, match=r"sweep.repeats was 3 and is 2"):
+        multirun(*study, *more, "sweep.n_trials=5", "sweep.repeats=2")
+
+
+def test_repetitions_are_varied_once(multirun: Multirun) -> None:
+    with pytest.raises(ConfigError, match=r"repeat: sweep.repeats=3 varies it already"):
+        multirun("repeat=0,1", "sweep.repeats=3")
+
+
+def test_one_failed_repetition_fails_the_trial(multirun: Multirun) -> None:
+    trials = multirun(
+        "partitioner.cuts.0=0.1,0.5", "sweep.repeats=2", "partitioner.stages=1", "fail_below=0.2"
+    )
+    assert [(len(trial.results), trial.failure) for trial in trials] == [
+        (0, "partitioner.cuts: 0.1 is too small"),
+        (2, ""),
+    ]
 
 
 def test_a_baseline_must_vary(multirun: Multirun) -> None:
@@ -228,8 +270,7 @@ def test_a_grid_runs_the_product_under_one_parent(multirun: Multirun, root: Path
         for scheduler in ("performance", "green")
         for cut in (0.1, 0.5)
     ]
-    assert trials[3].result is not None
-    assert trials[3].result.metrics == pytest.approx({"carbon_g_per_inf": 1.1, "latency_ms_p50": 250.1})
+    assert trials[3].metrics == pytest.approx({"carbon_g_per_inf": 1.1, "latency_ms_p50": 250.1})
     [parent], children = runs(root)
     assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
     assert len(children) == 4
@@ -363,7 +404,7 @@ def test_pareto_yaml_end_to_end(multirun: Multirun, root: Path, capsys: pytest.C
 
 def hypervolume_by_steps(trials: Sequence[SweepTrial]) -> float:
     """Area between front and reference (worst × 1.1), summed over the steps of the staircase."""
-    points = np.array([list(t.result.metrics.values()) for t in trials if t.result])
+    points = np.array([list(t.metrics.values()) for t in trials if t.results])
     right, floor = points.max(axis=0) * 1.1
     area = 0.0
     for x, y in sorted(points.tolist(), reverse=True):
@@ -480,11 +521,8 @@ def test_other_objectives_and_directions(multirun: Multirun, root: Path) -> None
     )
     _, children = runs(root)
     tagged = {run.info.run_id for run in children if "pareto" in run.data.tags}
-    best = max(
-        trials, key=lambda trial: trial.result.metrics["carbon_g_per_inf"] if trial.result else -math.inf
-    )
-    assert best.result is not None
-    assert tagged == {best.result.run_id}
+    best = max(trials, key=lambda trial: trial.metrics.get("carbon_g_per_inf", -math.inf))
+    assert tagged == {best.results[0].run_id}
 
 
 # --- against the exact front ----------------------------------------------------------------------
@@ -510,7 +548,7 @@ def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
     assert max(plan.num_stages for plan in front.plans) <= 3
     settings = ("sweep.warm_start=exact", "sweep.n_trials=20", f"sweep.batch_size={batch_size}")
     trials = priced("sweep=pareto", *settings)
-    ran = [Plan(**trial.result.plan) for trial in trials if trial.result and trial.result.plan]
+    ran = [Plan(**result.plan) for trial in trials for result in trial.results if result.plan]
     assert len(ran) == 20
     first = 3 + len(front.plans) - 2  # fast, clean and auto are enqueued, of which two are on the front
     assert {*ran[:first]} == {*front.plans}
