@@ -453,11 +453,11 @@ class _Sweep:
         if repeated or self.settings.baseline:
             baseline = {_COLUMNS.get(key, key): value for key, value in self.settings.baseline.items()}
             apart = repetition.against(each, by, baseline) if baseline else None
-            summary = tables.summary_table(frame, by, objectives, apart)
+            summary = tables.summary_table(frame, by, apart)
             run.log_table(summary, "summary.json")
             if self.settings.sampler is None:  # a study's points are many, and each of its own
                 names = [" ".join(str(row[key]) for key in by) for row in frame.to_dict("records")]
-                tables.print_summary(console, summary, by, baseline)
+                tables.print_summary(console, summary, by, objectives, baseline)
                 if ends:
                     tables.print_dominance(console, names, pareto.surely_dominates(*ends))
         if ends:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from pipeline.decomposition import EFFECTS
 from pipeline.domain import TrialResult
+from pipeline.metric_table import METRICS
 from pipeline.readable import PLAN, number, readable, text
 
 HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
@@ -39,23 +40,25 @@ SHARES = ("change", *EFFECTS)
 """What sets a configuration apart from the baseline, as shares of the baseline's carbon."""
 
 
-def summary_table(
-    groups: pd.DataFrame, by: Sequence[str], objectives: Sequence[str], apart: pd.DataFrame | None
-) -> pd.DataFrame:
+def summary_table(groups: pd.DataFrame, by: Sequence[str], apart: pd.DataFrame | None) -> pd.DataFrame:
     """A row for each of `repetition.grouped`: what varied, its figures, and what sets it apart (`against`).
 
-    Figures are the objectives and those of COMPARED that are known, with their intervals where there are any.
+    Figures are all metrics that are known, with their intervals where there are any.
     """
-    figures = [key for key in dict.fromkeys([*objectives, *COMPARED]) if key in groups]
+    figures = [key for key in METRICS if key in groups]
     ends = [f"{key}{end}" for key in figures for end in ("_lo", "_hi") if f"{key}{end}" in groups]
     table = groups.reindex(columns=[*by, "repeats", *figures, *ends]).fillna({"repeats": 1})
     return table if apart is None or apart.empty else table.merge(apart, on=list(by), how="left")
 
 
 def print_summary(
-    console: Console, table: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
+    console: Console,
+    table: pd.DataFrame,
+    by: Sequence[str],
+    objectives: Sequence[str],
+    baseline: Mapping[str, Any],
 ) -> None:
-    """Print a summary_table for people."""
+    """Print of a summary_table the objectives, those of COMPARED that are known, and what sets rows apart."""
     repeats = int(table["repeats"].max())
     title = f"Mean of {repeats}, and the mean's 95% interval" if repeats > 1 else "Compared"
     if 1 < repeats < FEW:
@@ -67,8 +70,7 @@ def print_summary(
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in by:
         shown.add_column(PLAN.get(column, column))
-    columns = [str(column) for column in table if column not in (*by, "repeats", "p_value", *SHARES)]
-    figures = [column for column in columns if not column.endswith(("_lo", "_hi"))]
+    figures = [key for key in dict.fromkeys([*objectives, *COMPARED]) if key in table]
     scales = [(key, *readable(key, table[key])) for key in figures]
     for _, heading, _ in scales:
         shown.add_column(heading, justify="right")

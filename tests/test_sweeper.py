@@ -192,6 +192,10 @@ def test_trials_that_differ_by_seed_alone_are_repetitions(
         assert 0.15 < high < 0.2501
     # The weight decides, and performance of the same weight is no better: nothing sets green apart.
     assert [row["change"] for row in rows] == [None, None, 0, 0]
+    # Not only objectives: 2 J whatever the seed.
+    assert {
+        (row["energy_j_per_inf"], row["energy_j_per_inf_lo"], row["energy_j_per_inf_hi"]) for row in rows
+    } == {(2, 2, 2)}
     tagged = [child for child in children if child.data.tags.get("pareto") == "true"]
     assert len(tagged) == 12
     assert parent.data.metrics["front_size"] == 4
