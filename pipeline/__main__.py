@@ -37,7 +37,7 @@ def run(config: DictConfig) -> TrialResult:
         if settings.mode is not RunMode.MULTIRUN:
             console = Console(highlight=False, soft_wrap=True)
             tables.print_result(console, result)
-            console.print(trial.tracking.ui_command())
+            console.print(trial.tracking.farewell())
         return result
     except Exception as error:
         if settings.mode is RunMode.MULTIRUN:

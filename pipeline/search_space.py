@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -34,12 +34,21 @@ class SearchSpace:
 
     fixed: Mapping[str, Override]
     dimensions: Mapping[str, Override]
+    conditions: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
+    """By dimension: values of other keys, of each one of which must hold, or else it does not vary."""
 
     @classmethod
     def parse(
-        cls, params: Mapping[str, Any], arguments: Sequence[str] = (), loader: ConfigLoader | None = None
+        cls,
+        params: Mapping[str, Any],
+        arguments: Sequence[str] = (),
+        loader: ConfigLoader | None = None,
+        conditions: Mapping[str, Any] | None = None,
     ) -> Self:
-        """The space of `sweep.params` and the command line, which wins key by key."""
+        """The space of `sweep.params` and the command line, which wins key by key.
+
+        conditions: as `sweep.conditions` has them; those of keys that do not vary say nothing.
+        """
         lines = [*_lines(params), *arguments]
         overrides = {_key(override): override for override in _parse(lines, loader)}
         for key, override in overrides.items():
@@ -47,9 +56,24 @@ class SearchSpace:
                 not (override.is_sweep_override() and _family(key) == "sweep"),
                 f"{override.input_line}: a setting of the sweep cannot vary within it (see sweep.variants)",
             )
-        return cls(
-            fixed={key: o for key, o in overrides.items() if not o.is_sweep_override()},
-            dimensions={key: o for key, o in overrides.items() if o.is_sweep_override()},
+        fixed = {key: o for key, o in overrides.items() if not o.is_sweep_override()}
+        varied = {key: o for key, o in overrides.items() if o.is_sweep_override()}
+        held = {key: _condition(key, of) for key, of in (conditions or {}).items() if key in varied}
+        for key, condition in held.items():
+            for other in condition:
+                require(
+                    other in fixed or (other in varied and other not in held),
+                    f"sweep.conditions.{key}: {other} must vary without a condition of its own, or be set",
+                )
+        # Those that hang on others are drawn after them.
+        order = sorted(varied, key=lambda key: key in held)
+        return cls(fixed, {key: varied[key] for key in order}, held)
+
+    def active(self, key: str, point: Point) -> bool:
+        """Whether a dimension varies where the rest of the point is as it is."""
+        return all(
+            (point[other] if other in point else _values(self.fixed[other])[0]) in allowed
+            for other, allowed in self.conditions.get(key, {}).items()
         )
 
     @property
@@ -63,8 +87,13 @@ class SearchSpace:
         return fixed + [f"{self.dimensions[key].get_key_element()}={value}" for key, value in point.items()]
 
     def grid(self) -> Iterator[Point]:
-        """Every combination of the dimensions' values, the last dimension fastest."""
-        return _product(self.dimensions)
+        """Every combination of the dimensions' values, the last dimension fastest, each once."""
+        tried = set()
+        for point in _product(self.dimensions):
+            own = {key: value for key, value in point.items() if self.active(key, point)}
+            if (told := tuple(own.items())) not in tried:
+                tried.add(told)
+                yield own
 
     def probes(self) -> Iterator[Point]:
         """The fewest points that show every choice once: if these compose, so do all."""
@@ -129,6 +158,14 @@ def _parse(lines: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
         if isinstance(sweep, RangeSweep):
             require(sweep.step != 0 and math.isfinite(sweep.step), f"{line}: the step must not be 0")
     return overrides
+
+
+def _condition(key: str, of: Any) -> dict[str, list[Value]]:
+    require(
+        isinstance(of, dict) and all(isinstance(values, list) for values in of.values()),
+        f"sweep.conditions.{key}: must be lists of values by key, as {{partitioner.stages: [3]}} ({of!r})",
+    )
+    return {other: list(values) for other, values in of.items()}
 
 
 def _family(key: str) -> str:

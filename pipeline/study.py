@@ -1,25 +1,44 @@
-"""Where a sweep's trials come from: a grid, or an Optuna study by ask and tell. Shell: a study is stored."""
+"""Where a sweep's trials come from and what came of them: an Optuna study, by ask and tell. Shell.
+
+The study is the truth and MLflow its view. All that a study knows is in its storage, so that another process
+goes on where one was killed, or beside one that runs.
+"""
 
 from __future__ import annotations
 
+import getpass
+import hashlib
+import json
 import math
+import os
+import tempfile
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
+from filelock import FileLock
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.domain import ConfigError, TrialResult, require
-from pipeline.search_space import Point, SearchSpace
+from pipeline.outbox import alive, this_process
+from pipeline.search_space import Point, SearchSpace, Value
 
 SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "tpe": optuna.samplers.TPESampler,
@@ -28,8 +47,13 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "random": optuna.samplers.RandomSampler,
     "qmc": optuna.samplers.QMCSampler,
 }
+"""Beside `grid`, which takes every combination in turn."""
+GRID = "grid"
 MOST_DIFFERENCES = 3
 """Told of a study that cannot go on."""
+FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
+POLL_S = 1.0
+"""Between looks at the trials that other sweeps on the same study have under way."""
 
 
 @dataclass(frozen=True)
@@ -54,53 +78,16 @@ class SweepTrial:
         return [float(metrics.get(key, math.nan)) for key in objectives]
 
 
-class TrialSource(Protocol):
-    """Says which points come next and hears how they went."""
-
-    total: int
-
-    @property
-    def trials(self) -> Sequence[SweepTrial]:
-        """The trials that are finished."""
-        ...
-
-    def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
-        """The next points with their numbers, at most that many; none when the sweep is over."""
-        ...
-
-    def tell(self, trial: SweepTrial) -> SweepTrial:
-        """Note a finished trial; gives back what was noted."""
-        ...
-
-
-class Grid:
-    """Every combination of the dimensions' values, in order."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._points = list(enumerate(space.grid()))
-        self._trials: list[SweepTrial] = []
-        self.total = len(self._points)
-
-    @property
-    def trials(self) -> Sequence[SweepTrial]:
-        """The trials that are finished."""
-        return self._trials
-
-    def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
-        """The next points of the product."""
-        return self._points[len(self._trials) : len(self._trials) + num_trials]
-
-    def tell(self, trial: SweepTrial) -> SweepTrial:
-        """Note a finished trial; gives back what was noted."""
-        self._trials.append(trial)
-        return trial
-
-
 class Study:
-    """An Optuna study. All it knows is in its storage, so another process can go on where this one stops.
+    """A stored study of a search space, which any number of processes may work on.
+
+    A trial that was under way in a process that has died is run again by the next that asks, under its number
+    and at its point; every trial's draws are seeded by the study's seed and its number. So a study that was
+    killed ends as an undisturbed one does.
 
     held: what is the same in all its trials (objectives, space, config), by config key. A stored study of
     that name goes on only under the very same, as its trials could not be compared otherwise.
+    sampler: one of SAMPLERS, or `grid`: every combination in turn, whatever `total` says.
     """
 
     def __init__(
@@ -117,85 +104,206 @@ class Study:
         sampler_options: Mapping[str, Any],
         seed: int | None,
     ) -> None:
-        self.total = total
-        self._objectives = objectives
-        self._distributions = space.distributions()
-        own = np.random.SeedSequence(seed).generate_state(1)[0] if seed is None else seed
-        self._sampler = partial(_sampler, name=sampler, options=sampler_options, seed=int(own))
+        self.name, self._objectives, self._space = name, objectives, space
         self._asked: dict[int, optuna.Trial] = {}
+        self._grid = list(space.grid()) if sampler == GRID else None
+        self.total = total if self._grid is None else len(self._grid)
+        self._distributions = {} if sampler == GRID else space.distributions()
+        own = np.random.SeedSequence(seed).generate_state(1)[0] if seed is None else seed
+        name_of, options = ("random", {}) if sampler == GRID else (sampler, sampler_options)
+        self._sampler = partial(_sampler, name=name_of, options=options, seed=int(own))
+        self._sampler((0,))  # bad options end here
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions = [StudyDirection[direction.upper()] for direction in objectives.values()]
-        first = self._sampler(0)
+        self._turn = _lock(f"{os.path.abspath(storage)} {name}")
+        with self._turn:
+            self._study = self._open(storage, held)
+            self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
+            """Whether trials were stored before; those to begin with were chosen then."""
+            if not self.resumed:
+                for point in enqueue if self._grid is None else ():
+                    self._study.enqueue_trial(point)
+
+    def _open(self, storage: str, held: Mapping[str, str]) -> optuna.Study:
+        directions = [StudyDirection[direction.upper()] for direction in self._objectives.values()]
         try:
-            self._study = optuna.create_study(
-                study_name=name,
-                storage=_open(storage),
-                sampler=first,
-                directions=directions,
-                load_if_exists=True,
+            study = optuna.create_study(
+                study_name=self.name, storage=_storage(storage), directions=directions, load_if_exists=True
             )
+            stored = study.user_attrs.get("held")
         except ConfigError:
             raise
         except Exception as error:  # of whichever database it is
-            raise ConfigError(f"sweep.storage: {str(error).splitlines()[0]}") from error
-        self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
-        """Whether trials were stored before; those to begin with were then chosen when the study began."""
-        if self.resumed:
-            differences = _differences(self._study.user_attrs.get("held", {}), held)
+            said = str(error).splitlines()[0]
+            raise ConfigError(
+                f"sweep.storage: cannot read {storage} ({said}); it is left as it is"
+            ) from error
+        if stored is None:
+            study.set_user_attr("held", dict(held))
+        else:
+            differences = _differences(stored, held)
             require(
                 not differences,
-                f"sweep.study_name: the study {name!r} is another: {differences}; choose another name",
+                f"sweep.study_name: the study {self.name!r} is another: {differences}; choose another name",
             )
-            return
-        self._study.set_user_attr("held", dict(held))
-        for point in enqueue:
-            self._study.enqueue_trial(point)
+        return study
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The MLflow run that holds its trials; None before the first."""
+        found: str | None = self._study.user_attrs.get("parent_run_id")
+        return found
+
+    def set_parent_run_id(self, run_id: str) -> None:
+        """Note which MLflow run holds its trials."""
+        if run_id != self.parent_run_id:
+            self._study.set_user_attr("parent_run_id", run_id)
 
     @property
     def trials(self) -> Sequence[SweepTrial]:
-        """The trials that are finished, whichever process ran them."""
-        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+        """The trials that are finished, whichever process ran them, by number."""
         return [
             SweepTrial(
                 trial.number,
-                dict(trial.params),
+                _point(trial),
                 tuple(TrialResult(**result) for result in trial.user_attrs.get("results", ())),
                 trial.user_attrs.get("failure", ""),
             )
-            for trial in finished
+            for trial in self._study.get_trials(deepcopy=False, states=FINISHED)
         ]
 
     def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
-        """Sample the next points."""
-        return [self._ask() for _ in range(min(num_trials, self.total - len(self.trials)))]
+        """The next points with their numbers, at most so many; none when the study is over.
 
-    def _ask(self) -> tuple[int, Point]:
+        Points come in batches that begin at multiples of num_trials, so that a batch that a kill cut short is
+        filled up as it would have been. Where all that is left is under way in other processes, it waits for
+        what comes of that.
+        """
+        while True:
+            with self._turn:
+                trials = self._study.get_trials(deepcopy=False)
+                dead = [
+                    trial for trial in trials if trial.state is TrialState.RUNNING and not _may_live(trial)
+                ]
+                waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
+                following = waiting[0] if waiting else len(trials)
+                due = num_trials - following % num_trials
+                if dead and due == num_trials:  # the batch that was cut short had its last trial
+                    due = 0
+                begun = sum(trial.state is not TrialState.WAITING for trial in trials)
+                again = [self._begun(trial._trial_id, trial.number) for trial in dead[:num_trials]]
+                fresh = [self._new() for _ in range(min(due, self.total - begun))]
+                if again or fresh:
+                    return [*again, *fresh]
+            if all(trial.state is not TrialState.RUNNING for trial in trials):
+                return []
+            time.sleep(POLL_S)
+
+    def _new(self) -> tuple[int, Point]:
         trials = self._study.get_trials(deepcopy=False)
         number = next((t.number for t in trials if t.state is TrialState.WAITING), len(trials))
-        self._study.sampler = self._sampler(number)
-        trial = self._study.ask(self._distributions)
-        self._asked[trial.number] = trial
-        return trial.number, trial.params
+        self._study.sampler = self._sampler((number,))
+        trial = self._study.ask()
+        return self._begun(trial._trial_id, trial.number)
 
-    def tell(self, trial: SweepTrial) -> SweepTrial:
-        """Store the trial. One without a finite value for each objective is a failure."""
-        asked = self._asked.pop(trial.number)
+    def _begun(self, trial_id: int, number: int) -> tuple[int, Point]:
+        """Take a trial: draw what is not yet drawn, each dimension by a seed of its own."""
+        self._study.sampler = self._sampler((number,))
+        trial = self._asked[number] = optuna.Trial(self._study, trial_id)
+        trial.set_user_attr("owner", this_process())
+        if self._grid is not None:
+            point = self._grid[number]
+            trial.set_user_attr("point", point)
+            return number, point
+        _ = trial.relative_params  # drawn together, under the trial's own seed
+        point = {}
+        for index, (key, distribution) in enumerate(self._distributions.items(), start=1):
+            if self._space.active(key, point):
+                self._study.sampler = self._sampler((number, index))
+                point[key] = _suggested(trial, key, distribution)
+        return number, point
+
+    def tell(self, trial: SweepTrial, bounds: Mapping[str, float] | None = None) -> SweepTrial:
+        """Store a trial and give back what was stored; bounds: how far it is beyond each constraint.
+
+        One without a finite value for each objective is a failure, unless in a grid: nothing learns from it.
+        """
         values = trial.values(self._objectives)
         bad = [key for key, value in zip(self._objectives, values, strict=True) if not math.isfinite(value)]
-        failure = trial.failure or (f"no finite {', '.join(bad)}" if bad else "")
+        failure = trial.failure or (
+            f"no finite {', '.join(bad)}" if bad and not (self._grid is not None and trial.results) else ""
+        )
+        asked = self._asked.pop(trial.number)
         if trial.results:
             asked.set_user_attr("results", [asdict(result) for result in trial.results])
+        for key, beyond in (bounds or {}).items():
+            asked.set_constraint(key, beyond)
         if failure:
             asked.set_user_attr("failure", failure)
             self._study.tell(asked, state=TrialState.FAIL)
         else:
-            self._study.tell(asked, values)
+            self._study.tell(asked, [value if math.isfinite(value) else math.inf for value in values])
         return replace(trial, failure=failure)
 
 
-def _sampler(number: int, name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
-    """The sampler of one trial, seeded by the study's seed and its number: a resumed study asks the same."""
-    own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+def _point(trial: FrozenTrial) -> Point:
+    return dict(trial.user_attrs.get("point", trial.params))
+
+
+def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Value:
+    found: Value
+    if isinstance(distribution, CategoricalDistribution):
+        found = trial.suggest_categorical(key, distribution.choices)  # type: ignore[assignment]
+    elif isinstance(distribution, IntDistribution):
+        found = trial.suggest_int(
+            key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    else:
+        assert isinstance(distribution, FloatDistribution)
+        found = trial.suggest_float(
+            key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    return found
+
+
+# --- who works on it ------------------------------------------------------------------------------
+
+
+def _may_live(trial: FrozenTrial) -> bool:
+    """Whether the process that runs a trial may still live: one of another machine may.
+
+    Without an owner it died between two lines of `Study.ask`, as whoever asks has the lock.
+    """
+    if "owner" not in trial.user_attrs:
+        return False
+    return alive(trial.user_attrs["owner"])
+
+
+def _lock(what: str) -> FileLock:
+    """Between the processes of this machine and user; one that dies lets go of it."""
+    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}-{digest}.lock")
+
+
+class _JournalLock(BaseJournalFileLock):
+    """Optuna's own outlive a process that is killed, and are waited for."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+# --- samplers, storage ----------------------------------------------------------------------------
+
+
+def _sampler(place: tuple[int, ...], name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
+    """The sampler of a trial (its number) or of a dimension of it, seeded by place and study."""
+    own = int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
     settings: dict[str, Any] = {"seed": own}
     if name == "qmc":  # one sequence for the whole study, which counts the trials itself
         settings = {"seed": seed, "scramble": True, "independent_sampler": RandomSampler(own)}
@@ -219,12 +327,50 @@ def _differences(stored: Mapping[str, str], now: Mapping[str, str]) -> str:
     return "; ".join(differences[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _open(storage: str) -> BaseStorage | str:
+def _storage(storage: str) -> BaseStorage | str:
     if "://" in storage:
         return storage
     require(
         storage.endswith(".journal"),
         f"sweep.storage must be a path ending in .journal or a storage URL (it is {storage!r})",
     )
-    Path(storage).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(storage))
+    path = Path(storage)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _require_whole(path)
+        return JournalStorage(JournalFileBackend(storage, _JournalLock(path)))
+    except OSError as error:
+        raise ConfigError(f"sweep.storage: cannot use {storage}: {error.strerror or error}") from error
+
+
+def _require_whole(path: Path) -> None:
+    """Cut off a last line that was not written to its end; ConfigError for a line that is no JSON."""
+    if not path.exists():
+        return
+    with FileLock(f"{path}.lock"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            if line.endswith(b"\n") and _is_json(line):
+                continue
+            require(
+                number == len(lines),
+                f"sweep.storage: line {number} of {path} is broken; it is left as it is: move it aside "
+                "to begin anew, or give another sweep.storage",
+            )
+            with path.open("r+b") as file:
+                file.truncate(path.stat().st_size - len(line))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def stored_names(storage: str) -> Sequence[str]:
+    """The studies that a storage has; none where there is no such storage yet."""
+    if "://" not in storage and not Path(storage).exists():
+        return []
+    return optuna.get_all_study_names(_storage(storage))

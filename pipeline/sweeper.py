@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -31,7 +34,7 @@ from pipeline.domain import ConfigError, Plan, TrialResult, require
 from pipeline.metric_table import metric
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
-from pipeline.study import SAMPLERS, Grid, Study, SweepTrial, TrialSource
+from pipeline.study import GRID, SAMPLERS, Study, SweepTrial, stored_names
 from pipeline.tracking import Run, Tracking
 
 WIDTH = 120
@@ -40,6 +43,9 @@ BESIDE_THE_PROBLEM = frozenset(
     {"partitioner", "scheduler", "workload", "pictures", "backend", "meter", "tracking"}
 )
 """Parts of the config that may vary without changing the exact front."""
+
+STUDIES = "studies"
+"""Folder of studies for which no `sweep.storage` is given; in the working directory, like MLflow's store."""
 
 log = logging.getLogger(__name__)
 
@@ -66,23 +72,27 @@ class Settings:
 
     objectives: dict[str, Any]
     params: dict[str, Any]
+    conditions: dict[str, Any]
+    constraints: dict[str, Any]
     compare: dict[str, Any]
     baseline: dict[str, Any]
     enqueue: list[Any]
     warm_start: str | None
-    sampler: str | None
+    sampler: str
     sampler_options: dict[str, Any]
     seed: int | None
     n_trials: int
     repeats: int
     batch_size: int
-    max_failures: int | None
+    max_failure_rate: float
+    resume: bool
     storage: str | None
-    study_name: str
+    study_name: str | None
     variants: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for name in ("objectives", "params", "compare", "baseline", "sampler_options", "variants"):
+        mappings = ("objectives", "params", "conditions", "constraints", "compare", "baseline")
+        for name in (*mappings, "sampler_options", "variants"):
             self._require(name, isinstance(getattr(self, name), dict), "a mapping")
             # YAML merges mappings: null takes an entry out
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
@@ -97,23 +107,24 @@ class Settings:
             ("n_trials", 1),
             ("repeats", 1),
             ("batch_size", 1),
-            ("max_failures", 1),
             ("seed", 0),
         ):
-            value, optional = getattr(self, name), name in ("max_failures", "seed")
+            value, optional = getattr(self, name), name == "seed"
             good = isinstance(value, int) and not isinstance(value, bool) and value >= least
             wanted = f"a whole number >= {least}{', or null' if optional else ''}"
             self._require(name, good or (optional and value is None), wanted)
-        self._require("storage", isinstance(self.storage, str | None), "a text, or null")
-        self._require("study_name", isinstance(self.study_name, str), "a text")
-        for name, known in (("sampler", SAMPLERS), ("warm_start", ["exact"])):
+        rate = self.max_failure_rate
+        good = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
+        self._require("max_failure_rate", good, "a number from 0 to 1")
+        self._require("resume", isinstance(self.resume, bool), "true or false")
+        for name in ("storage", "study_name"):
             value = getattr(self, name)
-            require(
-                value is None or value in list(known),
-                f"sweep.{name}: unknown {value!r} (null or {', '.join(known)})",
-            )
+            self._require(name, value is None or (isinstance(value, str) and value != ""), "a text, or null")
+        for name, known in (("sampler", [GRID, *SAMPLERS]), ("warm_start", [None, "exact"])):
+            value, listed = getattr(self, name), ", ".join("null" if one is None else one for one in known)
+            require(value in known, f"sweep.{name}: unknown {value!r} (one of {listed})")
         require(
-            self.sampler is not None or self.warm_start is None,
+            self.sampler != GRID or self.warm_start is None,
             f"sweep.warm_start: a grid has no first trials; set sweep.sampler ({', '.join(SAMPLERS)})",
         )
         require(len(self.objectives) > 0, "sweep.objectives: at least one metric must be given")
@@ -123,6 +134,8 @@ class Settings:
                 metric(key)
         except ValueError as error:
             raise ConfigError(f"sweep.objectives: {error}") from error
+        for key, bound in self.constraints.items():
+            Constraint.of(key, bound)
 
     def _require(self, name: str, good: bool, wanted: str) -> None:
         require(good, f"sweep.{name} must be {wanted} (it is {getattr(self, name)!r})")
@@ -143,9 +156,42 @@ class Settings:
             _require_known(f"sweep.variants.{name}", changes)
             require("variants" not in changes, f"sweep.variants.{name}: a variant has no variants of its own")
         return {
-            name: Settings(**own | {"study_name": f"{self.study_name} {name}"} | changes)
+            name: Settings(**own | {"study_name": self.study_name and f"{self.study_name} {name}"} | changes)
             for name, changes in self.variants.items()
         } or {"": self}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a trial must keep to be on the front: a metric at most, or at least, a bound."""
+
+    key: str
+    sign: int
+    """1: at most; -1: at least."""
+    bound: float
+
+    @classmethod
+    def of(cls, key: str, text: object) -> Constraint:
+        """From a number, or a text such as `<= 0.01` or `>= 5`, in the metric's own unit."""
+        try:
+            metric(key)
+        except ValueError as error:
+            raise ConfigError(f"sweep.constraints: {error}") from error
+        found = re.fullmatch(r"\s*(<=|>=)?\s*(\S+)\s*", str(text))
+        try:
+            bound = float(found[2]) if found and not isinstance(text, bool) else math.nan
+        except ValueError:
+            bound = math.nan
+        require(
+            found is not None and math.isfinite(bound),
+            f"sweep.constraints.{key}: must be a number that it may be at most, or such as '>= 5' ({text!r})",
+        )
+        assert found is not None
+        return cls(key, -1 if found[1] == ">=" else 1, bound)
+
+    def beyond(self, metrics: Mapping[str, float]) -> float:
+        """How far a trial is beyond it: 0 or less where it keeps it, infinite where it lacks the metric."""
+        return self.sign * (metrics[self.key] - self.bound) if self.key in metrics else math.inf
 
 
 def _require_known(owner: str, values: Mapping[str, Any]) -> None:
@@ -188,7 +234,7 @@ class CarbonEdgeSweeper(Sweeper):
             one.run()
         if settings.variants:
             _print_variants(self.console, {one.name: one.figures for one in sweeps})
-        self.console.print(self.tracking.ui_command())
+        self.console.print(self.tracking.farewell())
         return [trial for one in sweeps for trial in one.source.trials]
 
 
@@ -199,7 +245,8 @@ class _Sweep:
         self.name, self.settings, self.hydra = name, settings, hydra
         self.objectives = settings.objectives
         self.loader = hydra.hydra_context.config_loader
-        self.space = SearchSpace.parse(settings.params, arguments, self.loader)
+        self.space = SearchSpace.parse(settings.params, arguments, self.loader, settings.conditions)
+        self.constraints = [Constraint.of(key, bound) for key, bound in settings.constraints.items()]
         self.config = self._compose()
         self.compared = {
             name: self.space.points(f"sweep.compare.{name}", entry)
@@ -219,7 +266,7 @@ class _Sweep:
             )
         for key, value in settings.baseline.items():
             tried = [value]
-            if settings.sampler is None:
+            if settings.sampler == GRID:
                 tried = list(dict.fromkeys(point[key] for point in self.space.grid()))
             require(
                 not isinstance(value, dict | list) and value in tried,
@@ -270,23 +317,22 @@ class _Sweep:
         workload = self.config.get("workload")
         return workload is not None and workload.get("concurrency") != 1
 
-    def _source(self) -> TrialSource:
-        settings = self.settings
-        if settings.sampler is None:
-            return Grid(self.space)
+    def _source(self) -> Study:
+        settings, held = self.settings, self._held()
         require(
-            len(self.space.dimensions) > 0,
+            settings.sampler == GRID or len(self.space.dimensions) > 0,
             "sweep.params: a study needs something to vary, such as partitioner.stages=range(1,4)",
         )
         entries = enumerate(settings.enqueue)
         enqueued = [p for i, entry in entries for p in self.space.points(f"sweep.enqueue.{i}", entry)]
         exact = self._exact_points(enqueued)
+        name, storage = self._stored_as(held)
         study = Study(
             self.space,
             self.objectives,
-            held=self._held(),
-            name=settings.study_name,
-            storage=settings.storage or str(Path(self.hydra.config.hydra.sweep.dir) / "study.journal"),
+            held=held,
+            name=name,
+            storage=storage,
             total=settings.n_trials,
             enqueue=enqueued + exact,
             sampler=settings.sampler,
@@ -294,12 +340,33 @@ class _Sweep:
             seed=settings.seed,
         )
         if study.resumed:
-            said = f"The study {settings.study_name!r} goes on; what to try first was chosen when it began"
+            there = f"{len(study.trials)} of {study.total} trials are there"
+            said = f"The study {name!r} goes on: {there} (sweep.resume=false begins anew)"
             self.hydra.console.print(said, markup=False)
         elif self.settings.warm_start is not None and self.yardstick is not None:
             of = len(self.yardstick.front.plans)
             self.hydra.console.print(f"Tried first: {len(exact)} of the {of} plans of the exact front")
         return study
+
+    def _stored_as(self, held: Mapping[str, str]) -> tuple[str, str]:
+        """Name and storage of the study. By default the name tells apart all that was asked for."""
+        settings = self.settings
+        name = settings.study_name
+        if name is None:
+            how = (settings.sampler, settings.sampler_options, settings.seed, settings.warm_start)
+            asked = json.dumps([held, how, settings.enqueue], sort_keys=True, default=str)
+            digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
+            parts = (OmegaConf.select(self.hydra.config, f"{part}.name") for part in ("model", "fleet"))
+            name = " ".join([*filter(None, (self.name, *parts)), settings.sampler, digest])
+
+        def storage(name: str) -> str:
+            return settings.storage or f"{STUDIES}/{re.sub(r'[^A-Za-z0-9._=-]+', '-', name)}.journal"
+
+        number, first = 1, name
+        while not settings.resume and name in stored_names(storage(name)):
+            number += 1
+            name = f"{first} {number}"
+        return name, storage(name)
 
     def _held(self) -> dict[str, str]:
         """What is the same in all trials of a study, by config key: objectives, space, and the rest."""
@@ -331,7 +398,7 @@ class _Sweep:
     def run(self) -> None:
         """Run the trials under one parent run, and report their front."""
         console, tracking, source = self.hydra.console, self.hydra.tracking, self.source
-        kind = f"{self.settings.sampler} study" if self.settings.sampler else "grid"
+        kind = GRID if self.settings.sampler == GRID else f"{self.settings.sampler} study"
         about = {
             name: str(OmegaConf.select(self.hydra.config, f"{name}.name", throw_on_missing=False))
             for name in ("model", "fleet")
@@ -341,7 +408,13 @@ class _Sweep:
         )
         if self.name:
             console.print(title, style="bold", markup=False)
-        with tracking.open_run(title, {"sweep": kind, **about}, self._params()) as run:
+        tags = {"sweep": kind, "study": source.name, **about}
+        parent = source.parent_run_id
+        resumed = parent if parent is not None and tracking.has(parent) else None
+        with tracking.open_run(title, tags, self._params(), resumed) as run:
+            source.set_parent_run_id(run.run_id)
+            if resumed is not None:
+                tracking.settle(run.run_id, self._run_ids())
             run.log_text(OmegaConf.to_yaml(self.hydra.config), "multirun.yaml")
             self._run_trials(run)
             trials = source.trials
@@ -351,7 +424,9 @@ class _Sweep:
             run.log_metrics(counts)
             if not complete:
                 raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
+            self._require_few_failures(trials)
             run.log_table(_frame(complete), "trials.json")
+            tracking.link_killed(run.run_id, {t.number: t.results[0].run_id for t in complete})
             self._report_front(complete, run)
             pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
             if pair[0] and pair[1]:
@@ -362,34 +437,58 @@ class _Sweep:
 
     def _params(self) -> dict[str, str]:
         """What the parent run keeps as params: how the sweep goes about it, and what varies."""
-        study = ("sampler", "seed", "study_name", "warm_start") if self.settings.sampler else ()
+        study = () if self.settings.sampler == GRID else ("sampler", "seed", "warm_start")
         varied = {key: override.get_value_string() for key, override in self.space.dimensions.items()}
         kept = ("repeats", "batch_size", *study)
         return {name: str(getattr(self.settings, name)) for name in kept} | varied
 
     def _run_trials(self, run: Run) -> None:
-        """Ask, launch, tell, until no point is left or the first `max_failures` trials have all failed."""
-        source, settings = self.source, self.settings
+        """Ask, launch, tell, until no point is left or more trials failed than may."""
+        source, settings, tracking = self.source, self.settings, self.hydra.tracking
         earlier = source.trials  # of a study that goes on
+        logged = tracking.steps(run.run_id, "hypervolume") if earlier and self.yardstick else set()
         for count, trial in enumerate(earlier, start=1):
-            self._log_progress(run, earlier[:count], trial.number)
+            if trial.number not in logged:
+                self._log_progress(run, earlier[:count], trial.number)
         with _progress(self.hydra.console, source, self.objectives) as show:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(
                     [
-                        [*overrides, f"tracking.parent_run_id={run.run_id}"]
-                        for _, point in batch
+                        [*overrides, f"tracking.parent_run_id={run.run_id}", f"tracking.trial={number}"]
+                        for number, point in batch
                         for overrides in self._repetitions(point)
                     ],
                     initial_job_idx=batch[0][0] * settings.repeats,
                 )
                 for index, (number, point) in enumerate(batch):
                     own = jobs[index * settings.repeats : (index + 1) * settings.repeats]
-                    show(source.tell(_trial(number, point, own)))
+                    trial = _trial(number, point, own)
+                    show(source.tell(trial, self._bounds(trial)))
+                    tracking.deliver([result.run_id for result in trial.results])
                     self._log_progress(run, source.trials, number)
-                trials = source.trials
-                if len(trials) >= (settings.max_failures or source.total) and all(t.failure for t in trials):
+                    run.flush()
+                if self._too_many_failed(source.trials):
                     return
+
+    def _run_ids(self) -> set[str]:
+        """The runs of all trials that are finished."""
+        return {result.run_id for trial in self.source.trials for result in trial.results}
+
+    def _bounds(self, trial: SweepTrial) -> dict[str, float]:
+        """How far a trial is beyond each constraint."""
+        return {one.key: one.beyond(trial.metrics) for one in self.constraints}
+
+    def _too_many_failed(self, trials: Sequence[SweepTrial]) -> bool:
+        failed = sum(bool(trial.failure) for trial in trials)
+        return failed > self.settings.max_failure_rate * self.source.total
+
+    def _require_few_failures(self, trials: Sequence[SweepTrial]) -> None:
+        failures = [trial.failure for trial in trials if trial.failure]
+        require(
+            not self._too_many_failed(trials),
+            f"{len(failures)} of {self.source.total} trials failed, more than sweep.max_failure_rate="
+            f"{self.settings.max_failure_rate:g} of them; the first: {failures[0] if failures else ''}",
+        )
 
     def _repetitions(self, point: Point) -> list[list[str]]:
         """The overrides of each of the jobs that a point stands for."""
@@ -417,6 +516,13 @@ class _Sweep:
             [*self.objectives.values()],
         )
         trials = [trial for trial in trials if np.isfinite(trial.values(self.objectives)).all()]
+        kept = [trial for trial in trials if all(beyond <= 0 for beyond in self._bounds(trial).values())]
+        if self.constraints and trials:
+            console.print(f"{len(kept)} of {len(trials)} trials keep the constraints", markup=False)
+        if trials and not kept:
+            console.print("no front: no trial keeps the constraints")
+            return
+        trials = kept
         if not trials:
             console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
             return
@@ -425,15 +531,16 @@ class _Sweep:
         repeated = self.settings.repeats > 1 or len(by) < len(self.space.dimensions)
         if repeated or self.settings.baseline:  # by what was asked for, whatever the plan made of it
             asked = [trial.point for trial in trials for _ in trial.results]
-            each[by] = [[point[key] for key in self.told_apart] for point in asked]
+            each[by] = [[point.get(key, "–") for key in self.told_apart] for point in asked]
         frame = repetition.grouped(each, by) if repeated else each
         on_front = pareto.non_dominated(pareto.signed(frame[objectives].to_numpy(dtype=float), directions))
         members = each.merge(frame[on_front][by]) if repeated and by else frame[on_front]
         ends = repetition.ends(frame, self.objectives) if repeated and by else None
         surely = on_front & (pareto.surely_on_front(*ends) if ends else False)
         confident = each.merge(frame[surely][by]) if ends else frame[:0]
-        self.hydra.tracking.tag_front(run.run_id, members["run_id"].tolist())
-        self.hydra.tracking.tag_front(run.run_id, confident["run_id"].tolist(), "pareto_confident")
+        for tag, on_it in (("pareto", members), ("pareto_confident", confident)):
+            tagged = set(on_it["run_id"])
+            self.hydra.tracking.tag_front(run.run_id, tagged, self._run_ids() - tagged, tag)
         self.figures["front_size"] = int(on_front.sum())
         run.log_metrics({"front_size": self.figures["front_size"]})
         if self.yardstick is None and len(objectives) > 1:
@@ -455,7 +562,7 @@ class _Sweep:
             apart = repetition.against(each, by, baseline) if baseline else None
             summary = tables.summary_table(frame, by, apart)
             run.log_table(summary, "summary.json")
-            if self.settings.sampler is None:  # a study's points are many, and each of its own
+            if self.settings.sampler == GRID:  # a study's points are many, and each of its own
                 names = [" ".join(str(row[key]) for key in by) for row in frame.to_dict("records")]
                 tables.print_summary(console, summary, by, objectives, baseline)
                 if ends:
@@ -543,7 +650,7 @@ def _frame(trials: Sequence[SweepTrial]) -> pd.DataFrame:
 
 @contextmanager
 def _progress(
-    console: Console, source: TrialSource, objectives: Mapping[str, str]
+    console: Console, source: Study, objectives: Mapping[str, str]
 ) -> Iterator[Callable[[SweepTrial], None]]:
     """A bar on a terminal, a line for every trial elsewhere; failures are told on both."""
     columns = (

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import math
 import os
-import re
 import signal
-import socket
 import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,21 @@ import pandas as pd
 
 from pipeline.domain import ConfigError, require
 from pipeline.metric_table import metric
+from pipeline.mlflow_store import (
+    BAD_REQUEST,
+    KIND_TAG,
+    SilentError,
+    create_experiment,
+    get_run,
+    one_line,
+    patient,
+    reaching,
+    search,
+)
+from pipeline.outbox import KEY_TAG, Entry, Outbox, alive, new_id, refusal, this_process
 
 if TYPE_CHECKING:
     import matplotlib.figure
-    import mlflow.entities
     from mlflow.tracking import MlflowClient
     from plotly.basedatatypes import BaseFigure
 
@@ -33,41 +44,47 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 20_000
 """Of a table that the UI shows; a simulation may record millions."""
+BATCH = 100
+"""Params or tags a request, MLflow's limit; of metrics eight times as many: all may be 1,000."""
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Run:
-    """An open run: everything written to MLflow goes through one of these methods."""
+    """An open run: everything written to MLflow goes through one of these methods.
 
-    run_id: str
-    client: MlflowClient = field(repr=False)
+    It is gathered in the outbox and sent when the run ends, or before by `flush`.
+    """
+
+    def __init__(self, entry: Entry, outbox: Outbox) -> None:
+        self._entry, self._outbox = entry, outbox
+
+    @property
+    def run_id(self) -> str:
+        """The run's id in MLflow, or until MLflow knows it the name of its folder in the outbox."""
+        return self._entry.run_id
+
+    def _add(self, **fields: Any) -> None:
+        self._entry = replace(self._entry, **fields)
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
-        """Write metrics in one batch, leaving out those that are not known: None, NaN and infinite ones."""
-        from mlflow.entities import Metric as Point
-
-        now_ms = int(time.time() * 1000)
+        """Write metrics, leaving out those that are not known: None, NaN and infinite ones."""
+        now_ms = _now_ms()
         points = []
         for key, value in metrics.items():
             metric(key)
             if value is not None and math.isfinite(value):
-                points.append(Point(key, float(value), now_ms, step or 0))
-        self.client.log_batch(self.run_id, metrics=points)
+                points.append((key, float(value), now_ms, step or 0))
+        self._add(metrics=[*self._entry.metrics, *points])
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Write params as text. One that the run already has stays: MLflow's params cannot change, and
         `mlflow run` has logged those of its entry point."""
-        from mlflow.entities import Param
-
-        known = self.client.get_run(self.run_id).data.params
-        fresh = [Param(key, str(value)) for key, value in params.items() if key not in known]
-        self.client.log_batch(self.run_id, params=fresh)
+        fresh = {key: str(value) for key, value in params.items()}
+        self._add(params=fresh | dict(self._entry.params))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Write tags, over old ones of the same names."""
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
+        self._add(tags={**self._entry.tags, **{key: str(value) for key, value in tags.items()}})
 
     def log_table(self, table: pd.DataFrame, path: str, *, exact: bool = False) -> None:
         """Write a table (without its index) that the UI shows as one, to ten decimals; path ends in .json.
@@ -75,30 +92,125 @@ class Run:
         A table of more than SHOWN_ROWS goes into a Parquet file of that name instead; an exact one, of
         which every digit counts, into both.
         """
-        if table.empty:  # which MLflow would take for pictures
-            self.log_text(table.to_json(orient="split", index=False), path)
-            return
         if len(table) <= SHOWN_ROWS:
-            self.client.log_table(self.run_id, table, path)
+            with self._file(path) as file:
+                file.write_text(table.to_json(orient="split", index=False))
+            if table.empty:  # which MLflow would take for pictures
+                return
+            shown = [*json.loads(self._entry.tags.get(TABLES_TAG, "[]")), {"path": path, "type": "table"}]
+            self.set_tags({TABLES_TAG: json.dumps(shown)})
             if not exact:
                 return
-        with tempfile.TemporaryDirectory() as folder:
-            file = (Path(folder) / path).with_suffix(".parquet")
+        with self._file(str(Path(path).with_suffix(".parquet"))) as file:
             table.to_parquet(file, index=False)
-            self.client.log_artifact(self.run_id, str(file))
 
     def log_text(self, text: str, path: str) -> None:
         """Write a text file."""
-        self.client.log_text(self.run_id, text, path)
+        with self._file(path) as file:
+            file.write_text(text)
 
     def log_figure(self, figure: BaseFigure | matplotlib.figure.Figure, path: str) -> None:
         """Write a figure: plotly's as .html, its script inside (5 MB) to open offline; matplotlib's .png."""
-        options = {"include_plotlyjs": True} if path.endswith(".html") else {"dpi": 160}
-        self.client.log_figure(self.run_id, figure, path, save_kwargs=options)
+        with self._file(path) as file:
+            if path.endswith(".html"):
+                figure.write_html(file, include_plotlyjs=True)  # type: ignore[union-attr]
+            else:
+                figure.savefig(file, dpi=160)
+
+    @contextmanager
+    def _file(self, path: str) -> Iterator[Path]:
+        """Where an artifact is to lie; ConfigError where the disk refuses."""
+        file = self._outbox.files(self.run_id) / path
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield file
+        except OSError as error:
+            raise ConfigError(refusal(file, error)) from error
+
+    def flush(self) -> None:
+        """Send metrics, params and tags that are there so far, where the store answers."""
+        if not self._entry.in_store:
+            return
+        with suppress(SilentError), patient(self._entry.uri) as client:
+            _log_batches(client, self._entry.run_id, self._entry)
+            self._add(metrics=[], params={}, tags=_kept_tags(self._entry.tags))
 
     def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.run_id, status)
+        """Close the run as FINISHED, FAILED or KILLED: whole in the outbox, and sent unless held back."""
+        held_back = self._entry.held_back and status == "FINISHED"
+        self._add(status=status, end_ms=_now_ms(), held_back=held_back)
+        self._outbox.save(self._entry)
+        if not held_back:
+            _deliver(self._entry, self._outbox)
+
+
+TABLES_TAG = "mlflow.loggedArtifacts"
+"""Tells MLflow's UI which files are tables."""
+
+
+def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags that are needed here after the store has them."""
+    return {key: value for key, value in tags.items() if key in (TABLES_TAG, "mlflow.parentRunId")}
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+# --- how it gets there ----------------------------------------------------------------------------
+
+
+def _deliver(entry: Entry, outbox: Outbox) -> bool:
+    """Send a run that has ended, and take it out of the outbox; False where the store does not answer.
+
+    May be repeated: what a store has taken before the sender was killed is not doubled. Raises what MLflow
+    does for bad names, after closing the run as FAILED.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with patient(entry.uri) as client:
+            run_id = entry.run_id if entry.in_store else _taken(client, entry)
+            try:
+                _log_batches(client, run_id, entry)
+            except MlflowException as error:
+                if error.error_code not in BAD_REQUEST:
+                    raise
+                client.set_terminated(run_id, "FAILED")
+                client.set_tag(run_id, "failure", one_line(error))
+                outbox.remove(entry.run_id)
+                raise
+            if (files := outbox.files(entry.run_id)).is_dir():
+                client.log_artifacts(run_id, str(files))
+            if entry.end_ms is not None:
+                client.set_terminated(run_id, entry.status, entry.end_ms)
+    except SilentError as silent:
+        _log.debug("%s waits in %s: %s", entry.name, outbox.folder, silent)
+        return False
+    outbox.remove(entry.run_id)
+    return True
+
+
+def _taken(client: MlflowClient, entry: Entry) -> str:
+    """The run that MLflow has of an entry that it did not know at first; made where it has none."""
+    query = f"tags.{KEY_TAG} = '{entry.run_id}'"
+    found = next(search(client, entry.experiment_id, query), None)
+    if found is not None:
+        return str(found.info.run_id)
+    tags = {**entry.tags, KEY_TAG: entry.run_id}
+    made = client.create_run(entry.experiment_id, entry.start_ms, tags, entry.name)
+    return str(made.info.run_id)
+
+
+def _log_batches(client: MlflowClient, run_id: str, entry: Entry) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    metrics = [Metric(*point) for point in entry.metrics]
+    params = [Param(key, value) for key, value in entry.params.items()]
+    tags = [RunTag(key, value) for key, value in entry.tags.items()]
+    for first in range(0, max(len(params), len(tags), -(-len(metrics) // 8)), BATCH):
+        part = slice(first, first + BATCH)
+        client.log_batch(run_id, metrics[8 * first : 8 * (first + BATCH)], params[part], tags[part])
 
 
 # --- what is read back ----------------------------------------------------------------------------
@@ -147,19 +259,36 @@ class Tracking:
 
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "carbonedge"
+    outbox: str = "outbox"
+    """Folder of what the store has not taken yet."""
     parent_run_id: str | None = None
     """The sweep of which new runs are trials. Without one, a run that `mlflow run` opened is resumed."""
+    trial: int | None = None
+    """Its number in the sweep, which says when to send it; None: it is sent when it ends."""
 
     def __post_init__(self) -> None:
-        for name in ("uri", "experiment"):
+        for name in ("uri", "experiment", "outbox"):
             value = getattr(self, name)
             require(
                 isinstance(value, str) and value.strip() != "",
                 f"tracking.{name} must be a text ({name}: {value!r})",
             )
 
+    @property
+    def _uri(self) -> str:
+        return os.environ.get("MLFLOW_TRACKING_URI") or self.uri
+
+    @property
+    def _outbox(self) -> Outbox:
+        return Outbox(Path(self.outbox))
+
     def check(self) -> None:
-        """Reach the store, and create it and the experiment where new; ConfigError where that fails."""
+        """Reach the store, and create it and the experiment where new; ConfigError where that fails.
+
+        Of a trial the sweep has done so, and what it writes may wait.
+        """
+        if self.trial is not None:
+            return
         with self._reaching() as client:
             experiment_id = self._experiment_id(client)
             if KIND_TAG not in client.get_experiment(experiment_id).tags:
@@ -167,89 +296,217 @@ class Tracking:
 
     def reach(self) -> None:
         """Reach a store that is there already, and create nothing; ConfigError where there is none."""
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or self.uri
-        path = Path(uri.removeprefix("sqlite:///"))
+        path = Path(self._uri.removeprefix("sqlite:///"))
         require(
-            not uri.startswith("sqlite:///") or path.is_file(),
-            f"tracking.uri: there is no store {uri!r}; name the one that has the run",
+            not self._uri.startswith("sqlite:///") or path.is_file(),
+            f"tracking.uri: there is no store {self._uri!r}; name the one that has the run",
         )
 
     def ui_command(self) -> str:
         """How to look at the results."""
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or self.uri
+        uri = self._uri
         return f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
     @contextmanager
-    def open_run(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Run]:
+    def open_run(
+        self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], resumed: str | None = None
+    ) -> Iterator[Run]:
         """A run that is RUNNING inside the block, then FINISHED; FAILED on an error, KILLED on an interrupt.
 
         The error goes on to the caller; its one-line reason stays in the run's tag `failure`. In the
         main thread, SIGTERM is an interrupt (KeyboardInterrupt) like Ctrl-C while the block lasts.
+        What a trial of a sweep finds is held back until `deliver`. resumed: a run to go on with, where the
+        store has it.
         """
         with _sigterm_interrupts():
-            run = self._start(name)
+            run = Run(self._start(name, tags, params, resumed), self._outbox)
             try:
-                run.set_tags(tags)
-                run.log_params(params)
                 yield run
                 run.end("FINISHED")
             except BaseException as error:
                 with suppress(Exception):  # a store that fails now must not hide why we are here
+                    run.set_tags({"failure": one_line(error)})
                     run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-                    run.set_tags({"failure": _one_line(error)})
                 raise
+
+    def deliver(self, run_ids: Collection[str]) -> None:
+        """Send these trials, which their study knows of now; what is not taken waits for `sync`."""
+        for run_id in run_ids:
+            if (entry := self._outbox.find(run_id)) is not None:
+                entry = replace(entry, held_back=False)
+                self._outbox.save(entry)
+                _deliver(entry, self._outbox)
+
+    def sync(self) -> tuple[int, int, int]:
+        """Send all that waits: how many runs were sent, still wait, and are held back for their sweep."""
+        ended = [entry for entry in self._outbox.entries() if entry.status != "RUNNING"]
+        ready = [entry for entry in ended if not entry.held_back]
+        sent = sum(_deliver(entry, self._outbox) for entry in ready)
+        return sent, len(ready) - sent, len(ended) - len(ready)
+
+    def farewell(self) -> str:
+        """How to look at the results, and what the store has not taken of them."""
+        ended = [entry for entry in self._outbox.entries() if entry.status != "RUNNING"]
+        waiting = sum(not entry.held_back for entry in ended)
+        said = f"{waiting} runs wait in {self.outbox}, as the store does not answer: python -m pipeline.sync"
+        return "\n".join([*([said] if waiting else []), self.ui_command()])
+
+    def settle(self, parent_run_id: str, known: Collection[str]) -> list[str]:
+        """Tidy up after a sweep that was killed: its trials that its study knows of are sent; others, whose
+        process has died, become KILLED, and are given back: they are run again."""
+        for entry in list(self._outbox.entries()):
+            if entry.parent_run_id != parent_run_id or alive(entry.owner):
+                continue
+            if entry.run_id in known:
+                self.deliver([entry.run_id])
+            else:
+                self._outbox.remove(entry.run_id)
+        with self._reaching() as client:
+            experiment_id = get_run(client, "settle", parent_run_id).info.experiment_id
+            query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status = 'RUNNING'"
+            left = [
+                run
+                for run in search(client, experiment_id, query)
+                if run.info.run_id not in known and not _lives(run.data.tags)
+            ]
+            for run in left:
+                client.set_tag(run.info.run_id, "failure", "killed: the trial is run again")
+                client.set_terminated(run.info.run_id, "KILLED")
+        return [run.info.run_id for run in left]
+
+    def link_killed(self, parent_run_id: str, by_trial: Mapping[int, str]) -> None:
+        """Tell each killed run of a sweep which run has taken its trial's place (tag `rerun_as`)."""
+        with suppress(SilentError), patient(self._uri) as client:
+            experiment_id = get_run(client, "link_killed", parent_run_id).info.experiment_id
+            query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status = 'KILLED'"
+            for run in search(client, experiment_id, query):
+                number = run.data.tags.get("trial", "")
+                if "rerun_as" not in run.data.tags and number.isdecimal() and int(number) in by_trial:
+                    client.set_tag(run.info.run_id, "rerun_as", by_trial[int(number)])
+
+    def steps(self, run_id: str, key: str) -> set[int]:
+        """At which steps a run has a metric already."""
+        with self._reaching() as client:
+            return {point.step for point in client.get_metric_history(run_id, key)}
+
+    def has(self, run_id: str) -> bool:
+        """Whether the store has a run that is not deleted."""
+        from mlflow.exceptions import MlflowException
+
+        with self._reaching() as client:
+            try:
+                return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
 
     def stored(self, run_id: str) -> Stored:
         """A run by its id; ConfigError where the store has none."""
         with self._reaching() as client:
-            found = _get_run(client, "run", run_id)
+            found = get_run(client, "run", run_id)
             return Stored(
                 run_id, found.info.run_name, found.info.status, found.data.metrics, found.data.params,
                 found.data.tags, client,
             )  # fmt: skip
 
-    def tag_front(self, parent_run_id: str, run_ids: Collection[str], tag: str = "pareto") -> None:
+    def tag_front(
+        self, parent_run_id: str, run_ids: Collection[str], others: Collection[str], tag: str = "pareto"
+    ) -> None:
         """Set pareto=true (or another tag) on these trials of a sweep, and remove it from its others."""
-        with self._reaching() as client:
-            experiment_id = _get_run(client, "tag_front", parent_run_id).info.experiment_id
-        query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and tags.{tag} = 'true'"
-        tagged = {run.info.run_id for run in _search(client, experiment_id, query)}
-        for run_id in tagged - set(run_ids):
-            client.delete_tag(run_id, tag)
-        for run_id in set(run_ids) - tagged:
-            client.set_tag(run_id, tag, "true")
+        try:
+            with patient(self._uri) as client:
+                experiment_id = get_run(client, "tag_front", parent_run_id).info.experiment_id
+                query = f"tags.`mlflow.parentRunId` = '{parent_run_id}'"
+                known = {
+                    run.data.tags.get(KEY_TAG, run.info.run_id): run
+                    for run in search(client, experiment_id, query)
+                }
+                for run_id, run in known.items():
+                    if (run_id in run_ids) == (run.data.tags.get(tag) == "true"):
+                        continue
+                    if run_id in run_ids:
+                        client.set_tag(run.info.run_id, tag, "true")
+                    else:
+                        client.delete_tag(run.info.run_id, tag)
+                missing = [run_id for run_id in run_ids if run_id not in known]
+        except SilentError:
+            missing = list(run_ids)
+            for run_id in others:
+                self._tag_later(run_id, {tag: "false"})
+        for run_id in missing:
+            self._tag_later(run_id, {tag: "true"})
+
+    def _tag_later(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Note tags of a run that the store cannot be told now."""
+        entry = self._outbox.find(run_id)
+        if entry is None:  # the run itself is in the store
+            entry = Entry(run_id, self._uri, "", "", _now_ms(), this_process(), in_store=True, status="")
+        self._outbox.save(replace(entry, tags={**entry.tags, **tags}))
 
     def children(self, parent_run_id: str) -> pd.DataFrame:
         """The trials of a sweep, oldest first: run_id, name, status, metrics.*, params.* and tags.*."""
         with self._reaching() as client:
-            experiment_id = _get_run(client, "children", parent_run_id).info.experiment_id
+            experiment_id = get_run(client, "children", parent_run_id).info.experiment_id
         query = f"tags.`mlflow.parentRunId` = '{parent_run_id}'"
         rows = [
             {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}
             | {f"metrics.{key}": value for key, value in run.data.metrics.items()}
             | {f"params.{key}": value for key, value in run.data.params.items()}
             | {f"tags.{key}": value for key, value in run.data.tags.items()}
-            for run in _search(client, experiment_id, query)
+            for run in search(client, experiment_id, query)
         ]
         return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["run_id", "name", "status"])
 
-    def _start(self, name: str) -> Run:
-        with self._reaching() as client:
-            resumed = os.environ.get("MLFLOW_RUN_ID")
-            if self.parent_run_id is None and resumed:
-                _get_run(client, "MLFLOW_RUN_ID", resumed)
-                client.update_run(resumed, status="RUNNING", name=name)
-                return Run(resumed, client)
-            from mlflow.tracking.context.registry import resolve_tags  # user, source, git commit
+    def _start(
+        self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], resumed: str | None
+    ) -> Entry:
+        """The entry of a new run, or of one that goes on; in the store already, where it answers."""
+        own = {key: str(value) for key, value in tags.items()} | {OWNER_TAG: json.dumps(this_process())}
+        texts = {key: str(value) for key, value in params.items()}
+        if self.parent_run_id is not None:
+            own |= {"mlflow.parentRunId": self.parent_run_id}
+            own |= {} if self.trial is None else {"trial": str(self.trial)}
+            entry = self._new(name, own, texts, _experiment_of(self._uri, self.parent_run_id))
+        else:
+            opened = os.environ.get("MLFLOW_RUN_ID")
+            with self._reaching() as client:
+                if opened is not None:
+                    get_run(client, "MLFLOW_RUN_ID", opened)
+                if (going_on := resumed or opened) is None:
+                    entry = self._new(name, own, texts, self._experiment_id(client))
+                else:
+                    entry = self._going_on(client, going_on, name, own, texts)
+                    if opened not in (None, going_on):
+                        client.set_tag(opened, "goes_on_in", going_on)
+                        client.set_terminated(opened, "FINISHED")
+        self._outbox.save(entry)
+        return entry
 
-            tags = resolve_tags()
-            if self.parent_run_id is None:
-                experiment_id = self._experiment_id(client)
-            else:
-                tags["mlflow.parentRunId"] = self.parent_run_id
-                parent = _get_run(client, "tracking.parent_run_id", self.parent_run_id)
-                experiment_id = parent.info.experiment_id
-            return Run(client.create_run(experiment_id, tags=tags, run_name=name).info.run_id, client)
+    def _new(self, name: str, tags: dict[str, str], params: dict[str, str], experiment_id: str) -> Entry:
+        from mlflow.tracking.context.registry import resolve_tags  # user, source, git commit
+
+        entry = Entry(
+            new_id(), self._uri, experiment_id, name, _now_ms(), this_process(),
+            tags=resolve_tags() | tags, params=params, held_back=self.trial is not None,
+        )  # fmt: skip
+        try:
+            with patient(self._uri) as client:
+                made = client.create_run(experiment_id, entry.start_ms, {**entry.tags}, name)
+        except SilentError:
+            return entry
+        return replace(entry, run_id=made.info.run_id, in_store=True, tags=_kept_tags(entry.tags))
+
+    def _going_on(
+        self, client: MlflowClient, run_id: str, name: str, tags: dict[str, str], params: dict[str, str]
+    ) -> Entry:
+        client.update_run(run_id, status="RUNNING", name=name)
+        found = get_run(client, "run", run_id)
+        fresh = {key: value for key, value in params.items() if key not in found.data.params}
+        return Entry(
+            run_id, self._uri, found.info.experiment_id, name, _now_ms(), this_process(),
+            in_store=True, tags=_kept_tags(found.data.tags) | tags, params=fresh,
+        )  # fmt: skip
 
     def _experiment_id(self, client: MlflowClient) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or self.experiment
@@ -258,7 +515,7 @@ class Tracking:
         elif (found := client.get_experiment_by_name(name)) is not None:
             experiment = found
         else:
-            return _create_experiment(client, name)
+            return create_experiment(client, name)
         require(
             experiment.lifecycle_stage == "active",
             f"tracking.experiment: {experiment.name!r} is deleted; name another one, or restore it by "
@@ -268,139 +525,23 @@ class Tracking:
 
     @contextmanager
     def _reaching(self) -> Iterator[MlflowClient]:
-        """A client; whatever goes wrong inside the block becomes a ConfigError about tracking.uri."""
-        from_env = os.environ.get("MLFLOW_TRACKING_URI")
-        uri = from_env or self.uri
-        try:
-            with _impatient():
-                _require_database(uri)
-                yield _client(uri)
-        except ConfigError:
-            raise
-        except Exception as error:
-            origin = " (from MLFLOW_TRACKING_URI)" if from_env else ""
-            message = f"tracking.uri: cannot use {uri!r}{origin}: {_one_line(_root(error))}"
-            raise ConfigError(re.sub(r"://[^/\s]*@", "://***@", message)) from error
+        with reaching(self._uri, "MLFLOW_TRACKING_URI" in os.environ) as client:
+            yield client
 
 
-KIND_TAG = "mlflow.experimentKind"
-"""Tells MLflow's UI which pages to lead with: metrics and artifacts, not chats and prompts."""
-
-_DATABASE_PORTS = {"sqlite": None, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_CONNECT_TIMEOUT_S = 5
-_PAGE = 1000
-"""Runs a request; MLflow's default."""
+OWNER_TAG = "process"
+"""Tag of a run: the process that writes it, by which a killed one is told."""
 
 
-def _client(uri: str) -> MlflowClient:
-    """MLflow, which is slow to import, imported and quiet: no progress lines, links or telemetry."""
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow.tracking import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
+def _lives(tags: Mapping[str, str]) -> bool:
+    return OWNER_TAG in tags and alive(json.loads(tags[OWNER_TAG]))
 
 
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """Give up on a dead server after some ten seconds and in silence, unless the environment says otherwise.
-
-    Only while connecting: a run that is under way has MLflow's own minutes of patience.
-    """
-    settings = {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_CONNECT_TIMEOUT_S),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    }
-    added = {key: value for key, value in settings.items() if key not in os.environ}
-    retries = logging.getLogger("urllib3.connectionpool")
-    level = retries.level
-    os.environ.update(added)
-    retries.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        retries.setLevel(level)
-        for key in added:
-            os.environ.pop(key, None)
-
-
-def _require_database(uri: str) -> None:
-    """Raise if a database URI cannot be connected to; MLflow alone would retry for minutes."""
-    backend = re.split(r"[+:]", uri)[0]
-    if backend not in _DATABASE_PORTS:
-        return
-    import sqlalchemy
-
-    url = sqlalchemy.make_url(uri)
-    if backend == "sqlite" and url.database:
-        path = Path(url.database)
-        writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-        require(writable, f"tracking.uri: {str(path.absolute())!r} is not in a directory where we may write")
-    if url.host:
-        port = url.port or _DATABASE_PORTS[backend]
-        socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
-    engine = sqlalchemy.create_engine(url)
-    try:
-        sqlalchemy.inspect(engine)
-    finally:
-        engine.dispose()
-
-
-def _create_experiment(client: MlflowClient, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return str(client.create_experiment(name))
-    except MlflowException:
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            raise
-        return str(experiment.experiment_id)  # a process beside this one was quicker
-
-
-def _get_run(client: MlflowClient, asker: str, run_id: str) -> mlflow.entities.Run:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"
-        require(not missing, f"{asker}: the MLflow store has no run {run_id!r}")
-        raise
-
-
-def _search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[mlflow.entities.Run]:
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id],
-            query,
-            max_results=_PAGE,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _root(error: BaseException) -> BaseException:
-    """The system's own word, such as "Connection refused", where one lies below layers of retries."""
-    root = cause = error
-    while (below := cause.__cause__ or cause.__context__) is not None:
-        cause = below
-        if isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.strerror):
-            root = cause
-    return root
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+@functools.cache
+def _experiment_of(uri: str, run_id: str) -> str:
+    """The experiment of a sweep, asked for once."""
+    with reaching(uri) as client:
+        return str(get_run(client, "tracking.parent_run_id", run_id).info.experiment_id)
 
 
 @contextmanager

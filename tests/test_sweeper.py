@@ -50,7 +50,7 @@ APP = {
         repeat: 0
         workload: {seed: "${repeat}", concurrency: 1}
         tracking: {_target_: pipeline.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
-                   experiment: test, parent_run_id: null}
+                   experiment: test, outbox: '${root}/outbox', parent_run_id: null, trial: null}
         fail_below: -1
     """,
     "fleet/pair.yaml": "{devices: {big: {}, little: {}}, monolithic: big}",
@@ -130,8 +130,9 @@ def root(tmp_path: Path, empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def multirun(root: Path) -> Multirun:
-    """`app -m overrides`, in this process."""
+def multirun(root: Path, monkeypatch: pytest.MonkeyPatch) -> Multirun:
+    """`app -m overrides`, in this process and a directory of its own."""
+    monkeypatch.chdir(root)
     version.setbase("1.3")
     sweeper.register()
 
@@ -223,7 +224,7 @@ def test_each_trial_of_a_study_is_repeated(
 ) -> None:
     """Repeats 0, 1 and 2 add 0, .25 and .5 to both objectives: on average .25."""
     study = ("scheduler.carbon_weight=interval(0,1)", "partitioner.stages=1", "sweep.sampler=random")
-    more = (f"sweep.storage={root}/s.journal", "sweep.repeats=3")
+    more = (f"sweep.storage={root}/s.journal", "sweep.study_name=s", "sweep.repeats=3")
     multirun(*study, *more, "sweep.n_trials=2")
     trials = multirun(*study, *more, "sweep.n_trials=4")
     assert [len(trial.results) for trial in trials] == [3, 3, 3, 3]
@@ -231,9 +232,10 @@ def test_each_trial_of_a_study_is_repeated(
     for trial in trials:
         weight = float(trial.point["scheduler.carbon_weight"])
         assert trial.metrics["carbon_g_per_inf"] == pytest.approx(1.5 - weight + waste + 0.25)
-    [_, parent], children = runs(root)
+    [parent], children = runs(root)
     assert len(children) == 12
     assert parent.data.params["repeats"] == "3"
+    assert all(child.data.tags["trial"] in "0123" for child in children)
     assert parent.data.metrics["trials_complete"] == 4
     assert parent.data.metrics["front_size"] == 4
     assert all(child.data.tags["pareto"] == "true" for child in children)
@@ -302,7 +304,13 @@ def test_a_multirun_without_anything_to_vary_is_one_job(multirun: Multirun) -> N
         ("sweep.n_trials=true", r"sweep\.n_trials must be a whole number"),
         ("sweep.seed=x", r"sweep\.seed must be a whole number >= 0, or null"),
         ("sweep.seed=-1", r"sweep\.seed must be a whole number >= 0, or null"),
-        ("sweep.max_failures=many", r"sweep\.max_failures must be a whole number >= 1, or null"),
+        ("sweep.max_failure_rate=1.5", r"sweep\.max_failure_rate must be a number from 0 to 1"),
+        ("sweep.resume=maybe", r"sweep\.resume must be true or false"),
+        ("+sweep.constraints.joy=1", r"sweep\.constraints: .*joy"),
+        (
+            "+sweep.constraints.latency_ms_p50=few",
+            r"sweep\.constraints\.latency_ms_p50: must be a num",
+        ),
         ("sweep.enqueue=3", r"sweep\.enqueue must be a list of mappings \(it is 3\)"),
         ("sweep.enqueue=[3]", r"sweep\.enqueue\.0 must be a mapping \(it is 3\)"),
         ("sweep.compare=5", r"sweep\.compare must be a mapping \(it is 5\)"),
@@ -372,12 +380,18 @@ def test_pareto_yaml_end_to_end(multirun: Multirun, root: Path, capsys: pytest.C
     assert trials[2].point["scheduler.carbon_weight"] == 0.5
     for trial in trials:
         assert trial.point["partitioner.stages"] in (1, 2, 3)
-        assert 0.05 <= float(trial.point["partitioner.cuts.1"]) <= 0.95
-        assert trial.point["partitioner.devices.2"] in ("auto", "big", "little")
+        stages = trial.point["partitioner.stages"]
+        assert ("partitioner.cuts.0" in trial.point) == (stages in (2, 3))
+        assert (
+            ("partitioner.cuts.1" in trial.point) == ("partitioner.devices.2" in trial.point) == (stages == 3)
+        )
+        assert 0.05 <= float(trial.point.get("partitioner.cuts.1", 0.5)) <= 0.95
+        assert trial.point.get("partitioner.devices.2", "auto") in ("auto", "big", "little")
 
     [parent], children = runs(root)
     assert parent.data.metrics["trials_complete"] == len(children) == len(trials) == 12
-    assert (root / "sweep" / "study.journal").exists()
+    [study] = (root / "studies").glob("*.journal")
+    assert study.stem.startswith("tpe-")
     front = {run.info.run_id for run in children if run.data.tags.get("pareto") == "true"}
     assert front == brute_force_front(trials)
     assert parent.data.metrics["front_size"] == len(front)
@@ -478,13 +492,16 @@ def test_a_study_goes_on_to_the_points_of_an_undisturbed_one(multirun: Multirun,
     both = multirun(*options, storage, "sweep.n_trials=10")
     assert [trial.point for trial in both] == [trial.point for trial in undisturbed]
     assert len({str(trial.point) for trial in both}) == 10
-    parents, _ = runs(root)
-    assert [parent.data.metrics["trials_complete"] for parent in parents] == [10, 6, 10]
+    parents, children = runs(root)
+    assert [parent.data.metrics["trials_complete"] for parent in parents] == [10, 10]
+    assert len(children) == 20
+    assert not (root / "outbox").exists()
 
 
 def test_nan_and_errors_fail_their_trials_only(multirun: Multirun, root: Path) -> None:
     trials = multirun(
         "sweep.sampler=random",
+        "sweep.seed=1",
         "sweep.n_trials=8",
         "scheduler=green,broken",
         "partitioner.cuts.0=interval(0,1)",
@@ -511,9 +528,17 @@ def test_a_grid_without_an_objective_says_that_it_has_no_front(
     assert "no front: no trial has a finite carbon_g_per_inf and latency_ms_p50\n" in out
 
 
-def test_a_study_gives_up_after_max_failures(multirun: Multirun, root: Path) -> None:
-    with pytest.raises(ConfigError, match=r"all 5 trials failed; the first: partitioner\.cuts"):
+def test_a_study_gives_up_where_more_trials_fail_than_may(multirun: Multirun, root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"all 8 trials failed; the first: partitioner\.cuts"):
         multirun("sweep=pareto", "fail_below=2")
+    few = r"3 of 8 trials failed, more than sweep.max_failure_rate=0.3 of them; the first: part"
+    with pytest.raises(ConfigError, match=few):
+        multirun(
+            "sweep.sampler=random", "sweep.n_trials=8", "partitioner.cuts.0=interval(0,1)", "fail_below=0.5",
+            "sweep.max_failure_rate=0.3",
+        )  # fmt: skip
+    parents, _ = runs(root)
+    assert [parent.info.status for parent in parents] == ["FAILED", "FAILED"]
 
 
 def test_other_objectives_and_directions(multirun: Multirun, root: Path) -> None:
@@ -574,21 +599,48 @@ def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
 def test_a_study_that_goes_on_logs_the_regret_of_all_its_trials_again(
     priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    priced("sweep=pareto", "sweep.n_trials=5", f"sweep.storage={root}/one.journal")
-    priced("sweep=pareto", "sweep.n_trials=8", f"sweep.storage={root}/one.journal")
-    first, second = (history(root, parent, "regret_to_exact") for parent in runs(root)[0])
-    assert "The study 'pareto' goes on" in capsys.readouterr().out
+    one = ("sweep=pareto", f"sweep.storage={root}/one.journal", "sweep.study_name=pareto")
+    priced(*one, "sweep.n_trials=5")
+    first = history(root, runs(root)[0][0], "regret_to_exact")
+    priced(*one, "sweep.n_trials=8")
+    [parent], _ = runs(root)
+    second = history(root, parent, "regret_to_exact")
+    assert "The study 'pareto' goes on: 5 of 8 trials are there" in capsys.readouterr().out
     with pytest.raises(
         ConfigError, match=r"study 'pareto' is another: partitioner.stages was range\(1,4\) and"
     ):
-        priced("sweep=pareto", "partitioner.stages=1,2", f"sweep.storage={root}/one.journal")
+        priced(*one, "partitioner.stages=1,2")
     with pytest.raises(
         ConfigError, match="is another: compression was not set and is int8; choose another name$"
     ):
-        priced("sweep=pareto", "+compression=int8", f"sweep.storage={root}/one.journal")
-    assert len(runs(root)[0]) == 2
+        priced(*one, "+compression=int8")
+    assert len(runs(root)[0]) == 1
     assert list(second) == list(range(8))
     assert {step: second[step] for step in first} == first
+
+
+def test_begun_anew_where_asked_and_over_where_it_is_over(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ("scheduler=green,performance", "partitioner.stages=1")
+    first, again, anew = multirun(*grid), multirun(*grid), multirun(*grid, "sweep.resume=false")
+    assert [trial.results for trial in first] == [trial.results for trial in again]
+    assert {r.run_id for t in anew for r in t.results}.isdisjoint(r.run_id for t in first for r in t.results)
+    assert len(runs(root)[0]) == 2
+    assert len(list((root / "studies").glob("*.journal"))) == 2
+    assert "goes on: 2 of 2 trials are there" in capsys.readouterr().out
+
+
+def test_what_breaks_a_constraint_is_not_on_the_front(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multirun("scheduler.carbon_weight=0.1,0.5,0.9", "+sweep.constraints.latency_ms_p50=260")
+    _, children = runs(root)
+    on_front = [child for child in children if child.data.tags.get("pareto") == "true"]
+    tagged = {child.data.metrics["latency_ms_p50"] for child in on_front}
+    assert len(tagged) == 2
+    assert max(tagged) <= 260
+    assert "2 of 3 trials keep the constraints" in capsys.readouterr().out
 
 
 def test_a_grid_has_regret_too(priced: Multirun, root: Path) -> None:

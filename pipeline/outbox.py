@@ -1,0 +1,124 @@
+"""Runs on their way to MLflow: a folder each, whole before the store is asked to take it. Shell.
+
+What a store has not taken, as it did not answer or its sender was killed, is still here, and is sent later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.domain import ConfigError
+
+Point = tuple[str, float, int, int]
+"""Of a metric: key, value, time in ms since 1970, step."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All there is of a run but its files, which lie beside it."""
+
+    run_id: str
+    """Names its folder: the run's id in MLflow, where `in_store`; else what its tag KEY_TAG will be."""
+    uri: str
+    experiment_id: str
+    name: str
+    start_ms: int
+    owner: Sequence[Any]
+    """The process that writes it."""
+    in_store: bool = False
+    status: str = "RUNNING"
+    end_ms: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[Point] = ()
+    held_back: bool = False
+    """A trial's, until its study knows of it: one that is not known is run again."""
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The sweep that it is a trial of."""
+        return self.tags.get("mlflow.parentRunId")
+
+
+KEY_TAG = "outbox"
+"""Tag of a run that MLflow did not know when it began: the name of its folder."""
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """A folder of entries."""
+
+    folder: Path
+
+    def files(self, run_id: str) -> Path:
+        """Where a run's artifacts lie."""
+        return self.folder / run_id / "artifacts"
+
+    def save(self, entry: Entry) -> None:
+        """Write an entry, whole or not at all. Raises ConfigError where the disk refuses."""
+        path = self.folder / entry.run_id / "run.json"
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(asdict(entry)))
+            part.replace(path)
+        except OSError as error:
+            raise ConfigError(refusal(path.parent, error)) from error
+
+    def find(self, run_id: str) -> Entry | None:
+        """The entry of a run, where there is one."""
+        path = self.folder / run_id / "run.json"
+        try:
+            fields = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        return Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, oldest first."""
+        found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]
+        yield from sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
+
+    def remove(self, run_id: str) -> None:
+        """Forget a run: MLflow has it, or it is not wanted."""
+        shutil.rmtree(self.folder / run_id, ignore_errors=True)
+        try:
+            self.folder.rmdir()
+        except OSError:  # others are left
+            return
+
+
+def new_id() -> str:
+    """Of a run that MLflow does not know yet; as long as its own."""
+    return uuid.uuid4().hex
+
+
+def refusal(where: Path, error: OSError) -> str:
+    """What to say where the disk refuses."""
+    return f"tracking.outbox: cannot write to {where}: {error.strerror or error}; mend it and run this again"
+
+
+def this_process() -> list[Any]:
+    """This process, so that any other can tell whether it still lives: host, pid, when it began."""
+    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
+
+
+def alive(owner: Sequence[Any]) -> bool:
+    """Whether a process may still live: one of another machine may."""
+    host, pid, began = owner
+    if host != socket.gethostname():
+        return True
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - began) < 1)
+    except psutil.NoSuchProcess:
+        return False
