@@ -10,7 +10,7 @@ STAMP := .venv/.stamp
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full bench agreement fidelity lint format types check constraints clean
+.PHONY: help setup run ui test test-full bench soak agreement fidelity lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ test-full: $(STAMP) ## the tests marked full: the same checks at full size
 bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedulers and simulation are, against limits
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_load.py
+
+soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~12 minutes
+	$(BIN)/python tests/soak.py $(ARGS)
 
 agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~25 minutes
 	$(BIN)/python tests/agreement.py $(ARGS)

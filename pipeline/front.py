@@ -85,7 +85,7 @@ def front_table(
 
     Columns, where known: what tells a plan apart, what else was varied, the objectives, the headline
     metrics, each with the ends of its interval where it has one, and where some trial missed or rejected
-    any, how many; `knee` marks the best compromise.
+    any, how many; `knee` marks the best compromise. Of trials that are alike in all of that, the first.
     """
     front = Front.of(trials, objectives, directions)
     lost = [key for key in LOST if key in front.trials and (front.trials[key] > 0).any()]
@@ -93,6 +93,10 @@ def front_table(
     ends = [f"{key}{end}" for key in figures for end in ENDS]
     wanted = dict.fromkeys(["number", *PLAN, *varied, *figures, *ends])
     members = front.members
+    told = [column for column in (*PLAN, *varied, *objectives) if column in members and column != "name"]
+    if "scheduler" in members and "carbon_weight" in told and (members["scheduler"] == "pinned").all():
+        told.remove("carbon_weight")  # nobody was asked
+    members = members.loc[~members.duplicated(told) | members["knee"]]
     return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
 
 

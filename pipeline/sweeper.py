@@ -450,6 +450,7 @@ class _Sweep:
         for count, trial in enumerate(earlier, start=1):
             if trial.number not in logged:
                 self._log_progress(run, earlier[:count], trial.number)
+        self.figures |= self._progress(earlier)
         with _progress(self.hydra.console, source, self.objectives) as show:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(
@@ -496,17 +497,20 @@ class _Sweep:
         return [[*overrides, f"repeat={k}"] for k in range(repeats)] if repeats > 1 else [overrides]
 
     def _log_progress(self, run: Run, trials: Sequence[SweepTrial], step: int) -> None:
-        """Log how far the sweep has come, where there is a yardstick to tell it by."""
-        if self.yardstick is None:
-            return
+        figures = self._progress(trials)
+        run.log_metrics(figures, step=step)
+        self.figures |= figures
+
+    def _progress(self, trials: Sequence[SweepTrial]) -> dict[str, float]:
+        """How far the sweep has come, where there is a yardstick to tell it by."""
+        if self.yardstick is None or not trials:
+            return {}
         results = [result for trial in trials for result in trial.results if not trial.failure]
         values = [trial.values(self.objectives) for trial in trials]
-        figures = {
+        return {
             "regret_to_exact": self.yardstick.regret([Plan(**r.plan) for r in results if r.plan]),
             "hypervolume": pareto.hypervolume(values, self.yardstick.measured_reference),
         }
-        run.log_metrics(figures, step=step)
-        self.figures |= figures
 
     def _report_front(self, trials: Sequence[SweepTrial], run: Run) -> None:
         """Find the trials that none dominates; tag them, draw them, print them."""

@@ -139,7 +139,12 @@ class Run:
         """Close the run as FINISHED, FAILED or KILLED: whole in the outbox, and sent unless held back."""
         held_back = self._entry.held_back and status == "FINISHED"
         self._add(status=status, end_ms=_now_ms(), held_back=held_back)
-        self._outbox.save(self._entry)
+        try:
+            self._outbox.save(self._entry)
+        except ConfigError:
+            if status != "FINISHED":  # the disk is full, but the store may be told so
+                _deliver(self._entry, self._outbox)
+            raise
         if not held_back:
             _deliver(self._entry, self._outbox)
 

@@ -106,3 +106,40 @@ def test_families_are_the_first_words_of_what_varies() -> None:
 def test_a_setting_of_the_sweep_does_not_vary_within_it(setting: str) -> None:
     with pytest.raises(ConfigError, match="a setting of the sweep cannot vary within it"):
         space(setting)
+
+
+# --- conditions -----------------------------------------------------------------------------------
+
+CUTS = {"cut": {"stages": [2, 3]}, "second": {"stages": [3]}}
+
+
+def conditional(*arguments: str) -> SearchSpace:
+    return SearchSpace.parse({"second": "p,q", "cut": "x,y", "stages": "range(1,4)"}, arguments, None, CUTS)
+
+
+def test_a_grid_has_each_point_once_where_a_dimension_hangs_on_another() -> None:
+    """One stage: 1; two: x, y; three: x, y times p, q."""
+    points = list(conditional().grid())
+    assert len(points) == 1 + 2 + 4
+    assert {tuple(sorted(point)) for point in points if point["stages"] == 2} == {("cut", "stages")}
+    assert next(iter(conditional().dimensions)) == "stages"
+
+
+def test_a_condition_may_hang_on_what_is_fixed_and_says_nothing_of_what_does_not_vary() -> None:
+    assert [len(point) for point in conditional("stages=2").grid()] == [1, 1]
+    assert list(conditional("stages=1").grid()) == [{}]
+    assert len(list(conditional("second=p", "cut=x").grid())) == 3
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"cut": 3}, "sweep.conditions.cut: must be lists of values by key"),
+        ({"cut": {"stages": 3}}, "must be lists of values by key"),
+        ({"cut": {"fleet": ["a"]}}, "sweep.conditions.cut: fleet must vary without a condition of its own"),
+        ({"cut": {"second": ["p"]}, "second": {"stages": [3]}}, "sweep.conditions.cut: second must vary"),
+    ],
+)
+def test_a_condition_that_says_nothing_is_refused(bad: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SearchSpace.parse({"second": "p,q", "cut": "x,y", "stages": "range(1,4)"}, (), None, bad)

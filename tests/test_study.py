@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +164,95 @@ def test_a_database_serves_as_well_as_a_journal(tmp_path: Path) -> None:
     both = run(Study(SPACE, OBJECTIVES, storage=url, total=3, **common))
     assert both[:2] == first
     assert both == run(study(tmp_path, 3, sampler="random", sampler_options={}, seed=0))
+
+
+# --- killed, and two at once ----------------------------------------------------------------------
+
+
+def in_a_process(path: Path, body: str) -> subprocess.Popen[bytes]:
+    """Lines that work on the study `s` of this file, in a process of their own."""
+    script = (
+        f"import os\nfrom pathlib import Path\nimport test_study as t\nwhere = Path({str(path)!r})\n{body}"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize(
+    "dies",
+    [
+        "s.ask(1); os._exit(9)",
+        "s.ask(2); os._exit(9)",
+        # Between two of its dimensions, and before it says whose it is.
+        "import pipeline.study as p; p._suggested = lambda *a, old=p._suggested: old(*a) if a[1] == 'stages' "
+        "else os._exit(9); s.ask(1)",
+        "import pipeline.study as p; p.this_process = lambda: os._exit(9); s.ask(1)",
+    ],
+)
+def test_a_trial_whose_process_died_is_run_again_at_its_point(
+    tmp_path: Path, sampler: str, dies: str
+) -> None:
+    options: dict[str, Any] = {"sampler": sampler, "sampler_options": {}}
+    undisturbed = run(study(tmp_path / "one", 9, **options))
+    run(study(tmp_path / "two", 5, **options))
+    died = f"s = t.study(where, 9, sampler={sampler!r}, sampler_options={{}})\n{dies}"
+    assert in_a_process(tmp_path / "two", died).wait(60) == 9
+    assert run(study(tmp_path / "two", 9, **options)) == undisturbed
+
+
+def test_two_sweeps_on_one_study_share_its_trials(tmp_path: Path) -> None:
+    script = "assert len(t.run(t.study(where, 30))) == 30"
+    both = [in_a_process(tmp_path, script) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    trials = study(tmp_path, 30).trials
+    assert [trial.number for trial in trials] == list(range(30))
+    assert not any(trial.failure for trial in trials)
+
+
+def test_a_line_that_was_not_written_to_its_end_is_cut_off(tmp_path: Path) -> None:
+    first = run(study(tmp_path, 5))
+    journal = tmp_path / "study.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code": 5, "worker')
+    assert run(study(tmp_path, 5)) == first
+    assert journal.read_bytes().startswith(whole + b'{"op_code":')
+
+
+def test_a_broken_storage_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    run(study(tmp_path, 3))
+    journal = tmp_path / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    broken = b"".join([*lines[:4], b"no json\n", *lines[4:]])
+    journal.write_bytes(broken)
+    with pytest.raises(ConfigError, match=r"sweep.storage: line 5 of .*study.journal is broken; it is left"):
+        study(tmp_path, 3)
+    assert journal.read_bytes() == broken
+    database = tmp_path / "study.db"
+    database.write_bytes(b"This is no database, but long enough to look like one to SQLite." * 20)
+    before = database.read_bytes()
+    with pytest.raises(ConfigError, match=r"sweep.storage: cannot read sqlite.*; it is left as it is"):
+        Study(
+            SPACE, OBJECTIVES, held={}, name="s", storage=f"sqlite:///{database}", total=3, enqueue=[],
+            sampler="tpe", sampler_options={}, seed=0,
+        )  # fmt: skip
+    assert database.read_bytes() == before
+
+
+def test_a_folder_where_we_may_not_write_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"sweep.storage: cannot use .*file/study.journal: "):
+        study(tmp_path / "file", 3)
+
+
+def test_how_far_a_trial_is_beyond_a_constraint_reaches_the_sampler(tmp_path: Path) -> None:
+    source = study(tmp_path, 2)
+    for number, point in source.ask(2):
+        result = TrialResult("run", "trial", {"carbon": 1.0, "speed": 2.0}, {})
+        source.tell(SweepTrial(number, point, (result,)), {"grams": number - 0.5})
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.journal"))
+    )
+    stored = optuna.load_study(study_name="s", storage=storage)
+    assert [trial.constraints for trial in stored.trials] == [{"grams": -0.5}, {"grams": 0.5}]
+    assert [trial.number for trial in stored.best_trials] == [0]

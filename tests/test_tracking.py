@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from omegaconf import OmegaConf
 from pipeline import mlflow_store
 from pipeline.domain import ConfigError
 from pipeline.metric_table import METRICS, metric
-from pipeline.tracking import Tracking
+from pipeline.tracking import Run, Tracking
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ("TRACKING_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID")
@@ -96,7 +98,7 @@ def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -
     script = (
         "import sys, time\n"
         "from dataclasses import replace\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking import Run, Tracking\n"
         f"tracking = Tracking(uri={store.uri!r})\n"
         "with tracking.open_run('sweep', {}, {}) as sweep:\n"
         "    with replace(tracking, parent_run_id=sweep.run_id).open_run('trial', {}, {}) as trial:\n"
@@ -285,6 +287,152 @@ def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None
     assert "pareto_confident" not in stored(store, c).data.tags
 
 
+# --- a store that goes away -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def away(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
+    """Makes the store's requests fail, as those to a server do that is not there, until told otherwise."""
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    methods = (
+        "create_run",
+        "log_batch",
+        "log_artifacts",
+        "set_terminated",
+        "search_runs",
+        "get_run",
+        "set_tag",
+    )
+
+    def switch(gone: bool) -> None:
+        mlflow_store._silent_until.clear()
+        monkeypatch.undo()
+        for method in methods if gone else ():
+            monkeypatch.setattr(MlflowClient, method, fail)
+
+    yield switch
+    switch(False)
+
+
+def log_something(run: Run) -> None:
+    run.log_metrics({"latency_ms_p50": 2.0, "carbon_total_g": 3.0})
+    run.log_params({"stages": 2})
+    run.log_text("text", "notes.txt")
+
+
+@pytest.mark.parametrize("gone_at", ["before it", "within it"])
+def test_a_trial_outlives_the_store_and_is_sent_once(
+    store: Tracking, away: Callable[[bool], None], gone_at: str
+) -> None:
+    sweep = run(store, f"sweep {gone_at}")
+    trial = replace(store, parent_run_id=sweep, trial=3)
+    run(replace(trial, trial=2))  # so that the sweep's experiment is known
+    away(gone_at == "before it")
+    with trial.open_run("trial", {"model": "m"}, {}) as opened:
+        away(True)
+        log_something(opened)
+    trial.deliver([opened.run_id])
+    assert store.sync() == (0, 1, 1)  # held back: the one that no study told of
+    assert "1 runs wait in outbox" in store.farewell()
+    away(False)
+    assert store.sync() == (1, 0, 1)
+    store.settle(sweep, [])
+    children = store.children(sweep)
+    [found] = children[children["tags.trial"] == "3"].to_dict("records")
+    assert (found["status"], found["name"], found["tags.model"]) == ("FINISHED", "trial", "m")
+    assert (found["metrics.latency_ms_p50"], found["params.stages"]) == (2.0, "2")
+    assert artifact(store, found["run_id"], "notes.txt") == b"text"
+    shutil.rmtree("outbox")
+
+
+def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
+    store: Tracking, away: Callable[[bool], None]
+) -> None:
+    """It is sent again whole, as the outbox has it to the end."""
+    sweep = run(store, "sweep of one")
+    trial = replace(store, parent_run_id=sweep, trial=0)
+    run(trial)
+    shutil.rmtree("outbox")
+    away(True)
+    with trial.open_run("trial", {}, {}) as opened:
+        log_something(opened)
+    kept = Path("kept")
+    shutil.copytree("outbox", kept)
+    away(False)
+    trial.deliver([opened.run_id])
+    shutil.copytree(kept, "outbox")
+    trial.deliver([opened.run_id])
+    shutil.rmtree(kept)
+    children = store.children(sweep)
+    [found] = children[(children["name"] == "trial") & (children["status"] == "FINISHED")].to_dict("records")
+    points = MlflowClient(tracking_uri=store.uri).get_metric_history(found["run_id"], "latency_ms_p50")
+    assert [point.value for point in points] == [2.0]
+
+
+def test_the_front_is_tagged_later_where_the_store_is_away(
+    store: Tracking, away: Callable[[bool], None]
+) -> None:
+    sweep = run(store, "sweep of two")
+    trial = replace(store, parent_run_id=sweep, trial=0)
+    a, b = run(trial), run(trial)
+    store.deliver([a, b])
+    store.tag_front(sweep, [a], [b])
+    away(True)
+    store.tag_front(sweep, [b], [a])
+    away(False)
+    assert store.sync() == (2, 0, 0)
+    assert [stored(store, run_id).data.tags["pareto"] for run_id in (a, b)] == ["false", "true"]
+    assert stored(store, b).info.status == "FINISHED"
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, text: str, *args: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def log(opened: Run) -> None:
+        monkeypatch.setattr(Path, "write_text", full)
+        opened.log_text("text", "notes.txt")
+
+    complaint = r"tracking.outbox: cannot write to .*: No space left on device"
+    with pytest.raises(ConfigError, match=complaint), store.open_run("full", {}, {}) as opened:
+        log(opened)
+    monkeypatch.undo()
+    assert stored(store, opened.run_id).info.status == "FAILED"
+    assert "No space left" in stored(store, opened.run_id).data.tags["failure"]
+    assert not Path("outbox").exists()
+
+
+def test_trials_of_a_dead_process_are_killed_or_sent_as_the_study_knows_of_them(store: Tracking) -> None:
+    sweep = run(store, "sweep of three")
+    script = (
+        "import os\n"
+        "from pipeline.tracking import Run, Tracking\n"
+        f"trials = Tracking(uri={store.uri!r}, parent_run_id={sweep!r}, trial=7)\n"
+        "for status in ('known', 'unknown'):\n"
+        "    with trials.open_run(status, {}, {}) as run:\n"
+        "        run.log_metrics({'stages': 2})\n"
+        "    print(run.run_id, flush=True)\n"
+        "with trials.open_run('cut short', {}, {}) as run:\n"
+        "    print(run.run_id, flush=True)\n"
+        "    os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=_environment(), capture_output=True, text=True)
+    known, unknown, cut_short = done.stdout.split()
+    alive = run(replace(store, parent_run_id=sweep, trial=8))  # of this process, which lives
+    assert set(store.settle(sweep, [known])) == {unknown, cut_short}
+    status = {run_id: stored(store, run_id).info.status for run_id in (known, unknown, cut_short, alive)}
+    assert list(status.values()) == ["FINISHED", "KILLED", "KILLED", "RUNNING"]
+    store.link_killed(sweep, {7: known})
+    assert stored(store, cut_short).data.tags["rerun_as"] == known
+    store.deliver([alive])
+    assert not Path("outbox").exists()
+
+
 # --- no store, and no noise -----------------------------------------------------------------------
 
 
@@ -349,7 +497,7 @@ def test_the_first_use_in_a_fresh_directory_is_silent(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level='INFO')\n"  # as Hydra does
         "import pandas as pd\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking import Run, Tracking\n"
         "with Tracking().open_run('first', {}, {'seed': 1}) as run:\n"
         "    run.log_metrics({'stages': 2})\n"
         "    run.log_table(pd.DataFrame({'device': ['a']}), 'ledger.json')\n"
