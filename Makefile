@@ -30,9 +30,10 @@ test: $(STAMP) ## the tests, without those marked full, two files at a time; ARG
 test-full: $(STAMP) ## the tests marked full: the same checks at full size
 	$(BIN)/python -m pytest -m full $(ARGS)
 
-bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedulers and simulation are, against limits
+bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedulers, simulation and logging are
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_load.py
+	$(BIN)/python tests/bench_tracking.py
 
 soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~12 minutes
 	$(BIN)/python tests/soak.py $(ARGS)

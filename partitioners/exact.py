@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.cost import predict
 from pipeline.domain import ConfigError, Plan, Problem, require, require_number, require_whole
 from pipeline.optimum import OBJECTIVES, exact_front, require_objectives
 
@@ -23,6 +24,8 @@ class Exact:
     limits: Mapping[str, float | None] = field(default_factory=dict)
     weights: Mapping[str, float | None] = field(default_factory=dict)
     """By objective; null is none."""
+    max_slowdown: float | None = None
+    """Latency at most so many times the unsplit model's on the fleet's `monolithic` device."""
     distinct: bool = False
     memory: bool = True
     max_stages: int | None = None
@@ -58,8 +61,15 @@ class Exact:
             f"partitioner.minimize: add {self.minimize!r} to partitioner.objectives "
             f"({', '.join(self.objectives)})",
         )
+        if self.max_slowdown is not None:
+            require_number("partitioner", "max_slowdown", self.max_slowdown, least=0, above=True)
+            require(
+                "latency_s" in self.objectives,
+                f"partitioner.max_slowdown: add latency_s to partitioner.objectives ({self.objectives})",
+            )
+        limits = (*self.limits.values(), self.max_slowdown)
         require(
-            self.minimize is not None or all(value is None for value in self.limits.values()),
+            self.minimize is not None or all(value is None for value in limits),
             f"partitioner.limits: say which objective to minimize within them ({', '.join(OBJECTIVES)})",
         )
         require(
@@ -73,6 +83,9 @@ class Exact:
             problem, self.objectives, distinct=self.distinct, memory=self.memory, max_stages=self.max_stages
         )
         limits = {name: value for name, value in self.limits.items() if value is not None}
+        if self.max_slowdown is not None:
+            limit_s = self.max_slowdown * self._monolithic_s(problem)
+            limits["latency_s"] = min(limit_s, limits.get("latency_s", limit_s))
         weights = {name: value for name, value in self.weights.items() if value is not None}
         try:
             if self.minimize is not None:
@@ -80,3 +93,9 @@ class Exact:
             return front.weighted(weights) if weights else front.knee()
         except ConfigError as error:
             raise ConfigError(f"partitioner.{error}") from error
+
+    def _monolithic_s(self, problem: Problem) -> float:
+        device = problem.fleet.monolithic
+        if device is None:
+            raise ConfigError("partitioner.max_slowdown: the fleet names no device as fleet.monolithic")
+        return float(predict(problem, [Plan((0, len(problem.graph)), (device,))]).latency_s[0])

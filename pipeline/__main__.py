@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 
 import hydra
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -15,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from pipeline import sweeper, tables
-from pipeline.command import CONF, fail
-from pipeline.domain import ConfigError, TrialResult, require
+from pipeline.command import CONF, fail, spread_overrides
+from pipeline.domain import TrialResult
+from pipeline.study import SweepTrial
 from pipeline.trial import Provenance, Trial
 
 
@@ -45,25 +49,18 @@ def run(config: DictConfig) -> TrialResult:
         fail(error)
 
 
-def spread_overrides(arguments: Sequence[str]) -> list[str]:
-    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2.
-
-    Raises ConfigError for a quote without its end, and for keys of `hydra.sweeper`, which has none.
-    """
-    spread = []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        try:
-            spread += shlex.split(value) if key == "overrides" else [argument]
-        except ValueError as error:  # an unclosed quote
-            raise ConfigError(f"{argument}: {error}") from error
-    for argument in spread:
-        key = argument.lstrip("+~").partition("=")[0]
-        require(
-            not key.startswith("hydra.sweeper."),
-            f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
+def multirun(overrides: Sequence[str]) -> Sequence[SweepTrial]:
+    """Run a sweep in this process, as `python -m pipeline -m` does; all its trials, earlier ones too."""
+    sweeper.register()
+    version.setbase("1.3")
+    app = Hydra.create_main_hydra2("pipeline", create_config_search_path(CONF))
+    try:
+        trials: Sequence[SweepTrial] = app.multirun(
+            "config", run.__wrapped__, list(overrides), with_log_configuration=False
         )
-    return spread
+        return trials
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def main() -> None:

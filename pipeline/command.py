@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,10 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num
     Raises SystemExit: code 2 and one line for bad input.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    arguments = sys.argv[1:]
+    try:
+        arguments = spread_overrides(sys.argv[1:])
+    except ConfigError as error:
+        fail(error)
     overrides = [argument for argument in arguments if re.match(r"[+~]*[A-Za-z_][\w.@/-]*=", argument)]
     names = [argument for argument in arguments if argument not in overrides]
     try:
@@ -38,6 +42,27 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num
         sys.exit("interrupted")
     except Exception as error:
         fail(error)
+
+
+def spread_overrides(arguments: Sequence[str]) -> list[str]:
+    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2.
+
+    Raises ConfigError for a quote without its end, and for keys of `hydra.sweeper`, which has none.
+    """
+    spread = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        try:
+            spread += shlex.split(value) if key == "overrides" else [argument]
+        except ValueError as error:  # an unclosed quote
+            raise ConfigError(f"{argument}: {error}") from error
+    for argument in spread:
+        key = argument.lstrip("+~").partition("=")[0]
+        require(
+            not key.startswith("hydra.sweeper."),
+            f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
+        )
+    return spread
 
 
 def config(overrides: Sequence[str]) -> DictConfig:

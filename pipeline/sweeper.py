@@ -40,7 +40,7 @@ from pipeline.tracking import Run, Tracking
 WIDTH = 120
 """Columns of a log file."""
 BESIDE_THE_PROBLEM = frozenset(
-    {"partitioner", "scheduler", "workload", "pictures", "backend", "meter", "tracking"}
+    {"paper", "partitioner", "scheduler", "workload", "pictures", "backend", "meter", "tracking"}
 )
 """Parts of the config that may vary without changing the exact front."""
 

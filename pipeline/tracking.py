@@ -472,6 +472,7 @@ class Tracking:
         if self.parent_run_id is not None:
             own |= {"mlflow.parentRunId": self.parent_run_id}
             own |= {} if self.trial is None else {"trial": str(self.trial)}
+        if self.parent_run_id is not None and resumed is None:
             entry = self._new(name, own, texts, _experiment_of(self._uri, self.parent_run_id))
         else:
             opened = os.environ.get("MLFLOW_RUN_ID")

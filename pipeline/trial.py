@@ -45,6 +45,7 @@ from pipeline.meter import Meter, NoMeter, Reading, apportioned
 from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
 from pipeline.models import ModelSpec
 from pipeline.oracle import regret
+from pipeline.plan_file import plan_text, read_plan
 from pipeline.profile import Profile, Profiler
 from pipeline.tracking import Run, Tracking
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
@@ -105,6 +106,8 @@ class Trial:
     """run; profile: measure (or look up) the profile, log it, and stop there; validate: run random plans
     instead of the partitioner's and log how far their predictions are from what was measured."""
     validation: Validation = field(default_factory=Validation)
+    plan: str | None = None
+    """A file with the plan to run instead of the partitioner's: the plan.json of a run."""
     start_utc: str | None = None
     """When the run takes place, for grids that vary, as in 2021-06-01T00:00; None: now."""
     oracle: bool = False
@@ -132,6 +135,10 @@ class Trial:
         require(
             self.per_request or not self.oracle,
             "oracle: it needs the records of each request (oracle: true, per_request: false)",
+        )
+        require(
+            self.plan is None or not self.further_models,
+            "plan: several models share the fleet, and a plan file is of one",
         )
         require_average(self.grid)
         require_whole("config", "repeat", self.repeat)
@@ -191,9 +198,11 @@ class Trial:
             profiles = [s.problem.profile.table.assign(model=s.problem.graph.name) for s in services]
             run.log_table(pd.concat(profiles, ignore_index=True), "profile.json")
             _log_provenance(run, provenance)
+            placed = summary.as_it_ran()
+            if placed is not None:
+                run.log_text(plan_text(placed, self.model.name, self.fleet.name), "plan.json")
             reason = min(summary.reasons, default="")
             require(metrics["requests_ok"] > 0, f"every request was refused: {reason}")
-        placed = summary.as_it_ran()
         return TrialResult(run.run_id, name, metrics, labels, asdict(placed) if placed else None, stated)
 
     @property
@@ -229,7 +238,7 @@ class Trial:
     def _service(self, spec: ModelSpec, intensity: Intensity) -> Service:
         inputs = self.pictures.inputs(spec, self.workload.count) if self.backend.computes else ()
         problem = self._problem(intensity, spec)
-        plan = self.partitioner.partition(problem)
+        plan = self.partitioner.partition(problem) if self.plan is None else read_plan(self.plan, problem)
         require_connected(problem, plan)
         return Service(problem, plan, inputs)
 

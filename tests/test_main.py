@@ -16,7 +16,8 @@ import yaml
 from conftest import ROOT
 from mlflow import MlflowClient
 
-from pipeline.__main__ import main, spread_overrides
+from pipeline.__main__ import main
+from pipeline.command import spread_overrides
 
 PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
 """Shared by all tests here: the same profile need not be measured in each."""

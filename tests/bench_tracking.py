@@ -1,0 +1,80 @@
+"""`make bench`: what it costs to log a sweep's trials to SQLite, in our batches and one call a metric.
+
+As a simulated trial does: 30 metrics, 8 params, 8 tags, a table, three texts. Prints both, and their ratio.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from mlflow.tracking import MlflowClient
+
+from pipeline.metric_table import METRICS
+from pipeline.tracking import Tracking
+
+TRIALS = 1000
+SLOW_TRIALS = 50
+"""So many one call a metric: as slow as they are, a share tells."""
+LIMIT_S = 60.0
+KEYS = list(METRICS)[:30]
+
+
+def batches(tracking: Tracking, count: int) -> float:
+    """Seconds that so many trials take as a sweep logs them."""
+    table = pd.DataFrame({"device": ["a", "b", "c"] * 10, "energy_j": range(30)})
+    with tracking.open_run("sweep", {}, {}) as sweep:
+        begin = time.perf_counter()
+        for number in range(count):
+            trials = replace(tracking, parent_run_id=sweep.run_id, trial=number)
+            with trials.open_run("trial", {f"t{k}": "tag" for k in range(8)}, {}) as run:
+                run.log_metrics(dict.fromkeys(KEYS, number + 0.5))
+                run.log_params({f"p{k}": number for k in range(8)})
+                run.log_table(table, "ledger.json")
+                for name in ("run.json", "config.yaml", "overrides.yaml"):
+                    run.log_text("text", name)
+            tracking.deliver([run.run_id])
+        return time.perf_counter() - begin
+
+
+def one_by_one(tracking: Tracking, count: int) -> float:
+    """Seconds that they take with a call for each metric, param, tag and file."""
+    client = MlflowClient(tracking_uri=tracking.uri)
+    experiment = client.get_experiment_by_name(tracking.experiment)
+    assert experiment is not None
+    table = pd.DataFrame({"device": ["a", "b", "c"] * 10, "energy_j": range(30)})
+    begin = time.perf_counter()
+    for number in range(count):
+        run_id = client.create_run(experiment.experiment_id).info.run_id
+        for key in KEYS:
+            client.log_metric(run_id, key, number + 0.5)
+        for k in range(8):
+            client.log_param(run_id, f"p{k}", number)
+            client.set_tag(run_id, f"t{k}", "tag")
+        client.log_table(run_id, table, "ledger.json")
+        for name in ("run.json", "config.yaml", "overrides.yaml"):
+            client.log_text(run_id, "text", name)
+        client.set_terminated(run_id)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Print both."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        tracking = Tracking(f"sqlite:///{Path(folder)}/mlflow.db")
+        tracking.check()
+        ours_s = batches(tracking, TRIALS)
+        single_s = one_by_one(tracking, SLOW_TRIALS) / SLOW_TRIALS * TRIALS
+        os.chdir("/")
+    what = f"logging {TRIALS:,} trials of {len(KEYS)} metrics to SQLite"
+    print(f"{what:<50} {ours_s:6.1f} s, at most {LIMIT_S:.0f} s x{ours_s / LIMIT_S:.2f}")
+    print(f"{'the same, one call a metric':<50} {single_s:6.1f} s, x{single_s / ours_s:.1f} as long")
+
+
+if __name__ == "__main__":
+    main()
