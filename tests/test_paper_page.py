@@ -30,10 +30,9 @@ class Kept:
         return path == "meter.json"
 
     def table(self, path: str) -> pd.DataFrame:
+        two = {"kind": ["compute"] * 2, "device": [self.node] * 2, "cpu_s": 1.0}
         return {
-            "records.json": pd.DataFrame(
-                {"kind": ["compute"] * 2, "device": [self.node] * 2, "cpu_s": [1.0, 1.0]}
-            ),
+            "records.json": pd.DataFrame(two),
             "meter.json": pd.DataFrame({"device": [self.node], "quota_energy_j": [7.2]}),
             "ledger.json": pd.DataFrame(
                 {"device": [self.node], "intensity_g_per_kwh": [INTENSITY[self.node]]}
@@ -49,8 +48,8 @@ def trial(number: int, configuration: str, latency_ms: float, energy_j: float) -
         TrialResult(
             f"{configuration} {repeat}", "trial",
             {
-                "latency_ms_mean": latency_ms + 0.1 * repeat, "throughput_rps": 4.0, "carbon_g_per_inf": carbon_g,
-                "inferences_per_g": 1 / carbon_g, "energy_j_per_inf": energy_j, "requests_ok": 2.0,
+                "latency_ms_mean": latency_ms + 0.1 * repeat, "throughput_rps": 4.0,
+                "carbon_g_per_inf": carbon_g, "inferences_per_g": 1 / carbon_g, "energy_j_per_inf": energy_j, "requests_ok": 2.0,
                 "host_j_per_inf": 3.6,
             } | ({} if configuration == "monolithic" else {"scheduling_us_per_task": 20.0}),
             {"cuts": "none", "devices": f"node-{node}"},
