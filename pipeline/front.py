@@ -140,3 +140,10 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
             ],
         )
     console.print(shown)
+
+
+if __name__ == "__main__":
+    from pipeline.command import run  # a shell around the pure part, which must not import it
+    from pipeline.overlay import USAGE, overlay
+
+    run(overlay, USAGE, 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+from plotly import colors
 
 from pipeline.front import Front
 from pipeline.pareto import Points
@@ -93,6 +95,26 @@ def _plotly_front(front: Front) -> go.Figure:
         else:
             common |= {"mode": "markers"}
         figure.add_scatter(x=rows[x] * x_factor, y=rows[y] * y_factor, **common)
+    return figure
+
+
+def overlay_figure(fronts: Mapping[str, Front]) -> go.Figure:
+    """Fronts of two objectives by name, with the trials behind them; a name in the legend hides its own."""
+    any_front = next(iter(fronts.values()))
+    whole = replace(any_front, trials=pd.concat([front.trials for front in fronts.values()]))
+    (x_title, x_factor), (y_title, y_factor) = whole.axis(0), whole.axis(1)
+    x, y = any_front.objectives
+    figure = go.Figure(layout={"xaxis_title": x_title, "yaxis_title": y_title, "template": "plotly_white"})
+    for index, (name, front) in enumerate(fronts.items()):
+        colour = colors.qualitative.Safe[index % len(colors.qualitative.Safe)]
+        dots = {"mode": "markers", "marker": {"size": 6, "opacity": 0.35, "color": colour}}
+        steps = {"mode": "lines+markers", "line": {"shape": "hv", "color": colour}, "marker": {"size": 10}}
+        for rows, look in ((front.others, dots), (front.members, steps)):
+            figure.add_scatter(
+                x=rows[x] * x_factor, y=rows[y] * y_factor, name=name, legendgroup=name,
+                showlegend=look is steps, hoverinfo="text", hovertext=_hover(rows, front.objectives), **look,
+            )  # fmt: skip
+    figure.update_layout(title=f"{len(fronts)} fronts", legend={"orientation": "h", "y": -0.2})
     return figure
 
 

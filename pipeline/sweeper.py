@@ -416,6 +416,7 @@ class _Sweep:
             if resumed is not None:
                 tracking.settle(run.run_id, self._run_ids())
             run.log_text(OmegaConf.to_yaml(self.hydra.config), "multirun.yaml")
+            run.set_tags({"mlflow.note.content": self._note()})
             self._run_trials(run)
             trials = source.trials
             complete = [trial for trial in trials if not trial.failure]
@@ -434,6 +435,21 @@ class _Sweep:
                 run.log_table(comparison.reset_index(), "comparison.json")
                 if not self.name and about["fleet"] == "paper":
                     paper.print_comparison(console, comparison)
+
+    def _note(self) -> str:
+        """What the sweep's page in MLflow says of how to compare its trials."""
+        varied = ", ".join(f"`{key}`" for key in self.space.dimensions) or "nothing"
+        goals = " and ".join(f"{way} `{key}`" for key, way in self.objectives.items())
+        return (
+            f"A sweep to {goals}; what varies: {varied}.\n\n"
+            "- **Front**: artifacts `front.html` (point at a plan to see it), `front.png`, `front.json`; "
+            "its trials have the tag `pareto = true`.\n"
+            "- **Compare**: open the runs below this one in the experiment's table, filter by "
+            "`tags.pareto = 'true'`, select them, *Compare*: parallel coordinates of params and metrics.\n"
+            "- **Run one again**: `python -m pipeline plan=plan.json` with the `plan.json` of any trial.\n"
+            f"- **Go on, or extend**: the same command again, or with a larger `sweep.n_trials` (study "
+            f"`{self.source.name}`)."
+        )
 
     def _params(self) -> dict[str, str]:
         """What the parent run keeps as params: how the sweep goes about it, and what varies."""

@@ -449,6 +449,15 @@ class Tracking:
             entry = Entry(run_id, self._uri, "", "", _now_ms(), this_process(), in_store=True, status="")
         self._outbox.save(replace(entry, tags={**entry.tags, **tags}))
 
+    def sweeps(self, experiment: str) -> list[Stored]:
+        """The finished sweeps of an experiment, oldest first; ConfigError where it is not there."""
+        with self._reaching() as client:
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                raise ConfigError(f"experiment: the MLflow store has none named {experiment!r}")
+            query = "tags.sweep != '' and attributes.status = 'FINISHED'"
+            return [self.stored(run.info.run_id) for run in search(client, found.experiment_id, query)]
+
     def children(self, parent_run_id: str) -> pd.DataFrame:
         """The trials of a sweep, oldest first: run_id, name, status, metrics.*, params.* and tags.*."""
         with self._reaching() as client:

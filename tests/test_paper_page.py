@@ -49,8 +49,8 @@ def trial(number: int, configuration: str, latency_ms: float, energy_j: float) -
             f"{configuration} {repeat}", "trial",
             {
                 "latency_ms_mean": latency_ms + 0.1 * repeat, "throughput_rps": 4.0,
-                "carbon_g_per_inf": carbon_g, "inferences_per_g": 1 / carbon_g, "energy_j_per_inf": energy_j, "requests_ok": 2.0,
-                "host_j_per_inf": 3.6,
+                "carbon_g_per_inf": carbon_g, "inferences_per_g": 1 / carbon_g, "energy_j_per_inf": energy_j,
+                "requests_ok": 2.0, "host_j_per_inf": 3.6,
             } | ({} if configuration == "monolithic" else {"scheduling_us_per_task": 20.0}),
             {"cuts": "none", "devices": f"node-{node}"},
         )

@@ -1,0 +1,85 @@
+"""`python -m pipeline.front EXPERIMENT`: the fronts of an experiment's sweeps over one another. Shell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import command, pareto
+from pipeline.domain import ConfigError, require
+from pipeline.front import Front
+from pipeline.front_figure import overlay_figure
+from pipeline.readable import number
+from pipeline.tracking import Stored, Tracking
+
+USAGE = "python -m pipeline.front EXPERIMENT [tracking.uri=URI]"
+
+
+def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
+    """The fronts of finished sweeps by name, under the objectives of the last; names of sweeps with others.
+
+    Raises ConfigError where none has trials.
+    """
+    found: dict[str, Front] = {}
+    others = []
+    wanted: dict[str, str] | None = None
+    for stored in reversed(sweeps):
+        if not (stored.has("trials.json") and stored.has("multirun.yaml")):
+            continue
+        config = OmegaConf.create(stored.text("multirun.yaml"))
+        given = OmegaConf.select(config, "sweep.objectives") or {}
+        objectives = {str(key): str(way) for key, way in given.items() if way is not None}
+        wanted = wanted or objectives
+        label = f"{stored.name} · {stored.run_id[:8]}"
+        if objectives != wanted:
+            others.append(label)
+            continue
+        trials = pd.DataFrame(stored.table("trials.json"))
+        found[label] = Front.of(trials, list(objectives), list(objectives.values()))
+    require(wanted is not None and len(found) > 0, "no sweep of the experiment has trials")
+    require(
+        len(wanted or {}) == 2,
+        f"the last sweep has the objectives {', '.join(wanted or ())}; only fronts of two are laid over one "
+        "another",
+    )
+    return found, others
+
+
+def compared(fronts: dict[str, Front]) -> pd.DataFrame:
+    """One row a sweep: trials, front size, and hypervolume, all from one reference point."""
+    reference = pareto.reference_point([cost for front in fronts.values() for cost in front.costs])
+    rows = [
+        (name, len(front.trials), int(front.member.sum()), pareto.hypervolume(front.costs, reference))
+        for name, front in fronts.items()
+    ]
+    table = pd.DataFrame(rows, columns=["sweep", "trials", "front", "hypervolume"])
+    return table.assign(share=table["hypervolume"] / table["hypervolume"].max())
+
+
+def overlay(names: Sequence[str], overrides: Sequence[str]) -> None:
+    """Write the figure into the working directory; the store is only read."""
+    tracking: Tracking = instantiate(command.config(overrides).tracking)
+    tracking.reach()
+    fronts, others = fronts_of(tracking.sweeps(names[0]))
+    path = Path(f"front-{re.sub(r'[^A-Za-z0-9._-]+', '-', names[0])}.html")
+    try:
+        overlay_figure(fronts).write_html(path, include_plotlyjs=True)
+    except OSError as error:
+        raise ConfigError(f"{path.absolute()}: cannot be written ({error.strerror})") from error
+    console = Console(highlight=False, soft_wrap=True)
+    shown = Table("sweep", title=f"Sweeps of {names[0]!r}", title_justify="left")
+    for heading in ("trials", "front", "hypervolume, of the largest"):
+        shown.add_column(heading, justify="right")
+    for row in compared(fronts).to_dict("records"):
+        shown.add_row(row["sweep"], str(row["trials"]), str(row["front"]), number(row["share"]))
+    console.print(shown)
+    for name in others:
+        console.print(f"left out, as its objectives are others: {name}", markup=False)
+    console.print(f"wrote {path}", markup=False)

@@ -1,0 +1,64 @@
+"""Fronts of several sweeps over one another, from a real store, by the command that people type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from pipeline.domain import ConfigError
+from pipeline.overlay import compared, fronts_of, overlay
+from pipeline.tracking import Tracking
+
+TWO = {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    monkeypatch.chdir(tmp_path)
+    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "try out")
+    tracking.check()
+    return tracking
+
+
+def sweep(
+    tracking: Tracking, name: str, points: list[tuple[float, float]], objectives: dict[str, str | None]
+) -> None:
+    with tracking.open_run(name, {"sweep": "grid"}, {}) as run:
+        table = pd.DataFrame(points, columns=["carbon_g_per_inf", "latency_ms_p50"])
+        run.log_table(table.assign(number=range(len(points)), cuts="none"), "trials.json")
+        run.log_text(OmegaConf.to_yaml({"sweep": {"objectives": objectives}}), "multirun.yaml")
+
+
+def test_fronts_are_told_from_one_reference(store: Tracking, capsys: pytest.CaptureFixture[str]) -> None:
+    """Worst of all: (4, 4) × 1.1. The first dominates (4.4 - 1)(4.4 - 1), the second 4 less."""
+    sweep(store, "first", [(1, 1), (4, 4)], {**TWO})
+    sweep(store, "other", [(1, 1)], {"carbon_g_per_inf": "minimize", "energy_j_per_inf": "minimize"})
+    sweep(store, "second", [(1, 3), (3, 1), (4, 2)], {**TWO, "energy_j_per_inf": None})
+    fronts, others = fronts_of(store.sweeps("try out"))
+    table = compared(fronts)
+    assert [name.split(" · ")[0] for name in table["sweep"]] == ["second", "first"]
+    assert table["front"].tolist() == [2, 1]
+    whole = (4.4 - 1) ** 2
+    assert table["hypervolume"].tolist() == pytest.approx([whole - 4, whole])
+    assert [name.split(" · ")[0] for name in others] == ["other"]
+    overlay(["try out"], [f"tracking.uri={store.uri}"])
+    said = capsys.readouterr().out
+    assert "left out, as its objectives are others: other" in said
+    shown = Path("front-try-out.html").read_text()
+    assert "second" in shown
+    assert "<script src=" not in shown
+
+
+def test_where_there_is_no_front_to_show(store: Tracking) -> None:
+    with pytest.raises(ConfigError, match="experiment: the MLflow store has none named 'gone'"):
+        overlay(["gone"], [f"tracking.uri={store.uri}"])
+    with pytest.raises(ConfigError, match="no sweep of the experiment has trials"):
+        overlay(["try out"], [f"tracking.uri={store.uri}"])
+    sweep(store, "one", [(1, 1)], {"carbon_g_per_inf": "minimize"})
+    with pytest.raises(
+        ConfigError, match="the last sweep has the objectives carbon_g_per_inf; only fronts of"
+    ):
+        overlay(["try out"], [f"tracking.uri={store.uri}"])
