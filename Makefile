@@ -10,7 +10,7 @@ STAMP := .venv/.stamp
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full bench soak agreement fidelity lint format types check constraints clean
+.PHONY: help setup run ui test test-full bench paper soak agreement fidelity lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedul
 	$(BIN)/python tests/bench.py
 	$(BIN)/python tests/bench_load.py
 	$(BIN)/python tests/bench_tracking.py
+
+paper: $(STAMP) ## the paper's tables and figures, measured here, beside its own: paper.html, paper.md; ~12 minutes
+	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" -e paper $(ARGS)
 
 soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~12 minutes
 	$(BIN)/python tests/soak.py $(ARGS)
