@@ -285,8 +285,8 @@ def differences(figures: pd.DataFrame, weights: pd.DataFrame) -> list[str]:
         by_host = _change(green, base, "host_g_per_inf")
         if by_host != "–":
             said.append(
-                f"{model}: by the paper's accounting CE-Green's carbon is {by_host} here: the host is at work for "
-                "as long as the slower node takes, whatever of it that node uses."
+                f"{model}: by the paper's accounting CE-Green's carbon is {by_host} here: the host works "
+                "for as long as the slower node takes, whatever of it that node uses."
             )
         energy = base.get("host_j_per_inf")
         if energy is not None and math.isfinite(energy):

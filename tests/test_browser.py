@@ -13,21 +13,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from mlflow.tracking import MlflowClient
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
 from test_main import SIMULATED, carbonedge
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)"),
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no browser here (Debian: chromium, chromium-driver)"
+    ),
 ]
 COLOURS = 20
 """Of a page that shows something; an empty one has a few."""
@@ -74,57 +81,69 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     server.wait()
 
 
-def page(shown: Shown, name: str, path: str) -> tuple[str, int]:
-    """What a page says once it is drawn, and how many colours it has."""
-    assert CHROMIUM is not None
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    """Chromium without a window."""
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1500,1100"):
+        options.add_argument(argument)
+    chrome = Chrome(options=options, service=Service(DRIVER))
+    yield chrome
+    chrome.quit()
+
+
+def wait_for(browser: Chrome, found: Callable[[Chrome], Any]) -> Any:
+    """What comes up on a page within a minute."""
+    return WebDriverWait(browser, 60).until(found)
+
+
+def text_of(browser: Chrome) -> str:
+    return str(browser.find_element(By.TAG_NAME, "body").text)
+
+
+def colours(browser: Chrome, shown: Shown, name: str) -> int:
+    """Takes a screenshot; how many colours it has."""
     folder = Path(os.environ.get("SCREENSHOTS", shown.folder))
     folder.mkdir(parents=True, exist_ok=True)
-    picture = folder / f"{name}.png"
-    common = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        "--window-size=1500,1100", "--virtual-time-budget=20000", f"--user-data-dir={shown.folder}/browser",
-    ]  # fmt: skip
-    address = f"{shown.url}/#/{path}"
-    for attempt in range(3):  # the first page waits for the server to wake
-        subprocess.run(
-            [*common, f"--screenshot={picture}", address], capture_output=True, timeout=180, check=True
-        )
-        dumped = subprocess.run(
-            [*common, "--dump-dom", address], capture_output=True, timeout=180, check=True
-        )
-        pixels = imread(picture)[..., :3]
-        colours = len(np.unique((pixels * 255).astype(np.uint8).reshape(-1, 3), axis=0))
-        if colours >= COLOURS or attempt == 2:
-            break
-    return dumped.stdout.decode(), colours
+    assert browser.save_screenshot(str(folder / f"{name}.png"))
+    pixels = (imread(folder / f"{name}.png")[..., :3] * 255).astype(np.uint8)
+    return len(np.unique(pixels.reshape(-1, 3), axis=0))
 
 
-def test_the_runs_table_has_names_that_people_can_read(shown: Shown) -> None:
-    text, colours = page(shown, "runs", f"experiments/{shown.experiment_id}/runs")
-    assert colours >= COLOURS
-    assert "tpe study of 8 · mobilenetv4_conv_small on paper" in text
+def test_the_runs_table_has_names_that_people_can_read(shown: Shown, browser: Chrome) -> None:
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs")
+    wait_for(browser, lambda page: "tpe study of 8" in text_of(page))
+    assert colours(browser, shown, "runs") >= COLOURS
 
 
-def test_the_parents_page_says_how_to_compare(shown: Shown) -> None:
-    text, colours = page(shown, "parent", f"experiments/{shown.experiment_id}/runs/{shown.parent}")
-    assert colours >= COLOURS
-    assert "A sweep to minimize" in text
-    assert "Go on, or extend" in text
-
-
-def test_front_members_can_be_compared(shown: Shown) -> None:
-    runs, experiments = json.dumps(shown.front), json.dumps([shown.experiment_id])
-    text, colours = page(
-        shown, "compare", f"compare-runs?runs={quote(runs)}&experiments={quote(experiments)}"
-    )
-    assert colours >= COLOURS
-    assert "Parallel Coordinates Plot" in text
-    for run_id in shown.front:
-        assert run_id in text
-
-
-def test_the_front_is_drawn_among_the_artifacts(shown: Shown) -> None:
-    path = f"experiments/{shown.experiment_id}/runs/{shown.parent}/artifacts/front.html"
-    text, colours = page(shown, "front", path)
+def test_the_parents_page_says_how_to_compare(shown: Shown, browser: Chrome) -> None:
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
+    wait_for(browser, lambda page: "A sweep to minimize" in text_of(page))
+    text = text_of(browser)
     assert "front.html" in text
-    assert colours >= 3 * COLOURS  # the picture itself, beside the frame
+    assert "tpe study of 8 · mobilenetv4_conv_small on paper" in text
+    assert colours(browser, shown, "parent") >= COLOURS
+
+
+def test_front_members_can_be_compared(shown: Shown, browser: Chrome) -> None:
+    runs, experiments = json.dumps(shown.front), json.dumps([shown.experiment_id])
+    browser.get(f"{shown.url}/#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}")
+    wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".parcoords"))
+    text = text_of(browser)
+    assert f"Comparing {len(shown.front)} Runs" in text
+    assert "node-green" in text
+    assert colours(browser, shown, "compare") >= COLOURS
+
+
+def test_the_front_is_drawn_among_the_artifacts(shown: Shown, browser: Chrome) -> None:
+    path = f"experiments/{shown.experiment_id}/runs/{shown.parent}/artifacts/front.html"
+    browser.get(f"{shown.url}/#/{path}")
+    [frame] = wait_for(browser, lambda page: page.find_elements(By.TAG_NAME, "iframe"))
+    browser.switch_to.frame(frame)
+    wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace"))
+    assert f"Pareto front: {len(shown.front)} of 8 trials" in text_of(browser)
+    points = browser.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace .points path")
+    assert len(points) == 8 + 1  # the knee is drawn once more
+    browser.switch_to.default_content()
+    assert colours(browser, shown, "front") >= COLOURS
