@@ -18,7 +18,8 @@ from torch import Tensor, fx
 from pipeline.domain import ConfigError, require
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_ATTRIBUTE = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_ATTRIBUTE = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
+"""With dashes, as RegNet has; no quotes: where a part is no identifier, torch.fx writes it in some."""
 _TARGET = re.compile(r"aten\.(\w+)\.(\w+)", re.ASCII)
 _FILE_OPERATORS = frozenset({"from_file"})
 """Operators of aten that open files: the only ones that reach outside their tensors."""
