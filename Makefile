@@ -35,7 +35,7 @@ bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedul
 	$(BIN)/python tests/bench_load.py
 	$(BIN)/python tests/bench_tracking.py
 
-paper: $(STAMP) ## the paper's tables and figures, measured here, beside its own: paper.html, paper.md; ~12 minutes
+paper: $(STAMP) ## the paper's tables and figures, measured here, beside its own: paper.html, paper.md; ~10 minutes
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" -e paper $(ARGS)
 
 soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~12 minutes
