@@ -80,7 +80,8 @@ def measured(trials: Sequence[SweepTrial], stored: Mapping[str, Stored]) -> pd.D
     for trial in trials:
         for repeat, result in enumerate(trial.results):
             run = stored[result.run_id]
-            row: dict[str, Any] = {**trial.point, "repeat": repeat, **result.labels, **result.metrics}
+            own = {"model": run.tags["model"], "repeat": repeat}
+            row: dict[str, Any] = {**trial.point, **own, **result.labels, **result.metrics}
             tasks = run.table("records.json").query("kind == 'compute'").groupby("device")["cpu_s"].count()
             row |= {f"share of {node}": count / tasks.sum() for node, count in tasks.items()}
             if run.has("meter.json"):
@@ -474,8 +475,8 @@ def paper_page(names: Sequence[str], overrides: Sequence[str]) -> None:
         stored = {result.run_id: tracking.stored(result.run_id) for trial in done for result in trial.results}
         figures = measured(done, stored)
         fronts = {}
-        for model in dict.fromkeys(str(trial.point["model"]) for trial in done):
-            problem = _problem([*overrides, f"model={model}"])
+        for model in dict.fromkeys(figures["model"]):
+            problem = _problem(str(model), overrides)
             fronts[model] = (problem, exact_front(problem))
         page = assembled(figures, switches(weights), fronts, _about(figures, next(iter(stored.values()))))
         for path, text in (("paper.html", page.html()), ("paper.md", page.markdown())):
@@ -485,11 +486,10 @@ def paper_page(names: Sequence[str], overrides: Sequence[str]) -> None:
     console.print(f"wrote paper.html and paper.md\n{tracking.farewell()}", markup=False)
 
 
-def _problem(overrides: Sequence[str]) -> Problem:
+def _problem(model: str, overrides: Sequence[str]) -> Problem:
     """What the cost model knows of a model on the paper's nodes, by the profile that its trials measured."""
-    kept = [
-        each for each in overrides if not each.lstrip("+~").startswith(("sweep", "hydra", "model=choice"))
-    ]
+    kept = [each for each in overrides if not each.lstrip("+~").startswith(("sweep", "hydra"))]
+    kept += [] if any(each.startswith("model=") for each in kept) else [f"model={model}"]
     trial: Trial = instantiate(sweeper.trial_config(command.config(kept)))
     return trial.problem()
 

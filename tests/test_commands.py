@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from test_main import SIMULATED, carbonedge, client, runs, table
+from test_main import SIMULATED, SMALL, carbonedge, client, runs, table
 
 from pipeline import command
 from pipeline.compare import compare
 from pipeline.domain import ConfigError
+from pipeline.paper_page import NAMES, paper_page
 from pipeline.reaccount import reaccount
 from pipeline.report import report
 
@@ -140,6 +141,28 @@ def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert audit["software"]["torch"]
     assert audit["coefficients"]
     assert set(audit["front"]) <= {row["run_id"] for row in audit["trials"]}
+
+
+@pytest.mark.full
+def test_the_papers_page_is_measured_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = [*SMALL, "workload.requests=3", "sweep.repeats=1", store(tmp_path)]
+    small.remove("workload.requests=4")
+    monkeypatch.chdir(tmp_path)
+    paper_page([], small)
+    text = Path("paper.md").read_text()
+    for name in NAMES.values():
+        assert f"| {name} |" in text
+    assert "the exact front over split placements" in Path("paper.html").read_text()
+    count = len(runs(tmp_path))
+    [page] = [run for run in runs(tmp_path) if run.data.tags.get("sweep") == "paper"]
+    sweeps = [run for run in runs(tmp_path) if run.data.tags.get("mlflow.parentRunId") == page.info.run_id]
+    assert sorted(run.data.metrics["trials_complete"] for run in sweeps) == [6, 42]
+    Path("paper.md").unlink()
+    paper_page([], small)  # nothing is measured anew
+    assert Path("paper.md").exists()
+    assert len(runs(tmp_path)) == count + 1
 
 
 @pytest.mark.parametrize(

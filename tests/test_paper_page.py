@@ -24,7 +24,7 @@ class Kept:
     """A run whose tasks all ran on one node; its host took 7.2 J, all of it that node's."""
 
     def __init__(self, node: str) -> None:
-        self.node = node
+        self.node, self.tags = node, {"model": "mobilenet_v2"}
 
     def has(self, path: str) -> bool:
         return path == "meter.json"
