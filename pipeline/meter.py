@@ -85,7 +85,7 @@ class Sampled(ABC):
 
     zone: str = "WORLD"
     """Where this host draws its power. WORLD, the world's average, is an assumption until you say."""
-    interval_s: float = 0.1
+    interval_s: float = 0.25
     baseline_s: float = 0.0
     """For so long the idle host is read first, once a process; 0: not at all."""
 

@@ -8,9 +8,11 @@ import logging
 import math
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -29,9 +31,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipeline import front, front_figure, paper, pareto, repetition, tables
+from pipeline import front, front_figure, paper, pareto, repetition, served, tables
 from pipeline.domain import ConfigError, Plan, TrialResult, require
 from pipeline.metric_table import metric
+from pipeline.plan_file import plan_text
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import GRID, SAMPLERS, Study, SweepTrial, stored_names
@@ -253,6 +256,8 @@ class _Sweep:
             for name, entry in settings.compare.items()
         }
         self.figures: dict[str, float] = {}
+        self.registered_as: str | None = None
+        """Name of the MLflow model that the knee's plan is."""
         self.told_apart = [key for key in self.space.dimensions if key not in repetition.SEEDS]
         """What varies beside chance."""
         require(
@@ -435,6 +440,10 @@ class _Sweep:
                 run.log_table(comparison.reset_index(), "comparison.json")
                 if not self.name and about["fleet"] == "paper":
                     paper.print_comparison(console, comparison)
+        if self.registered_as is not None:
+            version = tracking.register(run.run_id, self.registered_as)
+            if version is not None:
+                console.print(f"The knee's plan: plan.json, and model {self.registered_as} version {version}")
 
     def _note(self) -> str:
         """What the sweep's page in MLflow says of how to compare its trials."""
@@ -471,7 +480,7 @@ class _Sweep:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(
                     [
-                        [*overrides, f"tracking.parent_run_id={run.run_id}", f"tracking.trial={number}"]
+                        [*overrides, *self._belongs(run, number, point)]
                         for number, point in batch
                         for overrides in self._repetitions(point)
                     ],
@@ -506,6 +515,12 @@ class _Sweep:
             f"{len(failures)} of {self.source.total} trials failed, more than sweep.max_failure_rate="
             f"{self.settings.max_failure_rate:g} of them; the first: {failures[0] if failures else ''}",
         )
+
+    def _belongs(self, run: Run, number: int, point: Point) -> list[str]:
+        """Overrides by which a trial's run says which trial of which sweep it is."""
+        unused = ",".join(key for key in self.space.dimensions if key not in point)
+        place = f"tracking.parent_run_id={run.run_id}", f"tracking.trial={number}"
+        return [*place, *([f"tracking.unused=[{unused}]"] if unused else [])]
 
     def _repetitions(self, point: Point) -> list[list[str]]:
         """The overrides of each of the jobs that a point stands for."""
@@ -576,6 +591,7 @@ class _Sweep:
         table = front.front_table(frame, objectives, directions, self._told_by())
         run.log_table(table, "front.json")
         front.print_front(console, table)
+        self._hand_on(trials, table, run)
         names = [f"trial {number}" for number in frame["number"]]
         if repeated or self.settings.baseline:
             baseline = {_COLUMNS.get(key, key): value for key, value in self.settings.baseline.items()}
@@ -593,6 +609,22 @@ class _Sweep:
             regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
             of = f"{plans} plan{'s' if plans > 1 else ''}"
             console.print(f"Regret to the exact front ({of}): {regret:.2%}")
+
+    def _hand_on(self, trials: Sequence[SweepTrial], table: pd.DataFrame, run: Run) -> None:
+        """Log the knee's plan as a file that any backend runs, and as a model that MLflow serves."""
+        [knee] = table.loc[table["knee"], "number"].tolist()
+        trial = next(trial for trial in trials if trial.number == knee)
+        plan = next((result.plan for result in trial.results if result.plan), None)
+        config = self.loader.load_sweep_config(self.hydra.config, self.space.overrides(trial.point))
+        model = config.get("model")
+        if plan is None or model is None or "_target_" not in model or config.get("further_models"):
+            return
+        text = plan_text(Plan(**plan), model.name, config.fleet.name)
+        run.log_text(text, "plan.json")
+        with tempfile.TemporaryDirectory() as folder:
+            served.save(Path(folder), text, OmegaConf.to_yaml(model, resolve=True))
+            run.log_model(Path(folder), "pipeline.served")
+        self.registered_as = f"carbonedge-{model.name}-{config.fleet.name}"
 
     def _told_by(self) -> list[str]:
         """What varied, as columns of the trials: without the plan, whose cuts and devices tell it."""

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -116,6 +116,15 @@ class Run:
                 figure.write_html(file, include_plotlyjs=True)  # type: ignore[union-attr]
             else:
                 figure.savefig(file, dpi=160)
+
+    def log_model(self, data: Path, loader: str) -> None:
+        """Write an MLflow model, `model`, that a module loads from a folder of data."""
+        from mlflow.pyfunc import save_model
+
+        with self._file("model") as folder:
+            save_model(
+                str(folder), loader_module=loader, data_path=str(data), pip_requirements=["carbonedge"]
+            )
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
@@ -268,6 +277,8 @@ class Tracking:
     """Folder of what the store has not taken yet."""
     parent_run_id: str | None = None
     """The sweep of which new runs are trials. Without one, a run that `mlflow run` opened is resumed."""
+    unused: Sequence[str] = ()
+    """Keys that vary in the sweep but not in this trial: params too, so that all its trials have the same."""
     trial: int | None = None
     """Its number in the sweep, which says when to send it; None: it is sent when it ends."""
 
@@ -406,6 +417,19 @@ class Tracking:
                     raise
                 return False
 
+    def register(self, run_id: str, name: str) -> str | None:
+        """Register the model that a run has logged: its version, or None where the store does not answer."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with patient(self._uri) as client:
+                with suppress(MlflowException):  # it is there already
+                    client.create_registered_model(name)
+                source = f"{client.get_run(run_id).info.artifact_uri}/model"
+                return str(client.create_model_version(name, source, run_id).version)
+        except SilentError:
+            return None
+
     def stored(self, run_id: str) -> Stored:
         """A run by its id; ConfigError where the store has none."""
         with self._reaching() as client:
@@ -478,6 +502,7 @@ class Tracking:
         """The entry of a new run, or of one that goes on; in the store already, where it answers."""
         own = {key: str(value) for key, value in tags.items()} | {OWNER_TAG: json.dumps(this_process())}
         texts = {key: str(value) for key, value in params.items()}
+        texts |= {key.rpartition("@")[2]: "–" for key in self.unused}
         if self.parent_run_id is not None:
             own |= {"mlflow.parentRunId": self.parent_run_id}
             own |= {} if self.trial is None else {"trial": str(self.trial)}

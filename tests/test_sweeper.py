@@ -50,7 +50,7 @@ APP = {
         repeat: 0
         workload: {seed: "${repeat}", concurrency: 1}
         tracking: {_target_: pipeline.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
-                   experiment: test, outbox: '${root}/outbox', parent_run_id: null, trial: null}
+                   experiment: test, outbox: '${root}/outbox', parent_run_id: null, trial: null, unused: []}
         fail_below: -1
     """,
     "fleet/pair.yaml": "{devices: {big: {}, little: {}}, monolithic: big}",
@@ -392,6 +392,8 @@ def test_pareto_yaml_end_to_end(multirun: Multirun, root: Path, capsys: pytest.C
     assert parent.data.metrics["trials_complete"] == len(children) == len(trials) == 12
     [study] = (root / "studies").glob("*.journal")
     assert study.stem.startswith("tpe-")
+    assert all(run.data.params["partitioner.cuts.1"] == "–" for run in children
+               if run.data.tags["trial"] in "012")  # fmt: skip
     front = {run.info.run_id for run in children if run.data.tags.get("pareto") == "true"}
     assert front == brute_force_front(trials)
     assert parent.data.metrics["front_size"] == len(front)
