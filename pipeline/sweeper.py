@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,11 +31,11 @@ from rich.table import Table
 
 from pipeline import front, front_figure, paper, pareto, repetition, served, tables
 from pipeline.domain import ConfigError, Plan, TrialResult, require
-from pipeline.metric_table import metric
 from pipeline.plan_file import plan_text
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
-from pipeline.study import GRID, SAMPLERS, Study, SweepTrial, stored_names
+from pipeline.study import GRID, Study, SweepTrial, stored_names
+from pipeline.sweep_settings import Constraint, Settings
 from pipeline.tracking import Run, Tracking
 
 WIDTH = 120
@@ -67,140 +65,6 @@ def register() -> None:
 def trial_config(config: DictConfig) -> DictConfig:
     """What the trial is built from: all of the config but how to sweep (and Hydra's own)."""
     return OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("sweep", "hydra")])
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The config's `sweep`. conf/sweep/none.yaml explains the keys and gives each its default."""
-
-    objectives: dict[str, Any]
-    params: dict[str, Any]
-    conditions: dict[str, Any]
-    constraints: dict[str, Any]
-    compare: dict[str, Any]
-    baseline: dict[str, Any]
-    enqueue: list[Any]
-    warm_start: str | None
-    sampler: str
-    sampler_options: dict[str, Any]
-    seed: int | None
-    n_trials: int
-    repeats: int
-    batch_size: int
-    max_failure_rate: float
-    resume: bool
-    storage: str | None
-    study_name: str | None
-    variants: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        mappings = ("objectives", "params", "conditions", "constraints", "compare", "baseline")
-        for name in (*mappings, "sampler_options", "variants"):
-            self._require(name, isinstance(getattr(self, name), dict), "a mapping")
-            # YAML merges mappings: null takes an entry out
-            kept = {key: value for key, value in getattr(self, name).items() if value is not None}
-            object.__setattr__(self, name, kept)
-        self._require("enqueue", isinstance(self.enqueue, list), "a list of mappings")
-        for owner in ("compare", "variants"):
-            for name, entry in getattr(self, owner).items():
-                require(isinstance(entry, dict), f"sweep.{owner}.{name} must be a mapping (it is {entry!r})")
-        for index, entry in enumerate(self.enqueue):
-            require(isinstance(entry, dict), f"sweep.enqueue.{index} must be a mapping (it is {entry!r})")
-        for name, least in (
-            ("n_trials", 1),
-            ("repeats", 1),
-            ("batch_size", 1),
-            ("seed", 0),
-        ):
-            value, optional = getattr(self, name), name == "seed"
-            good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            wanted = f"a whole number >= {least}{', or null' if optional else ''}"
-            self._require(name, good or (optional and value is None), wanted)
-        rate = self.max_failure_rate
-        good = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
-        self._require("max_failure_rate", good, "a number from 0 to 1")
-        self._require("resume", isinstance(self.resume, bool), "true or false")
-        for name in ("storage", "study_name"):
-            value = getattr(self, name)
-            self._require(name, value is None or (isinstance(value, str) and value != ""), "a text, or null")
-        for name, known in (("sampler", [GRID, *SAMPLERS]), ("warm_start", [None, "exact"])):
-            value, listed = getattr(self, name), ", ".join("null" if one is None else one for one in known)
-            require(value in known, f"sweep.{name}: unknown {value!r} (one of {listed})")
-        require(
-            self.sampler != GRID or self.warm_start is None,
-            f"sweep.warm_start: a grid has no first trials; set sweep.sampler ({', '.join(SAMPLERS)})",
-        )
-        require(len(self.objectives) > 0, "sweep.objectives: at least one metric must be given")
-        try:
-            pareto.signed([[0.0] * len(self.objectives)], list(self.objectives.values()))
-            for key in self.objectives:
-                metric(key)
-        except ValueError as error:
-            raise ConfigError(f"sweep.objectives: {error}") from error
-        for key, bound in self.constraints.items():
-            Constraint.of(key, bound)
-
-    def _require(self, name: str, good: bool, wanted: str) -> None:
-        require(good, f"sweep.{name} must be {wanted} (it is {getattr(self, name)!r})")
-
-    @classmethod
-    def of(cls, values: Any) -> Self:
-        """The settings from the config. Raises ConfigError naming the key that is unknown, missing or bad."""
-        require(isinstance(values, dict), f"sweep must be a mapping (it is {values!r})")
-        _require_known("sweep", values)
-        for f in fields(cls):
-            require(f.name in values, f"sweep.{f.name}: missing (begin the file with `defaults: [none]`)")
-        return cls(**values)
-
-    def each(self) -> dict[str, Settings]:
-        """The sweeps to make, by name: the variants, or the only one, which has no name."""
-        own = {f.name: getattr(self, f.name) for f in fields(self)} | {"variants": {}}
-        for name, changes in self.variants.items():
-            _require_known(f"sweep.variants.{name}", changes)
-            require("variants" not in changes, f"sweep.variants.{name}: a variant has no variants of its own")
-        return {
-            name: Settings(**own | {"study_name": self.study_name and f"{self.study_name} {name}"} | changes)
-            for name, changes in self.variants.items()
-        } or {"": self}
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """What a trial must keep to be on the front: a metric at most, or at least, a bound."""
-
-    key: str
-    sign: int
-    """1: at most; -1: at least."""
-    bound: float
-
-    @classmethod
-    def of(cls, key: str, text: object) -> Constraint:
-        """From a number, or a text such as `<= 0.01` or `>= 5`, in the metric's own unit."""
-        try:
-            metric(key)
-        except ValueError as error:
-            raise ConfigError(f"sweep.constraints: {error}") from error
-        found = re.fullmatch(r"\s*(<=|>=)?\s*(\S+)\s*", str(text))
-        try:
-            bound = float(found[2]) if found and not isinstance(text, bool) else math.nan
-        except ValueError:
-            bound = math.nan
-        require(
-            found is not None and math.isfinite(bound),
-            f"sweep.constraints.{key}: must be a number that it may be at most, or such as '>= 5' ({text!r})",
-        )
-        assert found is not None
-        return cls(key, -1 if found[1] == ">=" else 1, bound)
-
-    def beyond(self, metrics: Mapping[str, float]) -> float:
-        """How far a trial is beyond it: 0 or less where it keeps it, infinite where it lacks the metric."""
-        return self.sign * (metrics[self.key] - self.bound) if self.key in metrics else math.inf
-
-
-def _require_known(owner: str, values: Mapping[str, Any]) -> None:
-    known = [f.name for f in fields(Settings)]
-    for key in values:
-        require(key in known, f"{owner}: unknown key {key!r} (known: {', '.join(known)})")
 
 
 class CarbonEdgeSweeper(Sweeper):

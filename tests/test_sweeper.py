@@ -38,6 +38,7 @@ from pipeline.optimum import exact_front
 from pipeline.regret import Yardstick
 from pipeline.search_space import SearchSpace
 from pipeline.study import SweepTrial
+from pipeline.sweep_settings import Settings
 from pipeline.tracking import Tracking
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -456,7 +457,7 @@ def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> Non
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}", "sweep.n_trials=7"], return_hydra_config=True)
     assert config.hydra.mode is RunMode.MULTIRUN
-    each = sweeper.Settings.of(OmegaConf.to_container(config.sweep, resolve=True)).each()
+    each = Settings.of(OmegaConf.to_container(config.sweep, resolve=True)).each()
     assert {one.n_trials for one in each.values()} == {7}
     assert len({(one.sampler, one.warm_start) for one in each.values()}) == len(each)
 
