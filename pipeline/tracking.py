@@ -212,7 +212,8 @@ def _taken(client: MlflowClient, entry: Entry) -> str:
     if found is not None:
         return str(found.info.run_id)
     tags = {**entry.tags, KEY_TAG: entry.run_id}
-    made = client.create_run(entry.experiment_id, entry.start_ms, tags, entry.name)
+    name = tags.pop("mlflow.runName", entry.name)  # which it may have been given since
+    made = client.create_run(entry.experiment_id, entry.start_ms, tags, name)
     return str(made.info.run_id)
 
 

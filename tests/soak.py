@@ -21,7 +21,7 @@ from typing import Any
 from conftest import ROOT
 from mlflow import MlflowClient
 
-PER_KILL = 8
+PER_KILL = 16
 """Trials for each kill: about so many run between two."""
 SWEEP = (
     "sweep=pareto", "sweep.study_name=soak", "backend=simulated", "meter=none",
@@ -107,7 +107,7 @@ def kill_sweep(
     folder.mkdir()
     for number in range(kills):
         process = start(folder, f"sweep.n_trials={trials}")
-        after_s = started_s * moments.uniform(0.5, 1.5)
+        after_s = started_s * moments.uniform(0.7, 1.7)
         try:
             process.wait(after_s)
             say(f"kill {number}: it was over")

@@ -320,6 +320,7 @@ def away(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 def log_something(run: Run) -> None:
     run.log_metrics({"latency_ms_p50": 2.0, "carbon_total_g": 3.0})
     run.log_params({"stages": 2})
+    run.set_tags({"mlflow.runName": "renamed"})
     run.log_text("text", "notes.txt")
 
 
@@ -342,7 +343,7 @@ def test_a_trial_outlives_the_store_and_is_sent_once(
     store.settle(sweep, [])
     children = store.children(sweep)
     [found] = children[children["tags.trial"] == "3"].to_dict("records")
-    assert (found["status"], found["name"], found["tags.model"]) == ("FINISHED", "trial", "m")
+    assert (found["status"], found["name"], found["tags.model"]) == ("FINISHED", "renamed", "m")
     assert (found["metrics.latency_ms_p50"], found["params.stages"]) == (2.0, "2")
     assert artifact(store, found["run_id"], "notes.txt") == b"text"
     shutil.rmtree("outbox")
@@ -367,7 +368,7 @@ def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     trial.deliver([opened.run_id])
     shutil.rmtree(kept)
     children = store.children(sweep)
-    [found] = children[(children["name"] == "trial") & (children["status"] == "FINISHED")].to_dict("records")
+    [found] = children[(children["name"] == "renamed") & (children["status"] == "FINISHED")].to_dict("records")
     points = MlflowClient(tracking_uri=store.uri).get_metric_history(found["run_id"], "latency_ms_p50")
     assert [point.value for point in points] == [2.0]
 
