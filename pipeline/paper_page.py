@@ -331,7 +331,7 @@ def figure_2(figures: pd.DataFrame, model: str) -> go.Figure:
         drawn.add_scatter(
             x=[row["latency_ms_mean"] for _, row in shown], y=per_g, name=source, mode="markers+text",
             text=[NAMES[key] for key, _ in shown], textposition=[APART[key] for key, _ in shown],
-            marker={"size": 10},
+            marker={"size": 10}, cliponaxis=False,
         )  # fmt: skip
     drawn.update_layout(
         template="plotly_white", title=f"Fig. 2, {model}: latency and carbon efficiency",
@@ -374,7 +374,7 @@ def figure_front(problem: Problem, front: Front, figures: pd.DataFrame, model: s
         x=[row["latency_ms_mean"] for row in rows.values()],
         y=[row["carbon_g_per_inf"] * 1e3 for row in rows.values()],
         name="measured", text=[NAMES[key] for key in rows], mode="markers+text",
-        textposition=[APART[key] for key in rows], marker={"size": 10},
+        textposition=[APART[key] for key in rows], marker={"size": 10}, cliponaxis=False,
     )  # fmt: skip
     drawn.update_layout(
         template="plotly_white", title=f"{model}: the exact front over split placements",

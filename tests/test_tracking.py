@@ -368,7 +368,9 @@ def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     trial.deliver([opened.run_id])
     shutil.rmtree(kept)
     children = store.children(sweep)
-    [found] = children[(children["name"] == "renamed") & (children["status"] == "FINISHED")].to_dict("records")
+    [found] = children[(children["name"] == "renamed") & (children["status"] == "FINISHED")].to_dict(
+        "records"
+    )
     points = MlflowClient(tracking_uri=store.uri).get_metric_history(found["run_id"], "latency_ms_p50")
     assert [point.value for point in points] == [2.0]
 
