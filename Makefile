@@ -38,7 +38,7 @@ bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedul
 paper: $(STAMP) ## the paper's tables and figures, measured here, beside its own: paper.html, paper.md; ~10 minutes
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" -e paper $(ARGS)
 
-soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~12 minutes
+soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~20 minutes
 	$(BIN)/python tests/soak.py $(ARGS)
 
 agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~25 minutes
