@@ -40,6 +40,8 @@ class Entry:
     end_ms: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+    known_params: Sequence[str] = ()
+    """Names of params that the store has of the run: they cannot change."""
     metrics: Sequence[Point] = ()
     held_back: bool = False
     """A trial's, until its study knows of it: one that is not known is run again."""

@@ -79,7 +79,8 @@ class Run:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Write params as text. One that the run already has stays: MLflow's params cannot change, and
         `mlflow run` has logged those of its entry point."""
-        fresh = {key: str(value) for key, value in params.items()}
+        known = self._entry.known_params
+        fresh = {key: str(value) for key, value in params.items() if key not in known}
         self._add(params=fresh | dict(self._entry.params))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -142,7 +143,8 @@ class Run:
             return
         with suppress(SilentError), patient(self._entry.uri) as client:
             _log_batches(client, self._entry.run_id, self._entry)
-            self._add(metrics=[], params={}, tags=_kept_tags(self._entry.tags))
+            known = [*self._entry.known_params, *self._entry.params]
+            self._add(metrics=[], params={}, known_params=known, tags=_kept_tags(self._entry.tags))
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED: whole in the outbox, and sent unless held back."""
@@ -547,6 +549,7 @@ class Tracking:
         return Entry(
             run_id, self._uri, found.info.experiment_id, name, _now_ms(), this_process(),
             in_store=True, tags=_kept_tags(found.data.tags) | tags, params=fresh,
+            known_params=list(found.data.params),
         )  # fmt: skip
 
     def _experiment_id(self, client: MlflowClient) -> str:

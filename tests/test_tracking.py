@@ -137,10 +137,13 @@ def test_the_run_that_mlflow_run_opened_is_resumed(store: Tracking, monkeypatch:
     monkeypatch.setenv("MLFLOW_RUN_ID", project)
     with store.open_run("ours", {"backend": "simulated"}, {"model": "resolved", "seed": 1}) as opened:
         assert opened.run_id == project
+        opened.log_params({"model": "as it ran", "seed": 2})
+        opened.flush()
+        opened.log_params({"model": "again", "seed": 3, "stages": 2})
     after = stored(store, project)
     assert (after.info.run_name, after.info.status) == ("ours", "FINISHED")
     assert after.data.tags["backend"] == "simulated"
-    assert after.data.params == {"model": "as typed", "seed": "1"}
+    assert after.data.params == {"model": "as typed", "seed": "1", "stages": "2"}
 
 
 def test_a_trial_is_a_new_run_of_its_sweep_even_under_mlflow_run(
