@@ -349,12 +349,25 @@ class Tracking:
                 raise
 
     def deliver(self, run_ids: Collection[str]) -> None:
-        """Send these trials, which their study knows of now; what is not taken waits for `sync`."""
+        """Send these trials, which their study knows of now, and where the store takes them what has waited.
+
+        What it does not take waits for the next ones, and for `sync`.
+        """
+        taken = True
         for run_id in run_ids:
             if (entry := self._outbox.find(run_id)) is not None:
                 entry = replace(entry, held_back=False)
                 self._outbox.save(entry)
-                _deliver(entry, self._outbox)
+                taken = _deliver(entry, self._outbox) and taken
+        for entry in list(self._outbox.entries()) if taken else ():
+            mine = list(entry.owner) == this_process()  # others send their own
+            if (
+                mine
+                and entry.status != "RUNNING"
+                and not entry.held_back
+                and not _deliver(entry, self._outbox)
+            ):
+                return
 
     def sync(self) -> tuple[int, int, int]:
         """Send all that waits: how many runs were sent, still wait, and are held back for their sweep."""

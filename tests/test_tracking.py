@@ -352,6 +352,22 @@ def test_a_trial_outlives_the_store_and_is_sent_once(
     shutil.rmtree("outbox")
 
 
+def test_what_has_waited_is_sent_with_the_next_that_the_store_takes(
+    store: Tracking, away: Callable[[bool], None]
+) -> None:
+    sweep = run(store, "sweep of four")
+    trial = replace(store, parent_run_id=sweep, trial=0)
+    store.deliver([run(trial, "first")])
+    away(True)
+    waits = run(trial, "second")
+    store.deliver([waits])
+    away(False)
+    store.deliver([run(trial, "third")])
+    assert sorted(store.children(sweep)["name"]) == ["first", "second", "third"]
+    assert set(store.children(sweep)["status"]) == {"FINISHED"}
+    assert not Path("outbox").exists()
+
+
 def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     store: Tracking, away: Callable[[bool], None]
 ) -> None:
