@@ -54,6 +54,11 @@ class SilentError(Exception):
 _silent_until: dict[str, float] = {}
 
 
+def ask_again() -> None:
+    """Let those who can wait ask at once, also a store that has not answered a moment ago."""
+    _silent_until.clear()
+
+
 @contextmanager
 def patient(uri: str) -> Iterator[MlflowClient]:
     """A client for what can wait: raises SilentError, at once where the store has not answered a moment ago.

@@ -101,6 +101,7 @@ class CarbonEdgeSweeper(Sweeper):
             one.run()
         if settings.variants:
             _print_variants(self.console, {one.name: one.figures for one in sweeps})
+        self.tracking.sync()  # what is left of a time in which the store was away
         self.console.print(self.tracking.farewell())
         return [trial for one in sweeps for trial in one.source.trials]
 

@@ -25,6 +25,7 @@ from pipeline.mlflow_store import (
     BAD_REQUEST,
     KIND_TAG,
     SilentError,
+    ask_again,
     create_experiment,
     get_run,
     one_line,
@@ -371,6 +372,7 @@ class Tracking:
 
     def sync(self) -> tuple[int, int, int]:
         """Send all that waits: how many runs were sent, still wait, and are held back for their sweep."""
+        ask_again()
         ended = [entry for entry in self._outbox.entries() if entry.status != "RUNNING"]
         ready = [entry for entry in ended if not entry.held_back]
         sent = sum(_deliver(entry, self._outbox) for entry in ready)
