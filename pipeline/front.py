@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.metric_table import METRICS
-from pipeline.pareto import Points, knee, non_dominated, signed
-from pipeline.readable import PLAN, readable, text
+from pipeline.pareto import Points, knee, non_dominated, signed, spread
+from pipeline.readable import PLAN, number, readable, text
 from pipeline.tables import HEADLINE, LOST, scaled, spanned
 
 ENDS = ("_lo", "_hi")
 """Of a metric's key: the ends of its 95% interval."""
+NOTED = 20
+"""Plans of a front that a note lists; MLflow keeps 8,000 characters of one."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,30 @@ class Front:
         return self.trials[~self.member]
 
     @property
+    def ends(self) -> tuple[Points, Points] | None:
+        """The costs at the best and at the worst ends of the trials' intervals; None where none has any.
+
+        An objective without an interval is taken as it is.
+        """
+        known = [key for key in self.objectives if all(f"{key}{end}" in self.trials for end in ENDS)]
+        if not known:
+            return None
+        filled = self.trials.assign(
+            **{
+                f"{key}{end}": self.trials[f"{key}{end}"].fillna(self.trials[key])
+                if key in known
+                else self.trials[key]
+                for key in self.objectives
+                for end in ENDS
+            }
+        )
+        found = [
+            signed(filled[[f"{key}{end}" for key in self.objectives]].to_numpy(dtype=float), self.directions)
+            for end in ENDS
+        ]
+        return np.minimum(*found), np.maximum(*found)
+
+    @property
     def title(self) -> str:
         """How many of how many."""
         if len(self.objectives) == 1:
@@ -98,6 +124,28 @@ def front_table(
         told.remove("carbon_weight")  # nobody was asked
     members = members.loc[~members.duplicated(told) | members["knee"]]
     return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
+
+
+def front_note(front: Front, pages: Mapping[str, str]) -> str:
+    """The front as a Markdown table of at most NOTED plans; pages: of the runs in the UI, by run id."""
+    members = front.members
+    costs = signed(members[[*front.objectives]].to_numpy(dtype=float), front.directions)
+    chosen = members.iloc[spread(costs, NOTED)] if len(members) else members
+    scales = [(*readable(key, front.trials[key]), key) for key in front.objectives]
+    lines = [["", "plan", *(title for title, _, _ in scales)], ["---"] * (2 + len(scales))]
+    for row in chosen.to_dict("records"):
+        page = pages.get(row["run_id"])
+        name = f"trial {row['number']} · {row['name']}".replace("|", "/")
+        figures = [number(row[key] * factor) for _, factor, key in scales]
+        lines.append(["◆" if row["knee"] else "", f"[{name}]({page})" if page else name, *figures])
+    of = f" ({len(chosen)} of {len(members)} plans)" if len(chosen) < len(members) else ""
+    return "\n".join(
+        [
+            f"**The front**{of}; ◆ is the knee, the best compromise",
+            "",
+            *map("| {} |".format, map(" | ".join, lines)),
+        ]
+    )
 
 
 def _weighed(row: Mapping[Any, Any]) -> Any:

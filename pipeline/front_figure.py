@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from plotly import colors
 
 from pipeline.front import Front
-from pipeline.pareto import Points
+from pipeline.pareto import Points, non_dominated, signed
 from pipeline.readable import PLAN, number, readable, text
 
 GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
 """Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""
+REGION = "where the front lies (95% intervals)"
 
 
 # --- to point at ---
@@ -33,8 +34,8 @@ GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
 def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> go.Figure:
     """An interactive figure of a sweep: what each trial is shows when pointed at.
 
-    One objective: its history. Two: the front, with 95% intervals where known. Three: a space.
-    More: all pairs.
+    One objective: its history. Two: the front, with 95% intervals and the region they leave it where known.
+    Three: a space, with the intervals. More: all pairs.
     """
     front = Front.of(trials, objectives, directions)
     draw = {1: _plotly_history, 2: _plotly_front, 3: _plotly_space}.get(len(objectives), _plotly_pairs)
@@ -95,6 +96,11 @@ def _plotly_front(front: Front) -> go.Figure:
         else:
             common |= {"mode": "markers"}
         figure.add_scatter(x=rows[x] * x_factor, y=rows[y] * y_factor, **common)
+    if (region := _region(front)) is not None:
+        figure.add_scatter(
+            x=region[:, 0] * x_factor, y=region[:, 1] * y_factor, name=REGION, mode="lines", fill="toself",
+            line={"width": 0}, fillcolor=BLUE, opacity=0.12, hoverinfo="skip",
+        )  # fmt: skip
     return figure
 
 
@@ -189,6 +195,14 @@ def _plotly_space(front: Front) -> go.Figure:
             name: rows[key] * factor
             for name, key, (_, factor) in zip("xyz", front.objectives, axes, strict=True)
         }
+        if common["name"] == "front":
+            for name, key, (_, factor) in zip("xyz", front.objectives, axes, strict=True):
+                if (missed := _missed(rows, key, factor)) is not None:
+                    common[f"error_{name}"] = {
+                        "array": missed["above"],
+                        "arrayminus": missed["below"],
+                        "thickness": 1,
+                    }
         figure.add_scatter3d(mode="markers", **values, **common)
     return figure
 
@@ -259,6 +273,9 @@ def _picture_pair(panel: Axes, front: Front, x: int, y: int) -> None:
             if (missed := _missed(members, key, factor)) is not None:
                 reach: dict[str, Any] = {axis: np.stack([missed["below"], missed["above"]])}
                 panel.errorbar(xs, ys, fmt="none", ecolor=BLUE, elinewidth=0.8, capsize=2, **reach)
+        if (region := _region(front)) is not None:
+            xy = region[:, 0] * x_factor, region[:, 1] * y_factor
+            panel.fill(*xy, color=BLUE, alpha=0.1, lw=0, zorder=0, label=REGION)
     panel.scatter(xs, ys, s=48, c=BLUE, ec="white", lw=0.8, zorder=3, label="front")
     panel.scatter(
         best[x_key] * x_factor, best[y_key] * y_factor, s=90, c=ORANGE, ec="white", lw=0.8, marker="D",
@@ -338,6 +355,25 @@ def _obstacles(panel: Axes, members: Points, others: Points) -> list[Bbox]:
 def _numbers(trials: pd.DataFrame) -> pd.Series[Any]:
     """When each trial was made: its number, or its place in the table."""
     return trials["number"] if "number" in trials else pd.Series(range(len(trials)), index=trials.index)
+
+
+def _region(front: Front) -> NDArray[np.float64] | None:
+    """Outline, in the objectives' units, of where a front of two may lie if each is in its interval.
+
+    From the front of all best ends to that of all worst ends; None where there are no intervals.
+    """
+    if front.ends is None or not front.member.any():
+        return None
+    bounds = [ends[non_dominated(ends)] for ends in front.ends]
+    worst = np.concatenate(bounds).max(axis=0)
+    best_side, worst_side = (_steps(bound[bound[:, 0].argsort()], worst) for bound in bounds)
+    return signed(np.concatenate([best_side, worst_side[::-1]]), front.directions)
+
+
+def _steps(front: Points, worst: Points) -> Points:
+    """The corners of what a front dominates, along its first objective, between its worst values."""
+    xs = np.concatenate([front[:, 0].repeat(2), worst[:1]])
+    return np.column_stack([xs, np.concatenate([worst[1:], front[:, 1].repeat(2)])])
 
 
 def _missed(trials: pd.DataFrame, key: str, factor: float) -> dict[str, NDArray[np.float64]] | None:

@@ -7,14 +7,11 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
@@ -27,16 +24,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from pipeline import front, front_figure, paper, pareto, repetition, served, tables
+from pipeline import paper, pareto, repetition
 from pipeline.domain import ConfigError, Plan, TrialResult, require
-from pipeline.plan_file import plan_text
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import GRID, Study, SweepTrial, stored_names
+from pipeline.sweep_report import Findings, Report, note, print_variants, trials_table
 from pipeline.sweep_settings import Constraint, Settings
-from pipeline.tracking import Run, Tracking
+from pipeline.tracking import NOTE_TAG, Run, Tracking
 
 WIDTH = 120
 """Columns of a log file."""
@@ -100,7 +96,7 @@ class CarbonEdgeSweeper(Sweeper):
         for one in sweeps:
             one.run()
         if settings.variants:
-            _print_variants(self.console, {one.name: one.figures for one in sweeps})
+            print_variants(self.console, {one.name: one.figures for one in sweeps})
         self.tracking.sync()  # what is left of a time in which the store was away
         self.console.print(self.tracking.farewell())
         return [trial for one in sweeps for trial in one.source.trials]
@@ -121,8 +117,6 @@ class _Sweep:
             for name, entry in settings.compare.items()
         }
         self.figures: dict[str, float] = {}
-        self.registered_as: str | None = None
-        """Name of the MLflow model that the knee's plan is."""
         self.told_apart = [key for key in self.space.dimensions if key not in repetition.SEEDS]
         """What varies beside chance."""
         require(
@@ -286,7 +280,8 @@ class _Sweep:
             if resumed is not None:
                 tracking.settle(run.run_id, self._run_ids())
             run.log_text(OmegaConf.to_yaml(self.hydra.config), "multirun.yaml")
-            run.set_tags({"mlflow.note.content": self._note()})
+            about_sweep = note(self.objectives, [*self.space.dimensions], source.name)
+            run.set_tags({NOTE_TAG: about_sweep})
             self._run_trials(run)
             trials = source.trials
             complete = [trial for trial in trials if not trial.failure]
@@ -296,34 +291,48 @@ class _Sweep:
             if not complete:
                 raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
             self._require_few_failures(trials)
-            run.log_table(_frame(complete), "trials.json")
+            run.log_table(trials_table(complete), "trials.json")
             tracking.link_killed(run.run_id, {t.number: t.results[0].run_id for t in complete})
-            self._report_front(complete, run)
+            model = self._report(complete, Report(run, tracking, console, about_sweep))
             pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
             if pair[0] and pair[1]:
                 comparison = paper.comparison(*pair)
                 run.log_table(comparison.reset_index(), "comparison.json")
                 if not self.name and about["fleet"] == "paper":
                     paper.print_comparison(console, comparison)
-        if self.registered_as is not None:
-            version = tracking.register(run.run_id, self.registered_as)
-            if version is not None:
-                console.print(f"The knee's plan: plan.json, and model {self.registered_as} version {version}")
+        if model is not None and (version := tracking.register(run.run_id, model)) is not None:
+            console.print(f"The knee's plan: plan.json, and model {model} version {version}")
 
-    def _note(self) -> str:
-        """What the sweep's page in MLflow says of how to compare its trials."""
-        varied = ", ".join(f"`{key}`" for key in self.space.dimensions) or "nothing"
-        goals = " and ".join(f"{way} `{key}`" for key, way in self.objectives.items())
-        return (
-            f"A sweep to {goals}; what varies: {varied}.\n\n"
-            "- **Front**: artifacts `front.html` (point at a plan to see it), `front.png`, `front.json`; "
-            "its trials have the tag `pareto = true`.\n"
-            "- **Compare**: open the runs below this one in the experiment's table, filter by "
-            "`tags.pareto = 'true'`, select them, *Compare*: parallel coordinates of params and metrics.\n"
-            "- **Run one again**: `python -m pipeline plan=plan.json` with the `plan.json` of any trial.\n"
-            f"- **Go on, or extend**: the same command again, or with a larger `sweep.n_trials` (study "
-            f"`{self.source.name}`)."
-        )
+    def _report(self, complete: Sequence[SweepTrial], report: Report) -> str | None:
+        """Say what came of the complete trials; gives the name to register the knee's model under, if any."""
+        console, run, objectives = report.console, report.run, [*self.objectives]
+        finite = [trial for trial in complete if np.isfinite(trial.values(self.objectives)).all()]
+        kept = [trial for trial in finite if all(beyond <= 0 for beyond in self._bounds(trial).values())]
+        if not finite:
+            console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
+            return None
+        if self.constraints:
+            console.print(f"{len(kept)} of {len(finite)} trials keep the constraints", markup=False)
+        if not kept:
+            console.print("no front: no trial keeps the constraints")
+            return None
+        found = Findings(self.settings, [*self.space.dimensions], kept)
+        self.figures["front_size"] = int(found.on_front.sum())
+        if self.yardstick is None and len(objectives) > 1:
+            points = pareto.signed([trial.values(self.objectives) for trial in kept], found.directions)
+            reference = pareto.reference_point(points)
+            for count, trial in enumerate(kept, start=1):
+                run.log_metrics({"hypervolume": pareto.hypervolume(points[:count], reference)}, trial.number)
+        table = report.front(found, self._run_ids())
+        report.repetitions(found)
+        if self.yardstick is not None:
+            regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
+            of = f"{plans} plan{'s' if plans > 1 else ''}"
+            console.print(f"Regret to the exact front ({of}): {regret:.2%}")
+        [knee] = table.loc[table["knee"], "number"].tolist()
+        trial = next(trial for trial in kept if trial.number == knee)
+        config = self.loader.load_sweep_config(self.hydra.config, self.space.overrides(trial.point))
+        return report.hand_on(trial, config)
 
     def _params(self) -> dict[str, str]:
         """What the parent run keeps as params: how the sweep goes about it, and what varies."""
@@ -408,104 +417,6 @@ class _Sweep:
             "hypervolume": pareto.hypervolume(values, self.yardstick.measured_reference),
         }
 
-    def _report_front(self, trials: Sequence[SweepTrial], run: Run) -> None:
-        """Find the trials that none dominates; tag them, draw them, print them."""
-        console, objectives, directions = (
-            self.hydra.console,
-            list(self.objectives),
-            [*self.objectives.values()],
-        )
-        trials = [trial for trial in trials if np.isfinite(trial.values(self.objectives)).all()]
-        kept = [trial for trial in trials if all(beyond <= 0 for beyond in self._bounds(trial).values())]
-        if self.constraints and trials:
-            console.print(f"{len(kept)} of {len(trials)} trials keep the constraints", markup=False)
-        if trials and not kept:
-            console.print("no front: no trial keeps the constraints")
-            return
-        trials = kept
-        if not trials:
-            console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
-            return
-        each = _frame(trials)
-        by = [_COLUMNS.get(key, key) for key in self.told_apart]
-        repeated = self.settings.repeats > 1 or len(by) < len(self.space.dimensions)
-        if repeated or self.settings.baseline:  # by what was asked for, whatever the plan made of it
-            asked = [trial.point for trial in trials for _ in trial.results]
-            each[by] = [[point.get(key, "–") for key in self.told_apart] for point in asked]
-        frame = repetition.grouped(each, by) if repeated else each
-        on_front = pareto.non_dominated(pareto.signed(frame[objectives].to_numpy(dtype=float), directions))
-        members = each.merge(frame[on_front][by]) if repeated and by else frame[on_front]
-        ends = repetition.ends(frame, self.objectives) if repeated and by else None
-        surely = on_front & (pareto.surely_on_front(*ends) if ends else False)
-        confident = each.merge(frame[surely][by]) if ends else frame[:0]
-        for tag, on_it in (("pareto", members), ("pareto_confident", confident)):
-            tagged = set(on_it["run_id"])
-            self.hydra.tracking.tag_front(run.run_id, tagged, self._run_ids() - tagged, tag)
-        self.figures["front_size"] = int(on_front.sum())
-        run.log_metrics({"front_size": self.figures["front_size"]})
-        if self.yardstick is None and len(objectives) > 1:
-            points = pareto.signed([trial.values(self.objectives) for trial in trials], directions)
-            reference = pareto.reference_point(points)
-            for count, trial in enumerate(trials, start=1):
-                volume = pareto.hypervolume(points[:count], reference)
-                run.log_metrics({"hypervolume": volume}, step=trial.number)
-        run.log_figure(front_figure.front_figure(frame, objectives, directions), "front.html")
-        run.log_figure(front_figure.front_picture(frame, objectives, directions), "front.png")
-        if (compared := front_figure.schedulers_figure(frame, objectives, directions)) is not None:
-            run.log_figure(compared, "schedulers.html")
-        table = front.front_table(frame, objectives, directions, self._told_by())
-        run.log_table(table, "front.json")
-        front.print_front(console, table)
-        self._hand_on(trials, table, run)
-        names = [f"trial {number}" for number in frame["number"]]
-        if repeated or self.settings.baseline:
-            baseline = {_COLUMNS.get(key, key): value for key, value in self.settings.baseline.items()}
-            apart = repetition.against(each, by, baseline) if baseline else None
-            summary = tables.summary_table(frame, by, apart)
-            run.log_table(summary, "summary.json")
-            if self.settings.sampler == GRID:  # a study's points are many, and each of its own
-                names = [" ".join(str(row[key]) for key in by) for row in frame.to_dict("records")]
-                tables.print_summary(console, summary, by, objectives, baseline)
-                if ends:
-                    tables.print_dominance(console, names, pareto.surely_dominates(*ends))
-        if ends:
-            tables.print_surely(console, names, surely)
-        if self.yardstick is not None:
-            regret, plans = self.figures["regret_to_exact"], len(self.yardstick.front.plans)
-            of = f"{plans} plan{'s' if plans > 1 else ''}"
-            console.print(f"Regret to the exact front ({of}): {regret:.2%}")
-
-    def _hand_on(self, trials: Sequence[SweepTrial], table: pd.DataFrame, run: Run) -> None:
-        """Log the knee's plan as a file that any backend runs, and as a model that MLflow serves."""
-        [knee] = table.loc[table["knee"], "number"].tolist()
-        trial = next(trial for trial in trials if trial.number == knee)
-        plan = next((result.plan for result in trial.results if result.plan), None)
-        config = self.loader.load_sweep_config(self.hydra.config, self.space.overrides(trial.point))
-        model = config.get("model")
-        if plan is None or model is None or "_target_" not in model or config.get("further_models"):
-            return
-        text = plan_text(Plan(**plan), model.name, config.fleet.name)
-        run.log_text(text, "plan.json")
-        with tempfile.TemporaryDirectory() as folder:
-            served.save(Path(folder), text, OmegaConf.to_yaml(model, resolve=True))
-            run.log_model(Path(folder), "pipeline.served")
-        self.registered_as = f"carbonedge-{model.name}-{config.fleet.name}"
-
-    def _told_by(self) -> list[str]:
-        """What varied, as columns of the trials: without the plan, whose cuts and devices tell it."""
-        return [_COLUMNS.get(key, key) for key in self.told_apart if not key.startswith("partitioner.")]
-
-
-def _print_variants(console: Console, figures: Mapping[str, Mapping[str, float]]) -> None:
-    """One row a variant: how many trials it took, and how far it came."""
-    table = Table("variant", title="Variants", title_justify="left")
-    for heading in ("trials", "regret to the exact front", "front size"):
-        table.add_column(heading, justify="right")
-    for name, found in figures.items():
-        regret = f"{found['regret_to_exact']:.2%}" if "regret_to_exact" in found else "n/a"
-        table.add_row(name, f"{found['trials_complete']:.0f}", regret, f"{found.get('front_size', 0):.0f}")
-    console.print(table)
-
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """All that stands below a key of the config, by full key."""
@@ -547,22 +458,6 @@ def _find(trials: Sequence[SweepTrial], points: Sequence[Point]) -> dict[str, fl
     """The metrics of the first trial at one of these perhaps partial points."""
     hits = (t.metrics for t in trials for point in points if point.items() <= t.point.items())
     return next(hits, None)
-
-
-_COLUMNS = {"scheduler.carbon_weight": "carbon_weight"}
-"""Of the table of trials, where they have other names than what was varied."""
-
-
-def _frame(trials: Sequence[SweepTrial]) -> pd.DataFrame:
-    """One row a repetition of a trial: its number and run, the plan as it ran, what was varied, metrics."""
-    rows = []
-    for trial in trials:
-        varied = {_COLUMNS.get(key, key): value for key, value in trial.point.items()}
-        for repeat, result in enumerate(trial.results):
-            varied |= {"repeat": repeat} if len(trial.results) > 1 else {}
-            identity = {"number": trial.number, "run_id": result.run_id, "name": result.name}
-            rows.append({**identity, **varied, **result.labels, **result.metrics})
-    return pd.DataFrame(rows)
 
 
 @contextmanager

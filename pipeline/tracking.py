@@ -163,6 +163,8 @@ class Run:
 
 TABLES_TAG = "mlflow.loggedArtifacts"
 """Tells MLflow's UI which files are tables."""
+NOTE_TAG = "mlflow.note.content"
+"""The description on a run's page, in Markdown."""
 
 
 def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -459,8 +461,12 @@ class Tracking:
 
     def tag_front(
         self, parent_run_id: str, run_ids: Collection[str], others: Collection[str], tag: str = "pareto"
-    ) -> None:
-        """Set pareto=true (or another tag) on these trials of a sweep, and remove it from its others."""
+    ) -> dict[str, str]:
+        """Set pareto=true (or another tag) on these trials of a sweep, and remove it from its others.
+
+        Gives the page in MLflow's UI of each that the store has.
+        """
+        pages: dict[str, str] = {}
         try:
             with patient(self._uri) as client:
                 experiment_id = get_run(client, "tag_front", parent_run_id).info.experiment_id
@@ -477,12 +483,18 @@ class Tracking:
                     else:
                         client.delete_tag(run.info.run_id, tag)
                 missing = [run_id for run_id in run_ids if run_id not in known]
+                pages = {
+                    run_id: f"#/experiments/{experiment_id}/runs/{known[run_id].info.run_id}"
+                    for run_id in run_ids
+                    if run_id in known
+                }
         except SilentError:
             missing = list(run_ids)
             for run_id in others:
                 self._tag_later(run_id, {tag: "false"})
         for run_id in missing:
             self._tag_later(run_id, {tag: "true"})
+        return pages
 
     def _tag_later(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Note tags of a run that the store cannot be told now."""

@@ -126,6 +126,18 @@ def test_the_parents_page_says_how_to_compare(shown: Shown, browser: Chrome) -> 
     assert colours(browser, shown, "parent") >= COLOURS
 
 
+def test_the_parents_page_leads_to_the_runs_of_the_front(shown: Shown, browser: Chrome) -> None:
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
+    links = {
+        run: wait_for(browser, lambda page, run=run: page.find_elements(By.CSS_SELECTOR, f"a[href$='{run}']"))
+        for run in shown.front
+    }
+    run, [link, *_] = links.popitem()
+    browser.get(link.get_attribute("href"))
+    wait_for(browser, lambda page: "A sweep to minimize" not in text_of(page) and run in text_of(page))
+    assert "whole" in text_of(browser) or "stages" in text_of(browser)
+
+
 def test_front_members_can_be_compared(shown: Shown, browser: Chrome) -> None:
     runs, experiments = json.dumps(shown.front), json.dumps([shown.experiment_id])
     browser.get(f"{shown.url}/#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}")

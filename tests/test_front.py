@@ -12,7 +12,7 @@ import pytest
 from matplotlib.text import Annotation
 from rich.console import Console
 
-from pipeline.front import front_table, print_front
+from pipeline.front import Front, front_note, front_table, print_front
 from pipeline.front_figure import front_figure, front_picture, schedulers_figure
 from pipeline.readable import number, readable
 
@@ -121,6 +121,52 @@ def test_intervals_are_drawn_where_they_are_known(trials: pd.DataFrame) -> None:
     assert front.error_x.array is None
 
 
+def test_the_region_of_a_front_goes_from_its_best_ends_to_its_worst(trials: pd.DataFrame) -> None:
+    """Two trials in ms and mg, (100, 6) and (200, 4), each within 10 ms and 1 mg."""
+    two = trials.iloc[[2, 3]].assign(**{CARBON: [0.006, 0.004]})
+    for key, reach in ((LATENCY, 10), (CARBON, 0.001)):
+        two[f"{key}_lo"], two[f"{key}_hi"] = two[key] - reach, two[key] + reach
+    region = front_figure(two, [LATENCY, CARBON], LESS).data[3]
+    assert region.fill == "toself"
+    best = [(90, 7), (90, 5), (190, 5), (190, 3), (210, 3)]
+    worst = [(110, 7), (110, 7), (210, 7), (210, 5), (210, 5)]
+    corners = np.column_stack([region.x, region.y])
+    assert corners == pytest.approx(np.array([*best, *reversed(worst)], dtype=float))
+    # of more inferences per gram, the region is the same one upside down
+    flipped = two.assign(
+        **{RATE: -two[CARBON], f"{RATE}_lo": -two[f"{CARBON}_hi"], f"{RATE}_hi": -two[f"{CARBON}_lo"]}
+    )
+    region = front_figure(flipped, [LATENCY, RATE], ["minimize", "maximize"]).data[3]
+    assert np.column_stack([region.x, -1e3 * region.y]) == pytest.approx(corners)
+
+
+def test_a_trial_off_the_front_that_may_be_on_it_widens_the_region(trials: pd.DataFrame) -> None:
+    two = trials.iloc[[2, 1]].assign(**{CARBON: [0.006, 0.007]})  # 100 ms; 120 ms, dominated
+    two[f"{CARBON}_lo"], two[f"{CARBON}_hi"] = [0.006, 0.002], [0.006, 0.008]
+    region = front_figure(two, [LATENCY, CARBON], LESS).data[3]
+    assert region.y.min() == pytest.approx(2)
+    assert front_figure(trials, [LATENCY, CARBON], LESS).data[-1].name == "knee"  # no intervals, no region
+
+
+def test_the_note_links_the_front_to_its_runs(trials: pd.DataFrame) -> None:
+    note = front_note(Front.of(trials, [LATENCY, CARBON], LESS), {"a": "#/experiments/1/runs/a"})
+    assert note.splitlines()[2:] == [
+        "|  | plan | Median latency (ms) | Carbon per inference (mg) |",
+        "| --- | --- | --- | --- |",
+        "|  | trial 2 · trial 2 | 100.0 | 6.000 |",
+        "| ◆ | [trial 0 · trial 0](#/experiments/1/runs/a) | 110.0 | 4.000 |",
+        "|  | trial 3 · trial 3 | 200.0 | 3.800 |",
+    ]
+    xs = np.arange(1.0, 101)
+    many = pd.DataFrame(
+        {"run_id": map(str, xs), "number": xs, "name": "x" * 100, LATENCY: xs, CARBON: 1 / xs}
+    )
+    note = front_note(Front.of(many, [LATENCY, CARBON], LESS), {})
+    assert note.startswith("**The front** (20 of 100 plans)")
+    assert len(note.splitlines()) == 2 + 2 + 20
+    assert len(note) < 4000
+
+
 def test_the_figure_of_one_objective_is_its_history(trials: pd.DataFrame) -> None:
     so_far, others, best = front_figure(trials, [CARBON], ["minimize"]).data
     assert list(so_far.x) == [0, 1, 2, 3]
@@ -154,6 +200,10 @@ def test_the_figures_of_three_and_more_objectives(trials: pd.DataFrame) -> None:
     space = front_figure(trials, three, ["minimize"] * 3).data[1]
     assert space.type == "scatter3d"
     assert list(space.z) == pytest.approx([0, 100, 0])
+    sure = trials.assign(**{f"{LATENCY}_lo": trials[LATENCY] - 1, f"{LATENCY}_hi": trials[LATENCY] + 2})
+    space = front_figure(sure, three, ["minimize"] * 3).data[1]
+    assert set(space.error_x.array) == {2}
+    assert set(space.error_x.arrayminus) == {1}
     pairs = front_figure(trials, [*three, RATE], ["minimize"] * 3 + ["maximize"]).data[1]
     assert pairs.type == "splom"
     assert len(pairs.dimensions) == 4
