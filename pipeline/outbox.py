@@ -43,6 +43,8 @@ class Entry:
     known_params: Sequence[str] = ()
     """Names of params that the store has of the run: they cannot change."""
     metrics: Sequence[Point] = ()
+    inputs: Sequence[Mapping[str, str]] = ()
+    """The fields of each Dataset that the run was fed."""
     held_back: bool = False
     """A trial's, until its study knows of it: one that is not known is run again."""
 

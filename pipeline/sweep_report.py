@@ -18,11 +18,12 @@ from rich.table import Table
 from pipeline import front_figure, pareto, repetition, served, tables
 from pipeline.domain import Plan
 from pipeline.front import Front, front_note, front_table, print_front
+from pipeline.mlflow_run import NOTE_TAG, Run
 from pipeline.plan_file import plan_text
 from pipeline.repetition import Floats
 from pipeline.study import GRID, SweepTrial
 from pipeline.sweep_settings import Settings
-from pipeline.tracking import NOTE_TAG, Run, Tracking
+from pipeline.tracking import Tracking
 
 COLUMNS = {"scheduler.carbon_weight": "carbon_weight"}
 """Of the table of trials, where they have other names than what was varied."""

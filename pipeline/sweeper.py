@@ -27,12 +27,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline import paper, pareto, repetition
 from pipeline.domain import ConfigError, Plan, TrialResult, require
+from pipeline.mlflow_run import NOTE_TAG, Run
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import GRID, Study, SweepTrial, stored_names
 from pipeline.sweep_report import Findings, Report, note, print_variants, trials_table
 from pipeline.sweep_settings import Constraint, Settings
-from pipeline.tracking import NOTE_TAG, Run, Tracking
+from pipeline.tracking import Tracking
 
 WIDTH = 120
 """Columns of a log file."""

@@ -1,16 +1,13 @@
-"""The only file that writes to MLflow and reads from it. Shell."""
+"""Where runs are written, and how they are found and read again. Shell."""
 
 from __future__ import annotations
 
 import functools
 import json
-import logging
-import math
 import os
 import signal
 import tempfile
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline.domain import ConfigError, require
-from pipeline.metric_table import metric
+from pipeline.mlflow_run import Run, kept_tags, now_ms, send
 from pipeline.mlflow_store import (
-    BAD_REQUEST,
     KIND_TAG,
     SilentError,
     ask_again,
@@ -33,205 +29,10 @@ from pipeline.mlflow_store import (
     reaching,
     search,
 )
-from pipeline.outbox import KEY_TAG, Entry, Outbox, alive, new_id, refusal, this_process
+from pipeline.outbox import KEY_TAG, Entry, Outbox, alive, new_id, this_process
 
 if TYPE_CHECKING:
-    import matplotlib.figure
     from mlflow.tracking import MlflowClient
-    from plotly.basedatatypes import BaseFigure
-
-# --- what is written ------------------------------------------------------------------------------
-
-
-SHOWN_ROWS = 20_000
-"""Of a table that the UI shows; a simulation may record millions."""
-BATCH = 100
-"""Params or tags a request, MLflow's limit; of metrics eight times as many: all may be 1,000."""
-_log = logging.getLogger(__name__)
-
-
-class Run:
-    """An open run: everything written to MLflow goes through one of these methods.
-
-    It is gathered in the outbox and sent when the run ends, or before by `flush`.
-    """
-
-    def __init__(self, entry: Entry, outbox: Outbox) -> None:
-        self._entry, self._outbox = entry, outbox
-
-    @property
-    def run_id(self) -> str:
-        """The run's id in MLflow, or until MLflow knows it the name of its folder in the outbox."""
-        return self._entry.run_id
-
-    def _add(self, **fields: Any) -> None:
-        self._entry = replace(self._entry, **fields)
-
-    def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
-        """Write metrics, leaving out those that are not known: None, NaN and infinite ones."""
-        now_ms = _now_ms()
-        points = []
-        for key, value in metrics.items():
-            metric(key)
-            if value is not None and math.isfinite(value):
-                points.append((key, float(value), now_ms, step or 0))
-        self._add(metrics=[*self._entry.metrics, *points])
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Write params as text. One that the run already has stays: MLflow's params cannot change, and
-        `mlflow run` has logged those of its entry point."""
-        known = self._entry.known_params
-        fresh = {key: str(value) for key, value in params.items() if key not in known}
-        self._add(params=fresh | dict(self._entry.params))
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Write tags, over old ones of the same names."""
-        self._add(tags={**self._entry.tags, **{key: str(value) for key, value in tags.items()}})
-
-    def log_table(self, table: pd.DataFrame, path: str, *, exact: bool = False) -> None:
-        """Write a table (without its index) that the UI shows as one, to ten decimals; path ends in .json.
-
-        A table of more than SHOWN_ROWS goes into a Parquet file of that name instead; an exact one, of
-        which every digit counts, into both.
-        """
-        if len(table) <= SHOWN_ROWS:
-            with self._file(path) as file:
-                file.write_text(table.to_json(orient="split", index=False))
-            if table.empty:  # which MLflow would take for pictures
-                return
-            shown = [*json.loads(self._entry.tags.get(TABLES_TAG, "[]")), {"path": path, "type": "table"}]
-            self.set_tags({TABLES_TAG: json.dumps(shown)})
-            if not exact:
-                return
-        with self._file(str(Path(path).with_suffix(".parquet"))) as file:
-            table.to_parquet(file, index=False)
-
-    def log_text(self, text: str, path: str) -> None:
-        """Write a text file."""
-        with self._file(path) as file:
-            file.write_text(text)
-
-    def log_figure(self, figure: BaseFigure | matplotlib.figure.Figure, path: str) -> None:
-        """Write a figure: plotly's as .html, its script inside (5 MB) to open offline; matplotlib's .png."""
-        with self._file(path) as file:
-            if path.endswith(".html"):
-                figure.write_html(file, include_plotlyjs=True)  # type: ignore[union-attr]
-            else:
-                figure.savefig(file, dpi=160)
-
-    def log_model(self, data: Path, loader: str) -> None:
-        """Write an MLflow model, `model`, that a module loads from a folder of data."""
-        from mlflow.pyfunc import save_model
-
-        with self._file("model") as folder:
-            save_model(
-                str(folder), loader_module=loader, data_path=str(data), pip_requirements=["carbonedge"]
-            )
-
-    @contextmanager
-    def _file(self, path: str) -> Iterator[Path]:
-        """Where an artifact is to lie; ConfigError where the disk refuses."""
-        file = self._outbox.files(self.run_id) / path
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            yield file
-        except OSError as error:
-            raise ConfigError(refusal(file, error)) from error
-
-    def flush(self) -> None:
-        """Send metrics, params and tags that are there so far, where the store answers."""
-        if not self._entry.in_store:
-            return
-        with suppress(SilentError), patient(self._entry.uri) as client:
-            _log_batches(client, self._entry.run_id, self._entry)
-            known = [*self._entry.known_params, *self._entry.params]
-            self._add(metrics=[], params={}, known_params=known, tags=_kept_tags(self._entry.tags))
-
-    def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED: whole in the outbox, and sent unless held back."""
-        held_back = self._entry.held_back and status == "FINISHED"
-        self._add(status=status, end_ms=_now_ms(), held_back=held_back)
-        try:
-            self._outbox.save(self._entry)
-        except ConfigError:
-            if status != "FINISHED":  # the disk is full, but the store may be told so
-                _deliver(self._entry, self._outbox)
-            raise
-        if not held_back:
-            _deliver(self._entry, self._outbox)
-
-
-TABLES_TAG = "mlflow.loggedArtifacts"
-"""Tells MLflow's UI which files are tables."""
-NOTE_TAG = "mlflow.note.content"
-"""The description on a run's page, in Markdown."""
-
-
-def _kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags that are needed here after the store has them."""
-    return {key: value for key, value in tags.items() if key in (TABLES_TAG, "mlflow.parentRunId")}
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
-
-
-# --- how it gets there ----------------------------------------------------------------------------
-
-
-def _deliver(entry: Entry, outbox: Outbox) -> bool:
-    """Send a run that has ended, and take it out of the outbox; False where the store does not answer.
-
-    May be repeated: what a store has taken before the sender was killed is not doubled. Raises what MLflow
-    does for bad names, after closing the run as FAILED.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        with patient(entry.uri) as client:
-            run_id = entry.run_id if entry.in_store else _taken(client, entry)
-            try:
-                _log_batches(client, run_id, entry)
-            except MlflowException as error:
-                if error.error_code not in BAD_REQUEST:
-                    raise
-                client.set_terminated(run_id, "FAILED")
-                client.set_tag(run_id, "failure", one_line(error))
-                outbox.remove(entry.run_id)
-                raise
-            if (files := outbox.files(entry.run_id)).is_dir():
-                client.log_artifacts(run_id, str(files))
-            if entry.end_ms is not None:
-                client.set_terminated(run_id, entry.status, entry.end_ms)
-    except SilentError as silent:
-        _log.debug("%s waits in %s: %s", entry.name, outbox.folder, silent)
-        return False
-    outbox.remove(entry.run_id)
-    return True
-
-
-def _taken(client: MlflowClient, entry: Entry) -> str:
-    """The run that MLflow has of an entry that it did not know at first; made where it has none."""
-    query = f"tags.{KEY_TAG} = '{entry.run_id}'"
-    found = next(search(client, entry.experiment_id, query), None)
-    if found is not None:
-        return str(found.info.run_id)
-    tags = {**entry.tags, KEY_TAG: entry.run_id}
-    name = tags.pop("mlflow.runName", entry.name)  # which it may have been given since
-    made = client.create_run(entry.experiment_id, entry.start_ms, tags, name)
-    return str(made.info.run_id)
-
-
-def _log_batches(client: MlflowClient, run_id: str, entry: Entry) -> None:
-    from mlflow.entities import Metric, Param, RunTag
-
-    metrics = [Metric(*point) for point in entry.metrics]
-    params = [Param(key, value) for key, value in entry.params.items()]
-    tags = [RunTag(key, value) for key, value in entry.tags.items()]
-    for first in range(0, max(len(params), len(tags), -(-len(metrics) // 8)), BATCH):
-        part = slice(first, first + BATCH)
-        client.log_batch(run_id, metrics[8 * first : 8 * (first + BATCH)], params[part], tags[part])
-
 
 # --- what is read back ----------------------------------------------------------------------------
 
@@ -361,15 +162,10 @@ class Tracking:
             if (entry := self._outbox.find(run_id)) is not None:
                 entry = replace(entry, held_back=False)
                 self._outbox.save(entry)
-                taken = _deliver(entry, self._outbox) and taken
+                taken = send(entry, self._outbox) and taken
         for entry in list(self._outbox.entries()) if taken else ():
             mine = list(entry.owner) == this_process()  # others send their own
-            if (
-                mine
-                and entry.status != "RUNNING"
-                and not entry.held_back
-                and not _deliver(entry, self._outbox)
-            ):
+            if mine and entry.status != "RUNNING" and not entry.held_back and not send(entry, self._outbox):
                 return
 
     def sync(self) -> tuple[int, int, int]:
@@ -377,7 +173,7 @@ class Tracking:
         ask_again()
         ended = [entry for entry in self._outbox.entries() if entry.status != "RUNNING"]
         ready = [entry for entry in ended if not entry.held_back]
-        sent = sum(_deliver(entry, self._outbox) for entry in ready)
+        sent = sum(send(entry, self._outbox) for entry in ready)
         return sent, len(ready) - sent, len(ended) - len(ready)
 
     def farewell(self) -> str:
@@ -500,7 +296,7 @@ class Tracking:
         """Note tags of a run that the store cannot be told now."""
         entry = self._outbox.find(run_id)
         if entry is None:  # the run itself is in the store
-            entry = Entry(run_id, self._uri, "", "", _now_ms(), this_process(), in_store=True, status="")
+            entry = Entry(run_id, self._uri, "", "", now_ms(), this_process(), in_store=True, status="")
         self._outbox.save(replace(entry, tags={**entry.tags, **tags}))
 
     def sweeps(self, experiment: str) -> list[Stored]:
@@ -557,7 +353,7 @@ class Tracking:
         from mlflow.tracking.context.registry import resolve_tags  # user, source, git commit
 
         entry = Entry(
-            new_id(), self._uri, experiment_id, name, _now_ms(), this_process(),
+            new_id(), self._uri, experiment_id, name, now_ms(), this_process(),
             tags=resolve_tags() | tags, params=params, held_back=self.trial is not None,
         )  # fmt: skip
         try:
@@ -565,7 +361,7 @@ class Tracking:
                 made = client.create_run(experiment_id, entry.start_ms, {**entry.tags}, name)
         except SilentError:
             return entry
-        return replace(entry, run_id=made.info.run_id, in_store=True, tags=_kept_tags(entry.tags))
+        return replace(entry, run_id=made.info.run_id, in_store=True, tags=kept_tags(entry.tags))
 
     def _going_on(
         self, client: MlflowClient, run_id: str, name: str, tags: dict[str, str], params: dict[str, str]
@@ -574,8 +370,8 @@ class Tracking:
         found = get_run(client, "run", run_id)
         fresh = {key: value for key, value in params.items() if key not in found.data.params}
         return Entry(
-            run_id, self._uri, found.info.experiment_id, name, _now_ms(), this_process(),
-            in_store=True, tags=_kept_tags(found.data.tags) | tags, params=fresh,
+            run_id, self._uri, found.info.experiment_id, name, now_ms(), this_process(),
+            in_store=True, tags=kept_tags(found.data.tags) | tags, params=fresh,
             known_params=list(found.data.params),
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ import torch
 
 from pipeline.backends.pool import machine_lock
 from pipeline.cost import require_connected
+from pipeline.datasets import datasets
 from pipeline.domain import (
     COMPRESSIONS,
     Backend,
@@ -43,11 +44,12 @@ from pipeline.grid import Intensity, require_average
 from pipeline.ledger import Accounting, account
 from pipeline.meter import Meter, NoMeter, Reading, apportioned
 from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
+from pipeline.mlflow_run import Run
 from pipeline.models import ModelSpec
 from pipeline.oracle import regret
 from pipeline.plan_file import plan_text, read_plan
 from pipeline.profile import Profile, Profiler
-from pipeline.tracking import Run, Tracking
+from pipeline.tracking import Tracking
 from pipeline.validation import Validation, comparison, prediction_errors, scatter
 from pipeline.workload import Closed
 
@@ -187,6 +189,7 @@ class Trial:
             )
             run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
+            run.log_inputs(datasets(services, self.pictures, self.workload, self.grid))
             run.log_table(ledger, "ledger.json", exact=True)
             run.log_text(self._about(records, host, stated), "run.json")
             if "host_energy_j" in metrics:

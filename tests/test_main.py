@@ -94,6 +94,8 @@ def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path
     assert run.data.tags["mlflow.runName"].startswith("green · 2 stages · cut 4")
     artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)}
     assert artifacts >= {"config.yaml", "overrides.yaml", "ledger.json", "records.json", "profile.json"}
+    fed = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
+    assert fed == {"profile of mobilenetv4_conv_small on paper": "profiler", "photographs": "pictures"}
     ledger = table(tmp_path, run.info.run_id, "ledger.json")
     assert isinstance(ledger, pd.DataFrame)
     assert ledger["carbon_g"].sum() == pytest.approx(metrics["carbon_total_g"])

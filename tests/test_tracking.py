@@ -26,9 +26,11 @@ from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
 from pipeline import mlflow_store
+from pipeline.datasets import Dataset
 from pipeline.domain import ConfigError
 from pipeline.metric_table import METRICS, metric
-from pipeline.tracking import Run, Tracking
+from pipeline.mlflow_run import Run
+from pipeline.tracking import Tracking
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ("TRACKING_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID")
@@ -98,7 +100,7 @@ def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -
     script = (
         "import sys, time\n"
         "from dataclasses import replace\n"
-        "from pipeline.tracking import Run, Tracking\n"
+        "from pipeline.tracking import Tracking\n"
         f"tracking = Tracking(uri={store.uri!r})\n"
         "with tracking.open_run('sweep', {}, {}) as sweep:\n"
         "    with replace(tracking, parent_run_id=sweep.run_id).open_run('trial', {}, {}) as trial:\n"
@@ -258,6 +260,25 @@ def test_all_trials_of_a_sweep_are_found_page_by_page(
     assert children["params.number"].tolist() == ["0", "1", "2", "3", "4"]
     assert set(children["tags.model"]) == {"m"}
     assert set(children["status"]) == {"FINISHED"}
+
+
+def test_a_run_says_what_it_was_fed_once(store: Tracking) -> None:
+    fed = [
+        Dataset("rooms", "0123456789abcdef", "/pictures/rooms", "pictures"),
+        Dataset("DE.csv", "ab", "DE.csv", "grid"),
+    ]
+    with store.open_run("fed", {}, {}) as opened:
+        opened.log_inputs(fed)
+        opened.flush()
+        opened.log_inputs(fed[:1])
+    fed_in = stored(store, opened.run_id).inputs
+    assert fed_in is not None
+    inputs = fed_in.dataset_inputs
+    assert {(each.dataset.name, each.dataset.digest, each.tags[0].value) for each in inputs} == {
+        ("rooms", "0123456789abcdef", "pictures"),
+        ("DE.csv", "ab", "grid"),
+    }
+    assert len(inputs) == 2
 
 
 def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) -> None:
@@ -433,7 +454,7 @@ def test_trials_of_a_dead_process_are_killed_or_sent_as_the_study_knows_of_them(
     sweep = run(store, "sweep of three")
     script = (
         "import os\n"
-        "from pipeline.tracking import Run, Tracking\n"
+        "from pipeline.tracking import Tracking\n"
         f"trials = Tracking(uri={store.uri!r}, parent_run_id={sweep!r}, trial=7)\n"
         "for status in ('known', 'unknown'):\n"
         "    with trials.open_run(status, {}, {}) as run:\n"
@@ -519,7 +540,7 @@ def test_the_first_use_in_a_fresh_directory_is_silent(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level='INFO')\n"  # as Hydra does
         "import pandas as pd\n"
-        "from pipeline.tracking import Run, Tracking\n"
+        "from pipeline.tracking import Tracking\n"
         "with Tracking().open_run('first', {}, {'seed': 1}) as run:\n"
         "    run.log_metrics({'stages': 2})\n"
         "    run.log_table(pd.DataFrame({'device': ['a']}), 'ledger.json')\n"
@@ -535,7 +556,7 @@ def test_nothing_else_in_the_project_imports_mlflow() -> None:
     folders = ("pipeline", "partitioners", "schedulers")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     writers = {p.name for p in sources if re.search(r"^\s*(import|from) mlflow", p.read_text(), re.MULTILINE)}
-    assert writers == {"tracking.py", "mlflow_store.py"}
+    assert writers == {"tracking.py", "mlflow_run.py", "mlflow_store.py"}
 
 
 def test_the_yaml_is_the_default() -> None:
