@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.datasets import Dataset
@@ -30,6 +31,8 @@ SHOWN_ROWS = 20_000
 """Of a table that the UI shows; a simulation may record millions."""
 BATCH = 100
 """Params or tags a request, MLflow's limit; of metrics eight times as many: all may be 1,000."""
+FLUSH_S = 1.0
+"""At most so often a run that goes on is brought up to date in the store."""
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +44,7 @@ class Run:
 
     def __init__(self, entry: Entry, outbox: Outbox) -> None:
         self._entry, self._outbox = entry, outbox
+        self._flushed_s = -math.inf
 
     @property
     def run_id(self) -> str:
@@ -75,23 +79,20 @@ class Run:
         """Say what the run was fed."""
         self._add(inputs=[*self._entry.inputs, *map(asdict, datasets)])
 
-    def log_table(self, table: pd.DataFrame, path: str, *, exact: bool = False) -> None:
-        """Write a table (without its index) that the UI shows as one, to ten decimals; path ends in .json.
+    def log_table(self, table: pd.DataFrame, path: str) -> None:
+        """Write a table (without its index) that the UI shows as one, to every digit; path ends in .json.
 
-        A table of more than SHOWN_ROWS goes into a Parquet file of that name instead; an exact one, of
-        which every digit counts, into both.
+        A table of more than SHOWN_ROWS goes into a Parquet file of that name instead.
         """
-        if len(table) <= SHOWN_ROWS:
-            with self._file(path) as file:
-                file.write_text(table.to_json(orient="split", index=False))
-            if table.empty:  # which MLflow would take for pictures
-                return
+        if len(table) > SHOWN_ROWS:
+            with self._file(str(Path(path).with_suffix(".parquet"))) as file:
+                table.to_parquet(file, index=False)
+            return
+        rows = [*zip(*(_json_values(table[column]) for column in table), strict=True)]
+        self.log_text(json.dumps({"columns": [*table], "data": rows}), path)
+        if rows:  # a table without would be taken for pictures
             shown = [*json.loads(self._entry.tags.get(TABLES_TAG, "[]")), {"path": path, "type": "table"}]
             self.set_tags({TABLES_TAG: json.dumps(shown)})
-            if not exact:
-                return
-        with self._file(str(Path(path).with_suffix(".parquet"))) as file:
-            table.to_parquet(file, index=False)
 
     def log_text(self, text: str, path: str) -> None:
         """Write a text file."""
@@ -126,9 +127,10 @@ class Run:
             raise ConfigError(refusal(file, error)) from error
 
     def flush(self) -> None:
-        """Send metrics, params and tags that are there so far, where the store answers."""
-        if not self._entry.in_store:
+        """Send metrics, params and tags that are there so far, where the store answers; once in a while."""
+        if not self._entry.in_store or time.monotonic() < self._flushed_s + FLUSH_S:
             return
+        self._flushed_s = time.monotonic()
         with suppress(SilentError), patient(self._entry.uri) as client:
             _log_batches(client, self._entry.run_id, self._entry)
             known = [*self._entry.known_params, *self._entry.params]
@@ -146,6 +148,19 @@ class Run:
             raise
         if not held_back:
             send(self._entry, self._outbox)
+
+
+def _json_values(column: pd.Series[Any]) -> list[Any]:
+    """A column's values, None for what is not known or infinite, of which JSON has neither."""
+    values = column.astype(object).tolist()
+    unknown = column.isna()
+    if pd.api.types.is_float_dtype(column):
+        unknown |= np.isinf(column)
+    return (
+        [None if no else value for value, no in zip(values, unknown, strict=True)]
+        if unknown.any()
+        else values
+    )
 
 
 TABLES_TAG = "mlflow.loggedArtifacts"

@@ -118,8 +118,8 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     name = f"{stored.name} · {' '.join(about_run)}"
     with child.open_run(name, tags, {**stored.params, **varied}) as run:
         run.log_metrics(metrics)
-        run.log_table(ledger, "ledger.json", exact=True)
-        run.log_table(records.table, "records.json", exact=True)
+        run.log_table(ledger, "ledger.json")
+        run.log_table(records.table, "records.json")
         run.log_text(json.dumps(about, indent=1), "run.json")
         run.log_text(OmegaConf.to_yaml(config), "config.yaml")
     console = Console(highlight=False, soft_wrap=True)

@@ -61,10 +61,9 @@ class Stored:
     def table(self, path: str) -> pd.DataFrame:
         """A table that `Run.log_table` wrote; ConfigError where the run has none of that name."""
         with tempfile.TemporaryDirectory() as folder:
-            exact = str(Path(path).with_suffix(".parquet"))
-            if self.has(exact):
-                return pd.read_parquet(self._file(exact, folder))
-            return pd.read_json(self._file(path, folder), orient="split", convert_dates=False)
+            if self.has(large := str(Path(path).with_suffix(".parquet"))):
+                return pd.read_parquet(self._file(large, folder))
+            return pd.DataFrame(**json.loads(self._file(path, folder).read_text()))
 
     def _file(self, path: str, folder: str) -> Path:
         require(self.has(path), f"run {self.run_id} ({self.name}): has no {path} (it is {self.status})")

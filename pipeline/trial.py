@@ -190,12 +190,12 @@ class Trial:
             run.log_params({"stages": int(metrics["stages"]), **labels})
             run.log_metrics(metrics)
             run.log_inputs(datasets(services, self.pictures, self.workload, self.grid))
-            run.log_table(ledger, "ledger.json", exact=True)
+            run.log_table(ledger, "ledger.json")
             run.log_text(self._about(records, host, stated), "run.json")
             if "host_energy_j" in metrics:
                 run.log_table(apportioned(metrics["host_energy_j"], records, self.fleet), "meter.json")
             if self.per_request:
-                run.log_table(records.table, "records.json", exact=True)
+                run.log_table(records.table, "records.json")
             if len(classes := summary.classes(self.workload.classes)) > 1:
                 run.log_table(classes, "classes.json")
             profiles = [s.problem.profile.table.assign(model=s.problem.graph.name) for s in services]

@@ -1,26 +1,35 @@
 """`make bench`: what it costs to log a sweep's trials to SQLite, in our batches and one call a metric.
 
 As a simulated trial does: 30 metrics, 8 params, 8 tags, a table, three texts. Prints both, and their ratio.
+Then of a real simulated sweep, whose trials have twice as many metrics, which share of its time logging is.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
+from pipeline.__main__ import main as program
 from pipeline.metric_table import METRICS
+from pipeline.mlflow_run import Run
+from pipeline.sweeper import _Sweep
 from pipeline.tracking import Tracking
 
 TRIALS = 1000
 SLOW_TRIALS = 50
 """So many one call a metric: as slow as they are, a share tells."""
 LIMIT_S = 60.0
+SWEEP_TRIALS = 100
+LIMIT_SHARE = 0.1
 KEYS = list(METRICS)[:30]
 
 
@@ -62,18 +71,55 @@ def one_by_one(tracking: Tracking, count: int) -> float:
     return time.perf_counter() - begin
 
 
+def share(count: int) -> float:
+    """Of the time that a simulated sweep's trials take, the part spent in what logs them."""
+    spent_s = []
+
+    def timed(owner: type, name: str) -> None:
+        method = getattr(owner, name)
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return method(*arguments, **options)
+            finally:
+                spent_s.append(time.perf_counter() - begin)
+
+        setattr(owner, name, wrapped)
+
+    def trials(self: Any, run: Run) -> None:
+        spent_s.clear()
+        begin = time.perf_counter()
+        run_trials(self, run)
+        spent_s.insert(0, time.perf_counter() - begin)
+
+    run_trials = _Sweep._run_trials
+    _Sweep._run_trials = trials  # type: ignore[method-assign]
+    for name in ("_start", "deliver"):
+        timed(Tracking, name)
+    for name in ("end", "flush", "log_table", "log_text", "log_metrics", "log_params", "log_inputs"):
+        timed(Run, name)
+    sys.argv = ["pipeline", "backend=simulated", "meter=none", "sweep=pareto", f"sweep.n_trials={count}"]
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        program()
+    return sum(spent_s[1:]) / spent_s[0]
+
+
 def main() -> None:
-    """Print both."""
+    """Print all three."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         tracking = Tracking(f"sqlite:///{Path(folder)}/mlflow.db")
         tracking.check()
         ours_s = batches(tracking, TRIALS)
         single_s = one_by_one(tracking, SLOW_TRIALS) / SLOW_TRIALS * TRIALS
+        logging_share = share(SWEEP_TRIALS)
         os.chdir("/")
     what = f"logging {TRIALS:,} trials of {len(KEYS)} metrics to SQLite"
     print(f"{what:<50} {ours_s:6.1f} s, at most {LIMIT_S:.0f} s x{ours_s / LIMIT_S:.2f}")
     print(f"{'the same, one call a metric':<50} {single_s:6.1f} s, x{single_s / ours_s:.1f} as long")
+    what = f"logging's share of a simulated sweep of {SWEEP_TRIALS}"
+    print(f"{what:<50} {logging_share:6.1%}, at most {LIMIT_SHARE:.0%} x{logging_share / LIMIT_SHARE:.2f}")
 
 
 if __name__ == "__main__":

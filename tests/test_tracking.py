@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import re
 import shutil
@@ -231,7 +233,7 @@ def test_artifacts_are_shown_by_the_ui_and_work_offline(store: Tracking) -> None
         opened.log_figure(picture, "front.png")
     run_id = opened.run_id
     assert artifact(store, run_id, "ledger.json") == (
-        b'{"columns":["request","device"],"data":[[0,"a"],[1,null]]}'
+        b'{"columns": ["request", "device"], "data": [[0, "a"], [1, null]]}'
     )
     assert '"ledger.json", "type": "table"' in stored(store, run_id).data.tags["mlflow.loggedArtifacts"]
     assert artifact(store, run_id, "config.yaml") == b"seed: 1\n"
@@ -285,12 +287,19 @@ def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) 
     """Of categories, as a ledger is; MLflow's own way of writing takes one without rows for pictures."""
     thirds = pd.DataFrame({"device": pd.Categorical(["a", "b"]), "g": [1 / 3, 2e-13 / 3]})
     with store.open_run("tables", {}, {}) as opened:
-        opened.log_table(thirds, "exact.json", exact=True)
-        opened.log_table(thirds, "shown.json")
-        opened.log_table(thirds[:0], "empty.json", exact=True)
+        opened.log_table(thirds, "thirds.json")
+        some = pd.DataFrame({"g": [1.0, math.inf], "h": [math.nan, 3], "i": ["2", None]})
+        opened.log_table(some, "unknown.json")
+        opened.log_table(thirds[:0], "empty.json")
     found = store.stored(opened.run_id)
-    assert found.table("exact.json")["g"].tolist() == [1 / 3, 2e-13 / 3]
-    assert found.table("shown.json")["g"].tolist() == pytest.approx([1 / 3, 0.0], abs=1e-10)
+    assert found.table("thirds.json").to_dict("list") == thirds.to_dict("list")
+    assert json.loads(artifact(store, opened.run_id, "unknown.json"))["data"] == [
+        [1.0, None, "2"],
+        [None, 3.0, None],
+    ]
+    back = found.table("unknown.json")
+    assert back["h"].dtype == float
+    assert back["i"][0] == "2"
     assert list(found.table("empty.json")) == ["device", "g"]
     assert found.table("empty.json").empty
     with pytest.raises(ConfigError, match="tables.: has no other.json"):
