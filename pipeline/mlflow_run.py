@@ -186,7 +186,8 @@ def send(entry: Entry, outbox: Outbox) -> bool:
     """Send a run that has ended, and take it out of the outbox; False where the store does not answer.
 
     May be repeated: what a store has taken before the sender was killed is not doubled. Raises what MLflow
-    does for bad names, after closing the run as FAILED.
+    does for bad names and for runs that were deleted, after closing the run as FAILED, where it is there, and
+    setting it aside.
     """
     from mlflow.exceptions import MlflowException
 
@@ -198,9 +199,10 @@ def send(entry: Entry, outbox: Outbox) -> bool:
             except MlflowException as error:
                 if error.error_code not in BAD_REQUEST:
                     raise
-                client.set_terminated(run_id, "FAILED")
-                client.set_tag(run_id, "failure", one_line(error))
-                outbox.remove(entry.run_id)
+                with suppress(MlflowException):
+                    client.set_terminated(run_id, "FAILED")
+                    client.set_tag(run_id, "failure", one_line(error))
+                outbox.set_aside(entry.run_id)
                 raise
             if entry.inputs:
                 client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])

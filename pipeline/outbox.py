@@ -56,6 +56,8 @@ class Entry:
 
 KEY_TAG = "outbox"
 """Tag of a run that MLflow did not know when it began: the name of its folder."""
+REFUSED = "refused"
+"""Of an outbox: the folder of what a store will never take."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,13 @@ class Outbox:
         """All of them, oldest first."""
         found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]
         yield from sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
+
+    def set_aside(self, run_id: str) -> None:
+        """Keep what a store will never take, for a person to look at."""
+        aside = self.folder / REFUSED
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / run_id, ignore_errors=True)
+        (self.folder / run_id).replace(aside / run_id)
 
     def remove(self, run_id: str) -> None:
         """Forget a run: MLflow has it, or it is not wanted."""

@@ -45,6 +45,7 @@ class Settings:
             # YAML merges mappings: null takes an entry out
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
             object.__setattr__(self, name, kept)
+        object.__setattr__(self, "baseline", _flat(self.baseline))
         self._require("enqueue", isinstance(self.enqueue, list), "a list of mappings")
         for owner in ("compare", "variants"):
             for name, entry in getattr(self, owner).items():
@@ -140,6 +141,14 @@ class Constraint:
     def beyond(self, metrics: Mapping[str, float]) -> float:
         """How far a trial is beyond it: 0 or less where it keeps it, infinite where it lacks the metric."""
         return self.sign * (metrics[self.key] - self.bound) if self.key in metrics else math.inf
+
+
+def _flat(nested: Mapping[str, Any], owner: str = "") -> dict[str, Any]:
+    """By full key, as `+sweep.baseline.partitioner.device=x` means it."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        found |= _flat(value, f"{owner}{key}.") if isinstance(value, dict) else {f"{owner}{key}": value}
+    return found
 
 
 def _require_known(owner: str, values: Mapping[str, Any]) -> None:

@@ -191,19 +191,28 @@ class _Sweep:
         entries = enumerate(settings.enqueue)
         enqueued = [p for i, entry in entries for p in self.space.points(f"sweep.enqueue.{i}", entry)]
         exact = self._exact_points(enqueued)
-        name, storage = self._stored_as(held)
-        study = Study(
-            self.space,
-            self.objectives,
-            held=held,
-            name=name,
-            storage=storage,
-            total=settings.n_trials,
-            enqueue=enqueued + exact,
-            sampler=settings.sampler,
-            sampler_options=settings.sampler_options,
-            seed=settings.seed,
-        )
+
+        def opened(name: str) -> Study:
+            return Study(
+                self.space,
+                self.objectives,
+                held=held,
+                name=name,
+                storage=self._storage(name),
+                total=settings.n_trials,
+                enqueue=enqueued + exact,
+                sampler=settings.sampler,
+                sampler_options=settings.sampler_options,
+                seed=settings.seed,
+            )
+
+        name = self._study_name(held)
+        study = opened(name)
+        while (parent := study.parent_run_id) is not None and not self.hydra.tracking.has(parent):
+            known, name = name, self._next_name(name)
+            said = f"The runs of study {known!r} are not in this MLflow store: {name!r} is begun"
+            self.hydra.console.print(said, markup=False)
+            study = opened(name)
         if study.resumed:
             there = f"{len(study.trials)} of {study.total} trials are there"
             said = f"The study {name!r} goes on: {there} (sweep.resume=false begins anew)"
@@ -213,8 +222,8 @@ class _Sweep:
             self.hydra.console.print(f"Tried first: {len(exact)} of the {of} plans of the exact front")
         return study
 
-    def _stored_as(self, held: Mapping[str, str]) -> tuple[str, str]:
-        """Name and storage of the study. By default the name tells apart all that was asked for."""
+    def _study_name(self, held: Mapping[str, str]) -> str:
+        """The config's, or one that tells apart all that was asked for; a fresh one where not to resume."""
         settings = self.settings
         name = settings.study_name
         if name is None:
@@ -223,15 +232,17 @@ class _Sweep:
             digest = hashlib.sha256(asked.encode()).hexdigest()[:8]
             parts = (OmegaConf.select(self.hydra.config, f"{part}.name") for part in ("model", "fleet"))
             name = " ".join([*filter(None, (self.name, *parts)), settings.sampler, digest])
+        while not settings.resume and name in stored_names(self._storage(name)):
+            name = self._next_name(name)
+        return name
 
-        def storage(name: str) -> str:
-            return settings.storage or f"{STUDIES}/{re.sub(r'[^A-Za-z0-9._=-]+', '-', name)}.journal"
+    @staticmethod
+    def _next_name(name: str) -> str:
+        found = re.fullmatch(r"(.*) \((\d+)\)", name)
+        return f"{found[1]} ({int(found[2]) + 1})" if found else f"{name} (2)"
 
-        number, first = 1, name
-        while not settings.resume and name in stored_names(storage(name)):
-            number += 1
-            name = f"{first} {number}"
-        return name, storage(name)
+    def _storage(self, name: str) -> str:
+        return self.settings.storage or f"{STUDIES}/{re.sub(r'[^A-Za-z0-9._=-]+', '-', name)}.journal"
 
     def _held(self) -> dict[str, str]:
         """What is the same in all trials of a study, by config key: objectives, space, and the rest."""
@@ -274,8 +285,7 @@ class _Sweep:
         if self.name:
             console.print(title, style="bold", markup=False)
         tags = {"sweep": kind, "study": source.name, **about}
-        parent = source.parent_run_id
-        resumed = parent if parent is not None and tracking.has(parent) else None
+        resumed = source.parent_run_id
         with tracking.open_run(title, tags, self._params(), resumed) as run:
             source.set_parent_run_id(run.run_id)
             if resumed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -29,10 +30,12 @@ from pipeline.mlflow_store import (
     reaching,
     search,
 )
-from pipeline.outbox import KEY_TAG, Entry, Outbox, alive, new_id, this_process
+from pipeline.outbox import KEY_TAG, REFUSED, Entry, Outbox, alive, new_id, this_process
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+_log = logging.getLogger(__name__)
 
 # --- what is read back ----------------------------------------------------------------------------
 
@@ -161,10 +164,10 @@ class Tracking:
             if (entry := self._outbox.find(run_id)) is not None:
                 entry = replace(entry, held_back=False)
                 self._outbox.save(entry)
-                taken = send(entry, self._outbox) and taken
+                taken = self._sent(entry) and taken
         for entry in list(self._outbox.entries()) if taken else ():
             mine = list(entry.owner) == this_process()  # others send their own
-            if mine and entry.status != "RUNNING" and not entry.held_back and not send(entry, self._outbox):
+            if mine and entry.status != "RUNNING" and not entry.held_back and not self._sent(entry):
                 return
 
     def sync(self) -> tuple[int, int, int]:
@@ -172,8 +175,19 @@ class Tracking:
         ask_again()
         ended = [entry for entry in self._outbox.entries() if entry.status != "RUNNING"]
         ready = [entry for entry in ended if not entry.held_back]
-        sent = sum(send(entry, self._outbox) for entry in ready)
+        sent = sum(self._sent(entry) for entry in ready)
         return sent, len(ready) - sent, len(ended) - len(ready)
+
+    def _sent(self, entry: Entry) -> bool:
+        """Whether the store has taken a run that has ended. What it will never take is told and set aside."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return send(entry, self._outbox)
+        except MlflowException as error:
+            what, where = entry.name or entry.run_id, self._outbox.folder / REFUSED / entry.run_id
+            _log.warning("MLflow does not take run %r, which is kept in %s: %s", what, where, one_line(error))
+            return True
 
     def farewell(self) -> str:
         """How to look at the results, and what the store has not taken of them."""

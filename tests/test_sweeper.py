@@ -265,6 +265,8 @@ def test_one_failed_repetition_fails_the_trial(multirun: Multirun) -> None:
 def test_a_baseline_must_vary(multirun: Multirun) -> None:
     with pytest.raises(ConfigError, match=r"sweep.baseline.fleet: does not vary \(what does: scheduler\)"):
         multirun("scheduler=performance,green", "+sweep.baseline.fleet=pair")
+    with pytest.raises(ConfigError, match=r"sweep.baseline.partitioner.stages: 3 is not among .* \(1, 2\)"):
+        multirun("partitioner.stages=1,2", "+sweep.baseline.partitioner.stages=3")
 
 
 # --- grids ----------------------------------------------------------------------------------------
@@ -632,6 +634,28 @@ def test_begun_anew_where_asked_and_over_where_it_is_over(
     assert len(runs(root)[0]) == 2
     assert len(list((root / "studies").glob("*.journal"))) == 2
     assert "goes on: 2 of 2 trials are there" in capsys.readouterr().out
+
+
+def test_a_study_whose_runs_are_in_another_store_is_left_and_one_begun(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ("scheduler=green,performance", "partitioner.stages=1")
+    multirun(*grid)
+    for turn in ("", " (2)"):
+        [parent], _ = runs(root)
+        client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+        client.delete_run(parent.info.run_id)
+        multirun(*grid)
+        [anew], children = runs(root)
+        assert anew.info.run_id != parent.info.run_id
+        mine = [each for each in children if each.data.tags["mlflow.parentRunId"] == anew.info.run_id]
+        assert len(mine) == 2
+        assert any(each.data.tags.get("pareto") == "true" for each in mine)
+        said = capsys.readouterr().out
+        assert f"{turn}' are not in this MLflow store" in said
+    multirun(*grid)
+    assert "goes on: 2 of 2" in capsys.readouterr().out
+    assert len(list((root / "studies").glob("*.journal"))) == 3
 
 
 def test_what_breaks_a_constraint_is_not_on_the_front(

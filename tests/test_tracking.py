@@ -96,6 +96,8 @@ def test_a_start_that_fails_half_way_leaves_no_run_running(store: Tracking) -> N
     client = MlflowClient(tracking_uri=store.uri)
     (found,) = client.search_runs(["1"], "attributes.run_name = 'broken start'")
     assert found.info.status == "FAILED"
+    assert [path.name for path in Path("outbox/refused").iterdir()] == [found.info.run_id]
+    shutil.rmtree("outbox")
 
 
 def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -> None:
@@ -422,6 +424,23 @@ def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     )
     points = MlflowClient(tracking_uri=store.uri).get_metric_history(found["run_id"], "latency_ms_p50")
     assert [point.value for point in points] == [2.0]
+
+
+def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
+    store: Tracking, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = run(store, "sweep of two, one deleted")
+    gone, kept = (run(replace(store, parent_run_id=sweep)) for _ in range(2))
+    away(True)
+    store.tag_front(sweep, {gone, kept}, ())
+    away(False)
+    MlflowClient(tracking_uri=store.uri).delete_run(gone)
+    assert store.sync() == (2, 0, 0)
+    assert stored(store, kept).data.tags["pareto"] == "true"
+    assert f"MLflow does not take run '{gone}'" in caplog.text
+    assert [path.name for path in Path("outbox/refused").iterdir()] == [gone]
+    assert store.sync() == (0, 0, 0)
+    shutil.rmtree("outbox")
 
 
 def test_the_front_is_tagged_later_where_the_store_is_away(

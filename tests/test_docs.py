@@ -1,0 +1,163 @@
+"""Every command in README and docs, as it stands there but on less work, a page's one after another.
+
+Those of `python -m pipeline` run in this process, others in a shell; make's targets run in `.ci/run`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import CONF, ROOT
+from mlflow import MlflowClient
+from PIL import Image
+
+import schedulers
+from pipeline.__main__ import main
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+START = re.compile(r" {4,6}(?=(python|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")
+COMMAND = re.compile(START.pattern + r"((?:.*\\\n)*.*)", re.MULTILINE)
+FILE = re.compile(r"`((?:conf|schedulers|partitioners)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
+SMALL = ["model.input_size=64", "profiler.warmup=0", "profiler.repeats=2"]
+LESS = {
+    r"pipeline (?!.*(workload|experiment)=)": ["workload.requests=2", "backend.warmup=0", "meter=none"],
+    r"sweep=pareto": ["sweep.n_trials=3"],
+    r"workload=poisson|slo_under_load": ["workload.duration_s=5"],
+    r"sweep.repeats": ["sweep.repeats=2"],
+    r"experiment=[dw]|slo_": ["sweep.repeats=1"],
+    r"samplers": ["sweep.n_trials=5"],
+    r"day_in_europe|workload=diurnal": ["workload.duration_s=600"],
+    r"week_of_slack": ["workload.duration_s=30000"],
+    r"action=validate": ["validation.plans=2", "validation.requests=2"],
+    r"plan=plan.json backend": ["meter=none"],
+}
+"""What is added to a command that a pattern is found in."""
+
+
+def commands(page: Path) -> list[str]:
+    return [match.group(2) and match.group(0).strip() for match in COMMAND.finditer(page.read_text())]
+
+
+def test_commands_are_found() -> None:
+    assert len(commands(ROOT / "docs/sweeps.md")) == 5
+    assert "-P overrides=" in commands(ROOT / "docs/start.md")[5]
+    assert all(commands(page) for page in PAGES if page.name != "models.md")
+
+
+def test_what_make_is_asked_for_is_there() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"(?:`| {4})make ([a-z-]+)", text))
+    assert named >= {"run", "ui", "test", "paper"}
+    assert named <= set(targets)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with what a reader would have: pictures, a trace, and a scheduler of one's own."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    for name in ("pictures/rose.png", "cat.jpg"):
+        Image.new("RGB", (80, 60), "red").save(name)
+    hours = [f"DE,2021-06-09T{hour:02}:00Z,{300 + hour}" for hour in range(24)]
+    Path("MY.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *hours]))
+    shutil.copytree(CONF / "published", "conf/published")
+    monkeypatch.setattr(schedulers, "__path__", [*schedulers.__path__, str(tmp_path / "schedulers")])
+    yield tmp_path
+    importlib.invalidate_caches()
+
+
+def runs(place: Path) -> list[str]:
+    """The ids of the finished runs so far that are of one configuration, newest first."""
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    ids = [each.experiment_id for each in client.search_experiments()]
+    found = (
+        client.search_runs(ids, "attributes.status = 'FINISHED'") if (place / "mlflow.db").exists() else []
+    )
+    return [
+        run.info.run_id
+        for run in found
+        if "plan.json" in {f.path for f in client.list_artifacts(run.info.run_id)}
+    ]
+
+
+def filled(command: str, place: Path) -> str:
+    """With a run's id, a plan and a folder of pictures in place of the words that stand for them."""
+    command = command.replace("/my/pictures", str(place / "pictures")).replace("NAME", "node-green")
+    if re.search(r"\bRUN|plan\.json", command):
+        first, second, *_ = runs(place)
+        command = re.sub(r"\bRUN(_A)?\b", first, command).replace("RUN_B", second)
+        MlflowClient(f"sqlite:///{place}/mlflow.db").download_artifacts(first, "plan.json", str(place))
+    return command
+
+
+def ours(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m MODULE ARGUMENTS` in this process."""
+    _, _, module, *rest = arguments
+    if module == "pipeline":
+        monkeypatch.setattr(sys, "argv", [module, *rest])
+        main()
+        return
+    done = subprocess.run([sys.executable, "-m", module, *rest], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "models.md"], ids=lambda page: page.stem
+)
+def test_every_command_of_a_page_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for path, content in FILE.findall(page.read_text()):
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_text(content)
+    own_conf = f"hydra.searchpath=[file://{place}/conf]"
+    for _ in range(2):  # two runs to compare
+        ours(["python", "-m", "pipeline", *SMALL, *LESS[next(iter(LESS))], "repeat=0"], monkeypatch)
+    for command in commands(page):
+        began = time.monotonic()
+        run(filled(command, place), own_conf, monkeypatch)
+        print(f"{time.monotonic() - began:.1f} s: {command}")
+
+
+def run(command: str, own_conf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command of a page, on less work."""
+    arguments = shlex.split(command.replace("\\\n", " "), comments=True)
+    if arguments[:3] == ["python", "-m", "pipeline"]:
+        less = [added for pattern, words in LESS.items() if re.search(pattern, command) for added in words]
+        ours([*arguments, own_conf, *SMALL, *less], monkeypatch)
+    elif arguments[:2] == ["python", "-m"]:
+        ours(arguments, monkeypatch)
+    elif arguments[:3] == ["mlflow", "run", "."] and "paper" not in arguments:
+        words = " ".join([*SMALL, "workload.requests=2", "sweep.n_trials=2", "meter=none"])
+        given = [each for each in arguments[3:] if not each.startswith("overrides=")]
+        if "-P" in given and given[-1] == "-P":
+            given.pop()
+        shell(shlex.join(["mlflow", "run", str(ROOT), *given, "-P", f"overrides={words}"]))
+    elif arguments[0] not in ("make", "mlflow"):
+        shell(command)
+
+
+def shell(command: str) -> None:
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
