@@ -10,10 +10,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,16 +32,23 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 START = re.compile(r" {4,6}(?=(python|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")
 COMMAND = re.compile(START.pattern + r"((?:.*\\\n)*.*)", re.MULTILINE)
 FILE = re.compile(r"`((?:conf|schedulers|partitioners)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
-SMALL = ["model.input_size=64", "profiler.warmup=0", "profiler.repeats=2"]
+PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
+"""Shared by the pages: the same profile need not be measured for each."""
+SMALL = [
+    f"profiler.cache_dir={PROFILES.name}",
+    "model.input_size=64",
+    "profiler.warmup=0",
+    "profiler.repeats=2",
+]
 LESS = {
     r"pipeline (?!.*(workload|experiment)=)": ["workload.requests=2", "backend.warmup=0", "meter=none"],
     r"sweep=pareto": ["sweep.n_trials=3"],
     r"workload=poisson|slo_under_load": ["workload.duration_s=5"],
     r"sweep.repeats": ["sweep.repeats=2"],
     r"experiment=[dw]|slo_": ["sweep.repeats=1"],
-    r"samplers": ["sweep.n_trials=5"],
-    r"day_in_europe|workload=diurnal": ["workload.duration_s=600"],
-    r"week_of_slack": ["workload.duration_s=30000"],
+    r"samplers": ["sweep.n_trials=5", "backend=simulated"],
+    r"day_in_europe|workload=diurnal": ["workload.duration_s=60"],
+    r"week_of_slack": ["workload.duration_s=3000"],
     r"action=validate": ["validation.plans=2", "validation.requests=2"],
     r"plan=plan.json backend": ["meter=none"],
 }
@@ -74,6 +85,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
     for name in ("pictures/rose.png", "cat.jpg"):
@@ -110,6 +123,51 @@ def filled(command: str, place: Path) -> str:
     return command
 
 
+@pytest.mark.docs
+@pytest.mark.skipif(
+    not (ROOT / ".git").exists() or not Path("/usr/lib/git-core/git-daemon").exists(),
+    reason="needs git-daemon and the project's history",
+)
+def test_mlflow_runs_the_project_by_a_git_url(place: Path) -> None:
+    """MLflow fetches a bare clone from a server of its own, and runs its newest commit."""
+    shell(f"git clone --quiet --bare {ROOT} {place}/carbonedge.git")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    daemon = subprocess.Popen(
+        ["git", "daemon", f"--base-path={place}", "--export-all", "--listen=127.0.0.1", f"--port={port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        for _ in range(100):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        url = f"git://127.0.0.1:{port}/carbonedge.git"
+        words = " ".join([*SMALL, "meter=none", "workload.requests=2"])
+        run_it = [
+            "mlflow",
+            "run",
+            url,
+            "--env-manager",
+            "local",
+            "-P",
+            "n_trials=4",
+            "-P",
+            f"overrides={words}",
+        ]
+        shell(shlex.join(run_it))
+    finally:
+        os.killpg(daemon.pid, signal.SIGTERM)
+        daemon.wait()
+    client = MlflowClient(f"sqlite:///{place}/mlflow.db")
+    found = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    [parent] = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.data.tags["mlflow.source.name"].startswith(url)
+    assert parent.data.metrics["trials_complete"] == 4 == len(found) - 1
+
+
 def ours(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m MODULE ARGUMENTS` in this process."""
     _, _, module, *rest = arguments
@@ -121,13 +179,11 @@ def ours(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.full
+@pytest.mark.docs
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name != "models.md"], ids=lambda page: page.stem
 )
 def test_every_command_of_a_page_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     for path, content in FILE.findall(page.read_text()):
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         (place / path).write_text(content)
