@@ -48,7 +48,7 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The run's id in MLflow, or until MLflow knows it the name of its folder in the outbox."""
+        """The run's id in MLflow, or until MLflow knows it the one that it has in the outbox."""
         return self._entry.run_id
 
     def _add(self, **fields: Any) -> None:
@@ -119,7 +119,7 @@ class Run:
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
         """Where an artifact is to lie; ConfigError where the disk refuses."""
-        file = self._outbox.files(self.run_id) / path
+        file = self._outbox.files(self._entry) / path
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             yield file
@@ -202,18 +202,18 @@ def send(entry: Entry, outbox: Outbox) -> bool:
                 with suppress(MlflowException):
                     client.set_terminated(run_id, "FAILED")
                     client.set_tag(run_id, "failure", one_line(error))
-                outbox.set_aside(entry.run_id)
+                outbox.set_aside(entry.folder)
                 raise
             if entry.inputs:
                 client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])
-            if (files := outbox.files(entry.run_id)).is_dir():
+            if (files := outbox.files(entry)).is_dir():
                 client.log_artifacts(run_id, str(files))
             if entry.end_ms is not None:
                 client.set_terminated(run_id, entry.status, entry.end_ms)
     except SilentError as silent:
         _log.debug("%s waits in %s: %s", entry.name, outbox.folder, silent)
         return False
-    outbox.remove(entry.run_id)
+    outbox.remove(entry.folder)
     return True
 
 

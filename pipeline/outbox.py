@@ -6,6 +6,7 @@ What a store has not taken, as it did not answer or its sender was killed, is st
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -28,7 +29,7 @@ class Entry:
     """All there is of a run but its files, which lie beside it."""
 
     run_id: str
-    """Names its folder: the run's id in MLflow, where `in_store`; else what its tag KEY_TAG will be."""
+    """The run's id in MLflow, where `in_store`; else what its tag KEY_TAG will be."""
     uri: str
     experiment_id: str
     name: str
@@ -45,8 +46,15 @@ class Entry:
     metrics: Sequence[Point] = ()
     inputs: Sequence[Mapping[str, str]] = ()
     """The fields of each Dataset that the run was fed."""
+    shared: bool = False
+    """Whether other processes may write to the same run: a sweep's."""
     held_back: bool = False
     """A trial's, until its study knows of it: one that is not known is run again."""
+
+    @property
+    def folder(self) -> str:
+        """Name of its own in the outbox."""
+        return f"{self.run_id}-{self.owner[1]}" if self.shared else self.run_id
 
     @property
     def parent_run_id(self) -> str | None:
@@ -56,6 +64,7 @@ class Entry:
 
 KEY_TAG = "outbox"
 """Tag of a run that MLflow did not know when it began: the name of its folder."""
+_log = logging.getLogger(__name__)
 REFUSED = "refused"
 """Of an outbox: the folder of what a store will never take."""
 
@@ -66,13 +75,13 @@ class Outbox:
 
     folder: Path
 
-    def files(self, run_id: str) -> Path:
+    def files(self, entry: Entry) -> Path:
         """Where a run's artifacts lie."""
-        return self.folder / run_id / "artifacts"
+        return self.folder / entry.folder / "artifacts"
 
     def save(self, entry: Entry) -> None:
         """Write an entry, whole or not at all. Raises ConfigError where the disk refuses."""
-        path = self.folder / entry.run_id / "run.json"
+        path = self.folder / entry.folder / "run.json"
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,30 +90,35 @@ class Outbox:
         except OSError as error:
             raise ConfigError(refusal(path.parent, error)) from error
 
-    def find(self, run_id: str) -> Entry | None:
-        """The entry of a run, where there is one."""
-        path = self.folder / run_id / "run.json"
+    def find(self, name: str) -> Entry | None:
+        """The entry in a folder, where there is one; one that cannot be read is told and set aside."""
+        path = self.folder / name / "run.json"
         try:
             fields = json.loads(path.read_text())
+            return Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
         except FileNotFoundError:
             return None
-        return Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
+        except (ValueError, TypeError, KeyError) as error:
+            self.set_aside(name)
+            aside = self.folder / REFUSED / name
+            _log.warning("%s cannot be read (%s), and is kept in %s", path, type(error).__name__, aside)
+            return None
 
     def entries(self) -> Iterator[Entry]:
         """All of them, oldest first."""
         found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]
         yield from sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
 
-    def set_aside(self, run_id: str) -> None:
+    def set_aside(self, name: str) -> None:
         """Keep what a store will never take, for a person to look at."""
         aside = self.folder / REFUSED
         aside.mkdir(exist_ok=True)
-        shutil.rmtree(aside / run_id, ignore_errors=True)
-        (self.folder / run_id).replace(aside / run_id)
+        shutil.rmtree(aside / name, ignore_errors=True)
+        (self.folder / name).replace(aside / name)
 
-    def remove(self, run_id: str) -> None:
-        """Forget a run: MLflow has it, or it is not wanted."""
-        shutil.rmtree(self.folder / run_id, ignore_errors=True)
+    def remove(self, name: str) -> None:
+        """Forget an entry: MLflow has it, or it is not wanted."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
         try:
             self.folder.rmdir()
         except OSError:  # others are left

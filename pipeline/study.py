@@ -114,8 +114,9 @@ class Study:
         self._sampler = partial(_sampler, name=name_of, options=options, seed=int(own))
         self._sampler((0,))  # bad options end here
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._turn = _lock(f"{os.path.abspath(storage)} {name}")
-        with self._turn:
+        self.turn = _lock(f"{os.path.abspath(storage)} {name}")
+        """Held by the process that changes what others rely on."""
+        with self.turn:
             self._study = self._open(storage, held)
             self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
             """Whether trials were stored before; those to begin with were chosen then."""
@@ -179,7 +180,7 @@ class Study:
         what comes of that.
         """
         while True:
-            with self._turn:
+            with self.turn:
                 trials = self._study.get_trials(deepcopy=False)
                 dead = [
                     trial for trial in trials if trial.state is TrialState.RUNNING and not _may_live(trial)
@@ -343,6 +344,10 @@ def _storage(storage: str) -> BaseStorage | str:
         raise ConfigError(f"sweep.storage: cannot use {storage}: {error.strerror or error}") from error
 
 
+LINE_BEGINS = b'{"op_code"'
+"""What every line of a journal begins with."""
+
+
 def _require_whole(path: Path) -> None:
     """Cut off a last line that was not written to its end; ConfigError for a line that is no JSON."""
     if not path.exists():
@@ -352,8 +357,9 @@ def _require_whole(path: Path) -> None:
         for number, line in enumerate(lines, start=1):
             if line.endswith(b"\n") and _is_json(line):
                 continue
+            torn = not line.endswith(b"\n") and line.startswith(LINE_BEGINS[: len(line)])
             require(
-                number == len(lines),
+                torn and number == len(lines),
                 f"sweep.storage: line {number} of {path} is broken; it is left as it is: move it aside "
                 "to begin anew, or give another sweep.storage",
             )

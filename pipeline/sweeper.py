@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -285,9 +285,11 @@ class _Sweep:
         if self.name:
             console.print(title, style="bold", markup=False)
         tags = {"sweep": kind, "study": source.name, **about}
-        resumed = source.parent_run_id
-        with tracking.open_run(title, tags, self._params(), resumed) as run:
-            source.set_parent_run_id(run.run_id)
+        with ExitStack() as stack:
+            with source.turn:  # of processes that begin together one makes the parent
+                resumed = source.parent_run_id
+                run = stack.enter_context(tracking.open_run(title, tags, self._params(), resumed))
+                source.set_parent_run_id(run.run_id)
             if resumed is not None:
                 tracking.settle(run.run_id, self._run_ids())
             run.log_text(OmegaConf.to_yaml(self.hydra.config), "multirun.yaml")

@@ -185,7 +185,7 @@ class Tracking:
         try:
             return send(entry, self._outbox)
         except MlflowException as error:
-            what, where = entry.name or entry.run_id, self._outbox.folder / REFUSED / entry.run_id
+            what, where = entry.name or entry.run_id, self._outbox.folder / REFUSED / entry.folder
             _log.warning("MLflow does not take run %r, which is kept in %s: %s", what, where, one_line(error))
             return True
 
@@ -200,12 +200,14 @@ class Tracking:
         """Tidy up after a sweep that was killed: its trials that its study knows of are sent; others, whose
         process has died, become KILLED, and are given back: they are run again."""
         for entry in list(self._outbox.entries()):
-            if entry.parent_run_id != parent_run_id or alive(entry.owner):
+            if alive(entry.owner) or parent_run_id not in (entry.parent_run_id, entry.run_id):
                 continue
-            if entry.run_id in known:
+            if entry.run_id == parent_run_id and entry.status != "RUNNING":
+                self._sent(entry)
+            elif entry.run_id in known:
                 self.deliver([entry.run_id])
             else:
-                self._outbox.remove(entry.run_id)
+                self._outbox.remove(entry.folder)
         with self._reaching() as client:
             experiment_id = get_run(client, "settle", parent_run_id).info.experiment_id
             query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status = 'RUNNING'"
@@ -356,6 +358,7 @@ class Tracking:
                     entry = self._new(name, own, texts, self._experiment_id(client))
                 else:
                     entry = self._going_on(client, going_on, name, own, texts)
+                    entry = replace(entry, shared=resumed is not None)
                     if opened not in (None, going_on):
                         client.set_tag(opened, "goes_on_in", going_on)
                         client.set_terminated(opened, "FINISHED")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from conftest import ROOT
 from mlflow import MlflowClient
 
 from pipeline.__main__ import main
-from pipeline.command import spread_overrides
+from pipeline.command import complaint, spread_overrides
 
 PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
 """Shared by all tests here: the same profile need not be measured in each."""
@@ -141,6 +143,42 @@ def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> No
     assert parent.data.metrics["front_size"] == len(front)
     assert "monolithic" in outcome.output
     assert "mlflow ui --backend-store-uri" in outcome.output
+
+
+@pytest.mark.full
+def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
+    """Three processes make one parent, run each trial once, and each writes the front that it sees."""
+    first = carbonedge(tmp_path, *SIMULATED)  # the store and the profile are there
+    assert first.code == 0, first.errors
+    with ThreadPoolExecutor() as pool:
+        asked = (*SIMULATED, "sweep=pareto", "sweep.n_trials=10")
+        outcomes = list(pool.map(lambda _: carbonedge(tmp_path, *asked), range(3)))
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0], [outcome.errors for outcome in outcomes]
+    sweep = [run for run in runs(tmp_path) if "sweep" in run.data.tags or "trial" in run.data.tags]
+    [parent] = [run for run in sweep if "sweep" in run.data.tags]
+    children = [run for run in sweep if run is not parent]
+    assert sorted(int(run.data.tags["trial"]) for run in children) == list(range(10))
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in sweep} == {"FINISHED"}
+    assert parent.data.metrics["trials_complete"] == 10
+    assert "front.html" in {file.path for file in client(tmp_path).list_artifacts(parent.info.run_id)}
+    assert not (tmp_path / "outbox").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "outputs"), "cannot write to outputs: Read-only file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "cannot write: No space left on device; make room",
+        ),
+        (OSError(errno.EBADF, "Bad file descriptor"), None),
+    ],
+)
+def test_where_nothing_can_be_written_one_line_says_so(error: OSError, line: str | None) -> None:
+    said = complaint(error)
+    assert said is None if line is None else said is not None and said.startswith(line)
 
 
 BAD = [

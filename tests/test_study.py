@@ -228,6 +228,11 @@ def test_a_broken_storage_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sweep.storage: line 5 of .*study.journal is broken; it is left"):
         study(tmp_path, 3)
     assert journal.read_bytes() == broken
+    for other in (b"my notes\n", b"my notes", b"\0\0\0\0"):
+        journal.write_bytes(other)
+        with pytest.raises(ConfigError, match=r"sweep.storage: line 1 of .*study.journal is broken"):
+            study(tmp_path, 4)
+        assert journal.read_bytes() == other
     database = tmp_path / "study.db"
     database.write_bytes(b"This is no database, but long enough to look like one to SQLite." * 20)
     before = database.read_bytes()

@@ -443,6 +443,38 @@ def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
     shutil.rmtree("outbox")
 
 
+def test_processes_that_share_a_sweep_do_not_take_each_others_files(store: Tracking) -> None:
+    with store.open_run("sweep", {}, {}) as first:
+        script = (
+            "from pipeline.tracking import Tracking\n"
+            f"with Tracking(uri={store.uri!r}).open_run('sweep', {{}}, {{}}, {first.run_id!r}) as second:\n"
+            "    second.log_text('of the second', 'second.txt')\n"
+        )
+        first.log_text("of the first", "first.txt")
+        subprocess.run([sys.executable, "-c", script], env=_environment(), check=True)
+        first.log_text("of the first, later", "later.txt")
+    found = store.stored(first.run_id)
+    assert found.status == "FINISHED"
+    assert [found.text(f"{name}.txt") for name in ("first", "second", "later")] == [
+        "of the first",
+        "of the second",
+        "of the first, later",
+    ]
+    assert not Path("outbox").exists()
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "[]", '{"run_id": "x"}'])
+def test_an_entry_that_cannot_be_read_is_set_aside(
+    store: Tracking, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("outbox/x").mkdir(parents=True)
+    Path("outbox/x/run.json").write_text(content)
+    assert store.sync() == (0, 0, 0)
+    assert "outbox/x/run.json cannot be read" in caplog.text
+    assert Path("outbox/refused/x/run.json").read_text() == content
+    shutil.rmtree("outbox")
+
+
 def test_the_front_is_tagged_later_where_the_store_is_away(
     store: Tracking, away: Callable[[bool], None]
 ) -> None:
