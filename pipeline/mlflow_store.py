@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.domain import ConfigError, require
+from pipeline.locks import machine_lock
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -131,6 +132,7 @@ def require_database(uri: str) -> None:
         path = Path(url.database)
         writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
         require(writable, f"tracking.uri: {str(path.absolute())!r} is not in a directory where we may write")
+        _make_whole(path)
     if url.host:
         port = url.port or _DATABASE_PORTS[backend]
         socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
@@ -139,6 +141,17 @@ def require_database(uri: str) -> None:
         sqlalchemy.inspect(engine)
     finally:
         engine.dispose()
+
+
+def _make_whole(path: Path) -> None:
+    """Make a new SQLite store under another name: MLflow refuses one that a kill left half made."""
+    with machine_lock(str(path.absolute())):
+        if path.exists() and path.stat().st_size:
+            return
+        new = path.with_name(f"{path.name}.new")
+        new.unlink(missing_ok=True)
+        client_of(f"sqlite:///{new.absolute()}").search_experiments(max_results=1)
+        new.replace(path)
 
 
 def create_experiment(client: MlflowClient, name: str) -> str:

@@ -23,11 +23,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from pipeline.backends.pool import DevicePool, machine_lock, shared_pool
+from pipeline.backends.pool import DevicePool, shared_pool
 from pipeline.compression import decoder, encoded_specs, encoder
 from pipeline.domain import COMPRESSIONS, ConfigError, Cut, require, require_number, require_whole
 from pipeline.fleet import Device, Fleet
 from pipeline.graph import Graph
+from pipeline.locks import machine_lock
 from pipeline.models import ModelSpec
 
 MAX_PROFILE_SLOWDOWN = 4.0

@@ -6,12 +6,9 @@ goes on where one was killed, or beside one that runs.
 
 from __future__ import annotations
 
-import getpass
-import hashlib
 import json
 import math
 import os
-import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -37,6 +34,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.domain import ConfigError, TrialResult, require
+from pipeline.locks import machine_lock
 from pipeline.outbox import alive, this_process
 from pipeline.search_space import Point, SearchSpace, Value
 
@@ -114,7 +112,7 @@ class Study:
         self._sampler = partial(_sampler, name=name_of, options=options, seed=int(own))
         self._sampler((0,))  # bad options end here
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.turn = _lock(f"{os.path.abspath(storage)} {name}")
+        self.turn = machine_lock(f"{os.path.abspath(storage)} {name}")
         """Held by the process that changes what others rely on."""
         with self.turn:
             self._study = self._open(storage, held)
@@ -277,12 +275,6 @@ def _may_live(trial: FrozenTrial) -> bool:
     if "owner" not in trial.user_attrs:
         return False
     return alive(trial.user_attrs["owner"])
-
-
-def _lock(what: str) -> FileLock:
-    """Between the processes of this machine and user; one that dies lets go of it."""
-    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
-    return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}-{digest}.lock")
 
 
 class _JournalLock(BaseJournalFileLock):

@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from pipeline.backends.pool import machine_lock
 from pipeline.cost import require_connected
 from pipeline.datasets import datasets
 from pipeline.domain import (
@@ -42,6 +41,7 @@ from pipeline.fleet import Fleet
 from pipeline.graph import Graph
 from pipeline.grid import Intensity, require_average
 from pipeline.ledger import Accounting, account
+from pipeline.locks import machine_lock
 from pipeline.meter import Meter, NoMeter, Reading, apportioned
 from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
 from pipeline.mlflow_run import Run

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_ledger import record, records
 
-from pipeline.backends.pool import machine_lock
 from pipeline.domain import ConfigError
 from pipeline.fleet import Fleet
+from pipeline.locks import machine_lock
 from pipeline.meter import CodeCarbon, CpuTime, External, Ina, NoMeter, Nvml, Rapl, Sampled, apportioned
 
 

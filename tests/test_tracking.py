@@ -596,6 +596,20 @@ def test_uri_and_experiment_must_be_text(bad: str) -> None:
         Tracking(uri=bad)
 
 
+def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    """MLflow makes one by many steps; one that stops between two it refuses for ever."""
+    path = tmp_path / "mlflow.db"
+    script = f"from pipeline.tracking import Tracking; Tracking(uri='sqlite:///{path}').check()"
+    for after_s in (1.5, 2.5, 3.5, 4.5):
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=_environment())
+        time.sleep(after_s)
+        process.kill()
+        process.wait()
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=_environment(), check=True)
+    assert MlflowClient(tracking_uri=f"sqlite:///{path}").get_experiment_by_name("carbonedge") is not None
+    assert not (tmp_path / "mlflow.db.new").exists()
+
+
 def test_the_first_use_in_a_fresh_directory_is_silent(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level='INFO')\n"  # as Hydra does

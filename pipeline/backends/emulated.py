@@ -21,9 +21,10 @@ from typing import Any, ClassVar
 
 from pipeline.backends import wire
 from pipeline.backends.events import Events, Finished, Request, Rules
-from pipeline.backends.pool import DevicePool, discard_pools, machine_lock, shared_pool
+from pipeline.backends.pool import DevicePool, discard_pools, shared_pool
 from pipeline.deployment import Work, deploy
 from pipeline.domain import Job, Records, require_number, require_whole
+from pipeline.locks import machine_lock
 from pipeline.profile import Drift, reference_graph
 
 FIRST_LOOKS = 5

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
-import getpass
 import os
 import subprocess
 import sys
@@ -16,7 +14,6 @@ from typing import Any
 
 import torch
 import zmq
-from filelock import FileLock
 from torch import fx
 
 from pipeline.backends import wire
@@ -35,15 +32,6 @@ KEEP_MEMORY = {
 }
 """For glibc: keep what was freed. Else it gives large activations back to the system after a run, or does
 not, as the heap happens to lie: page faults made a stage take 6 ms of CPU in one run and 10 in the next."""
-
-
-@functools.cache
-def machine_lock() -> FileLock:
-    """One measuring run at a time on this machine: two would count each other's time and joules.
-
-    The same lock for all of a process, which may take it again while it has it.
-    """
-    return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}.lock")
 
 
 class DeviceError(RuntimeError):
