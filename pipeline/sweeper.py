@@ -124,6 +124,12 @@ class _Sweep:
             settings.repeats == 1 or "repeat" not in self.space.dimensions,
             f"repeat: sweep.repeats={settings.repeats} varies it already",
         )
+        for key in settings.conditions:
+            known = {**settings.params, **self.space.dimensions}
+            require(
+                key in known,
+                f"sweep.conditions.{key}: is not among what may vary ({', '.join(known) or 'nothing'})",
+            )
         for key in settings.baseline:
             require(
                 key in self.told_apart,

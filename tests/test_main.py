@@ -211,6 +211,10 @@ BAD = [
     (("sweep=pareto", "hydra.sweeper.n_trials=4"), ["hydra.sweeper.n_trials", "use sweep.n_trials"]),
     (("sweep=pareto", "sweep.n_trials=abc"), ["sweep.n_trials", "whole number >= 1", "'abc'"]),
     (("sweep=pareto", "sweep.seed=x"), ["sweep.seed", "whole number", "'x'"]),
+    (
+        ("sweep=pareto", "+sweep.conditions={partitioner.cuts.7: {partitioner.stages: [3]}}"),
+        ["sweep.conditions.partitioner.cuts.7", "not among what may vary", "partitioner.cuts.1"],
+    ),
     (("sweep=pareto", "sweep.enqueue=3"), ["sweep.enqueue", "a list"]),
     (("sweep=pareto", "sweep.params=[1]"), ["sweep.params=[1]"]),
     (("sweep=pareto", "sweep.n_trails=3"), ["sweep.n_trails"]),
