@@ -21,7 +21,7 @@ from pipeline import sweeper
 from pipeline.domain import ConfigError, require
 
 BAD_INPUT = 2
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG)
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 
 
@@ -95,8 +95,8 @@ def complaint(error: BaseException) -> str | None:
             return _one_line(str(cause))
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
-            where = f" to {cause.filename}" if cause.filename else ""
-            return f"cannot write{where}: {cause.strerror}; make room, or work where this may write"
+            where = f"{cause.filename}: " if cause.filename else ""
+            return f"{where}{cause.strerror}; make room, or work where this may write"
     for cause in causes:
         if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
             return _one_line(_wrong_argument(cause, str(error)))

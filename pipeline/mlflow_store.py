@@ -128,8 +128,12 @@ def require_database(uri: str) -> None:
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)
-    if backend == "sqlite" and url.database:
-        path = Path(url.database)
+    if backend == "sqlite":
+        require(
+            url.database not in (None, "", ":memory:"),
+            f"tracking.uri: {uri!r} keeps nothing; name a file, as in sqlite:///mlflow.db",
+        )
+        path = Path(url.database or "")
         writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
         require(writable, f"tracking.uri: {str(path.absolute())!r} is not in a directory where we may write")
         _make_whole(path)

@@ -17,6 +17,7 @@ from pipeline.domain import ConfigError, require
 from pipeline.front import Front
 from pipeline.front_figure import overlay_figure
 from pipeline.readable import number
+from pipeline.sweep_settings import Constraint
 from pipeline.tracking import Stored, Tracking
 
 USAGE = "python -m pipeline.front EXPERIMENT [tracking.uri=URI]"
@@ -42,6 +43,13 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
             others.append(label)
             continue
         trials = pd.DataFrame(stored.table("trials.json"))
+        for key, bound in (OmegaConf.select(config, "sweep.constraints") or {}).items():
+            constraint = Constraint.of(key, bound)
+            kept = [
+                constraint.beyond({str(k): v for k, v in row.items()}) <= 0
+                for row in trials.to_dict("records")
+            ]
+            trials = trials[kept]
         found[label] = Front.of(trials, list(objectives), list(objectives.values()))
     require(wanted is not None and len(found) > 0, "no sweep of the experiment has trials")
     require(

@@ -24,10 +24,13 @@ def read_plan(file: str, problem: Problem) -> Plan:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         model, _ = fields.pop("model"), fields.pop("fleet")
+        whole = all(type(number) is int for name in ("bounds", "order") for number in fields.get(name, ()))
+        if not whole or not all(isinstance(device, str) for device in fields["devices"]):
+            raise TypeError("bounds and order must be whole numbers, devices names")
         plan = Plan(**fields)
     except ConfigError as error:
         raise ConfigError(f"plan: {path}: {error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise ConfigError(f"plan: {path} is no plan file ({type(error).__name__}: {error})") from error
     graph = problem.graph
     require(model == graph.name, f"plan: {path} is of model {model!r}, and this run's is {graph.name!r}")

@@ -7,6 +7,7 @@ goes on where one was killed, or beside one that runs.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -37,6 +38,8 @@ from pipeline.domain import ConfigError, TrialResult, require
 from pipeline.locks import machine_lock
 from pipeline.outbox import alive, this_process
 from pipeline.search_space import Point, SearchSpace, Value
+
+_log = logging.getLogger(__name__)
 
 SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "tpe": optuna.samplers.TPESampler,
@@ -85,6 +88,8 @@ class Study:
 
     held: what is the same in all its trials (objectives, space, config), by config key. A stored study of
     that name goes on only under the very same, as its trials could not be compared otherwise.
+    take_over: run again, too, what processes of other machines have under way, of which nobody here can tell
+    whether they live.
     sampler: one of SAMPLERS, or `grid`: every combination in turn, whatever `total` says.
     """
 
@@ -101,7 +106,9 @@ class Study:
         sampler: str,
         sampler_options: Mapping[str, Any],
         seed: int | None,
+        take_over: bool = False,
     ) -> None:
+        self._take_over = take_over
         self.name, self._objectives, self._space = name, objectives, space
         self._asked: dict[int, optuna.Trial] = {}
         self._grid = list(space.grid()) if sampler == GRID else None
@@ -118,6 +125,7 @@ class Study:
             self._study = self._open(storage, held)
             self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
             """Whether trials were stored before; those to begin with were chosen then."""
+            self.total = max(self.total, len(self.trials))
             if not self.resumed:
                 for point in enqueue if self._grid is None else ():
                     self._study.enqueue_trial(point)
@@ -177,11 +185,14 @@ class Study:
         filled up as it would have been. Where all that is left is under way in other processes, it waits for
         what comes of that.
         """
+        told = False
         while True:
             with self.turn:
                 trials = self._study.get_trials(deepcopy=False)
                 dead = [
-                    trial for trial in trials if trial.state is TrialState.RUNNING and not _may_live(trial)
+                    trial
+                    for trial in trials
+                    if trial.state is TrialState.RUNNING and not _may_live(trial, self._take_over)
                 ]
                 waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
                 following = waiting[0] if waiting else len(trials)
@@ -193,8 +204,18 @@ class Study:
                 fresh = [self._new() for _ in range(min(due, self.total - begun))]
                 if again or fresh:
                     return [*again, *fresh]
-            if all(trial.state is not TrialState.RUNNING for trial in trials):
+            others = [trial for trial in trials if trial.state is TrialState.RUNNING]
+            if not others:
                 return []
+            if not told:
+                told = True
+                owners = [(trial.number, trial.user_attrs.get("owner", ("?", "?"))) for trial in others]
+                said = ", ".join(f"{number} (process {owner[1]} on {owner[0]})" for number, owner in owners)
+                _log.warning(
+                    "waiting for trials that are under way elsewhere: %s; sweep.take_over=true runs those of "
+                    "other machines again, where these are gone",
+                    said,
+                )
             time.sleep(POLL_S)
 
     def _new(self) -> tuple[int, Point]:
@@ -267,24 +288,27 @@ def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) ->
 # --- who works on it ------------------------------------------------------------------------------
 
 
-def _may_live(trial: FrozenTrial) -> bool:
-    """Whether the process that runs a trial may still live: one of another machine may.
+def _may_live(trial: FrozenTrial, take_over: bool) -> bool:
+    """Whether the process that runs a trial may still live: one of another machine may, unless taken over.
 
     Without an owner it died between two lines of `Study.ask`, as whoever asks has the lock.
     """
     if "owner" not in trial.user_attrs:
         return False
-    return alive(trial.user_attrs["owner"])
+    owner = trial.user_attrs["owner"]
+    return alive(owner) and not (take_over and owner[0] != this_process()[0])
 
 
 class _JournalLock(BaseJournalFileLock):
     """Optuna's own outlive a process that is killed, and are waited for."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(f"{path}.lock")
+        self._path, self._lock = path, FileLock(f"{path}.lock")
 
     def acquire(self) -> bool:
         self._lock.acquire()
+        if self._path.exists():
+            _cut_torn_line(self._path)
         return True
 
     def release(self) -> None:
@@ -357,6 +381,19 @@ def _require_whole(path: Path) -> None:
             )
             with path.open("r+b") as file:
                 file.truncate(path.stat().st_size - len(line))
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take away what a killed writer, or a full disk, left of a line: the next one would go on in it."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read() in (b"", b"\n"):
+            return
+        content = path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        if content[end:].startswith(LINE_BEGINS[: size - end]):
+            file.truncate(end)
 
 
 def _is_json(line: bytes) -> bool:

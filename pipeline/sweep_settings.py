@@ -34,6 +34,7 @@ class Settings:
     batch_size: int
     max_failure_rate: float
     resume: bool
+    take_over: bool
     storage: str | None
     study_name: str | None
     variants: dict[str, Any]
@@ -65,7 +66,8 @@ class Settings:
         rate = self.max_failure_rate
         good = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
         self._require("max_failure_rate", good, "a number from 0 to 1")
-        self._require("resume", isinstance(self.resume, bool), "true or false")
+        for name in ("resume", "take_over"):
+            self._require(name, isinstance(getattr(self, name), bool), "true or false")
         for name in ("storage", "study_name"):
             value = getattr(self, name)
             self._require(name, value is None or (isinstance(value, str) and value != ""), "a text, or null")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,6 +211,7 @@ class _Sweep:
                 sampler=settings.sampler,
                 sampler_options=settings.sampler_options,
                 seed=settings.seed,
+                take_over=settings.take_over,
             )
 
         name = self._study_name(held)
@@ -259,8 +261,9 @@ class _Sweep:
             for key, value in _leaves("", config)
             if not key.startswith("tracking.") and not any(f"{key}.".startswith(f"{dim}.") for dim in varied)
         }
-        repeats = str(self.settings.repeats)
-        return {"sweep.objectives": str(self.objectives), "sweep.repeats": repeats, **varied, **rest}
+        how = ("objectives", "repeats", "sampler", "sampler_options", "seed", "constraints")
+        own = {f"sweep.{name}": str(getattr(self.settings, name)) for name in how}
+        return own | varied | rest
 
     def _exact_points(self, enqueued: Sequence[Point]) -> list[Point]:
         """The plans of the exact front that are to be tried beside the enqueued points."""
@@ -311,7 +314,8 @@ class _Sweep:
                 raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
             self._require_few_failures(trials)
             run.log_table(trials_table(complete), "trials.json")
-            tracking.link_killed(run.run_id, {t.number: t.results[0].run_id for t in complete})
+            first = {trial.number: trial.results[0].run_id for trial in complete}
+            tracking.link_killed(run.run_id, first, self._run_ids())
             model = self._report(complete, Report(run, tracking, console, about_sweep))
             pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
             if pair[0] and pair[1]:
@@ -326,7 +330,7 @@ class _Sweep:
         """Say what came of the complete trials; gives the name to register the knee's model under, if any."""
         console, run, objectives = report.console, report.run, [*self.objectives]
         finite = [trial for trial in complete if np.isfinite(trial.values(self.objectives)).all()]
-        kept = [trial for trial in finite if all(beyond <= 0 for beyond in self._bounds(trial).values())]
+        kept = [trial for trial in finite if self._counts(trial)]
         if not finite:
             console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
             return None
@@ -365,9 +369,9 @@ class _Sweep:
         source, settings, tracking = self.source, self.settings, self.hydra.tracking
         earlier = source.trials  # of a study that goes on
         logged = tracking.steps(run.run_id, "hypervolume") if earlier and self.yardstick else set()
-        for count, trial in enumerate(earlier, start=1):
-            if trial.number not in logged:
-                self._log_progress(run, earlier[:count], trial.number)
+        for step in range(len(earlier)):
+            if step not in logged:
+                self._log_progress(run, earlier[: step + 1], step)
         self.figures |= self._progress(earlier)
         with _progress(self.hydra.console, source, self.objectives) as show:
             while batch := source.ask(settings.batch_size):
@@ -384,7 +388,8 @@ class _Sweep:
                     trial = _trial(number, point, own)
                     show(source.tell(trial, self._bounds(trial)))
                     tracking.deliver([result.run_id for result in trial.results])
-                    self._log_progress(run, source.trials, number)
+                    finished = source.trials
+                    self._log_progress(run, finished, len(finished) - 1)
                     run.flush()
                 if self._too_many_failed(source.trials):
                     return
@@ -396,6 +401,10 @@ class _Sweep:
     def _bounds(self, trial: SweepTrial) -> dict[str, float]:
         """How far a trial is beyond each constraint."""
         return {one.key: one.beyond(trial.metrics) for one in self.constraints}
+
+    def _counts(self, trial: SweepTrial) -> bool:
+        """Whether a trial may be on the front: it did not fail, and keeps the constraints."""
+        return not trial.failure and all(beyond <= 0 for beyond in self._bounds(trial).values())
 
     def _too_many_failed(self, trials: Sequence[SweepTrial]) -> bool:
         failed = sum(bool(trial.failure) for trial in trials)
@@ -429,8 +438,9 @@ class _Sweep:
         """How far the sweep has come, where there is a yardstick to tell it by."""
         if self.yardstick is None or not trials:
             return {}
-        results = [result for trial in trials for result in trial.results if not trial.failure]
-        values = [trial.values(self.objectives) for trial in trials]
+        kept = [trial for trial in trials if self._counts(trial)]
+        results = [result for trial in kept for result in trial.results]
+        values = [trial.values(self.objectives) for trial in kept] or [[math.nan] * len(self.objectives)]
         return {
             "regret_to_exact": self.yardstick.regret([Plan(**r.plan) for r in results if r.plan]),
             "hypervolume": pareto.hypervolume(values, self.yardstick.measured_reference),

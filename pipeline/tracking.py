@@ -173,6 +173,10 @@ class Tracking:
     def sync(self) -> tuple[int, int, int]:
         """Send all that waits: how many runs were sent, still wait, and are held back for their sweep."""
         ask_again()
+        for entry in self._outbox.entries():  # whose process was killed; trials are their sweep's to settle
+            if entry.status == "RUNNING" and entry.parent_run_id is None and not alive(entry.owner):
+                tags = {**entry.tags, "failure": "killed"}
+                self._outbox.save(replace(entry, status="KILLED", end_ms=now_ms(), tags=tags))
         ended = [entry for entry in self._outbox.entries() if entry.status != "RUNNING"]
         ready = [entry for entry in ended if not entry.held_back]
         sent = sum(self._sent(entry) for entry in ready)
@@ -221,15 +225,28 @@ class Tracking:
                 client.set_terminated(run.info.run_id, "KILLED")
         return [run.info.run_id for run in left]
 
-    def link_killed(self, parent_run_id: str, by_trial: Mapping[int, str]) -> None:
-        """Tell each killed run of a sweep which run has taken its trial's place (tag `rerun_as`)."""
+    def link_killed(
+        self, parent_run_id: str, by_trial: Mapping[int, str], known: Collection[str] = ()
+    ) -> None:
+        """Tell each killed run of a sweep which run has taken its trial's place (tag `rerun_as`).
+
+        by_trial: of the trials that are complete, the run; known: all runs of complete trials. One that is
+        not among them, and runs still says MLflow, was killed.
+        """
         with suppress(SilentError), patient(self._uri) as client:
             experiment_id = get_run(client, "link_killed", parent_run_id).info.experiment_id
-            query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status = 'KILLED'"
+            query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and attributes.status != 'FINISHED'"
             for run in search(client, experiment_id, query):
-                number = run.data.tags.get("trial", "")
-                if "rerun_as" not in run.data.tags and number.isdecimal() and int(number) in by_trial:
-                    client.set_tag(run.info.run_id, "rerun_as", by_trial[int(number)])
+                number, run_id = run.data.tags.get("trial", ""), run.info.run_id
+                if not number.isdecimal() or int(number) not in by_trial or run.info.status == "FAILED":
+                    continue
+                if run.data.tags.get(KEY_TAG, run_id) in known:  # about to be sent
+                    continue
+                if run.info.status != "KILLED":
+                    client.set_tag(run_id, "failure", "killed: the trial was run again")
+                    client.set_terminated(run_id, "KILLED")
+                if "rerun_as" not in run.data.tags:
+                    client.set_tag(run_id, "rerun_as", by_trial[int(number)])
 
     def steps(self, run_id: str, key: str) -> set[int]:
         """At which steps a run has a metric already."""
@@ -237,12 +254,15 @@ class Tracking:
             return {point.step for point in client.get_metric_history(run_id, key)}
 
     def has(self, run_id: str) -> bool:
-        """Whether the store has a run that is not deleted."""
+        """Whether the experiment has a run that is not deleted."""
         from mlflow.exceptions import MlflowException
 
         with self._reaching() as client:
             try:
-                return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+                info = client.get_run(run_id).info
+                return bool(
+                    info.lifecycle_stage == "active" and info.experiment_id == self._experiment_id(client)
+                )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -384,6 +404,8 @@ class Tracking:
     ) -> Entry:
         client.update_run(run_id, status="RUNNING", name=name)
         found = get_run(client, "run", run_id)
+        if "failure" in found.data.tags:
+            client.delete_tag(run_id, "failure")
         fresh = {key: value for key, value in params.items() if key not in found.data.params}
         return Entry(
             run_id, self._uri, found.info.experiment_id, name, now_ms(), this_process(),

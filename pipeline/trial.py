@@ -139,6 +139,10 @@ class Trial:
             "oracle: it needs the records of each request (oracle: true, per_request: false)",
         )
         require(
+            self.plan is None or isinstance(self.plan, str),
+            f"plan: must be a file's path (it is {self.plan!r})",
+        )
+        require(
             self.plan is None or not self.further_models,
             "plan: several models share the fleet, and a plan file is of one",
         )

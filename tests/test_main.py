@@ -168,10 +168,10 @@ def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.EROFS, "Read-only file system", "outputs"), "cannot write to outputs: Read-only file"),
+        (OSError(errno.EROFS, "Read-only file system", "outputs"), "outputs: Read-only file"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "cannot write: No space left on device; make room",
+            "No space left on device; make room",
         ),
         (OSError(errno.EBADF, "Bad file descriptor"), None),
     ],

@@ -24,12 +24,19 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracking:
 
 
 def sweep(
-    tracking: Tracking, name: str, points: list[tuple[float, float]], objectives: dict[str, str | None]
+    tracking: Tracking,
+    name: str,
+    points: list[tuple[float, float]],
+    objectives: dict[str, str | None],
+    **constraints: float,
 ) -> None:
     with tracking.open_run(name, {"sweep": "grid"}, {}) as run:
         table = pd.DataFrame(points, columns=["carbon_g_per_inf", "latency_ms_p50"])
         run.log_table(table.assign(number=range(len(points)), cuts="none"), "trials.json")
-        run.log_text(OmegaConf.to_yaml({"sweep": {"objectives": objectives}}), "multirun.yaml")
+        run.log_text(
+            OmegaConf.to_yaml({"sweep": {"objectives": objectives, "constraints": constraints}}),
+            "multirun.yaml",
+        )
 
 
 def test_fronts_are_told_from_one_reference(store: Tracking, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +57,12 @@ def test_fronts_are_told_from_one_reference(store: Tracking, capsys: pytest.Capt
     shown = Path("front-try-out.html").read_text()
     assert "second" in shown
     assert "<script src=" not in shown
+
+
+def test_what_breaks_a_sweeps_constraint_is_not_on_its_front(store: Tracking) -> None:
+    sweep(store, "held", [(1, 3), (3, 1)], {**TWO}, latency_ms_p50=2)
+    fronts, _ = fronts_of(store.sweeps("try out"))
+    assert [front.members["carbon_g_per_inf"].tolist() for front in fronts.values()] == [[3]]
 
 
 def test_where_there_is_no_front_to_show(store: Tracking) -> None:

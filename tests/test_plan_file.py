@@ -40,6 +40,9 @@ def test_it_comes_back_the_same(
         ({"devices": ["fast"]}, "needs a device"),
         ({"colour": "red"}, "is no plan file"),
         ({"compression": "zip"}, "compression"),
+        ({"bounds": [0, 2.5, 6]}, "is no plan file .*whole numbers"),
+        ({"bounds": [False, 2, 6]}, "is no plan file .*whole numbers"),
+        ({"devices": [{}, "fast"]}, "is no plan file .*names"),
     ],
 )
 def test_another_models_or_fleets_is_refused(
@@ -53,7 +56,7 @@ def test_another_models_or_fleets_is_refused(
         read_plan(str(file), problem)
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{}", "no json"])
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "no json", "[" * 100_000])
 def test_what_is_no_plan_is_named(
     tmp_path: Path, make_problem: MakeProblem, two_devices: Fleet, text: str
 ) -> None:

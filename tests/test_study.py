@@ -201,6 +201,33 @@ def test_a_trial_whose_process_died_is_run_again_at_its_point(
     assert run(study(tmp_path / "two", 9, **options)) == undisturbed
 
 
+def test_a_torn_line_does_not_spoil_what_a_living_process_writes(tmp_path: Path) -> None:
+    source = study(tmp_path, 3)
+    [(number, point)] = source.ask(1)
+    with (tmp_path / "study.journal").open("ab") as journal:
+        journal.write(b'{"op_code": 6, "wor')  # of another, killed while it wrote
+    source.tell(SweepTrial(number, point, (TrialResult("run", "trial", {"carbon": 1.0, "speed": 1.0}, {}),)))
+    assert len(run(source)) == 3
+    assert len(study(tmp_path, 3).trials) == 3
+
+
+def test_what_another_machine_has_under_way_is_waited_for_or_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.study.this_process", lambda: ["otherbox", 7, 0.0])
+    [(number, point)] = study(tmp_path, 1).ask(1)
+    monkeypatch.undo()
+
+    def enough(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.study.time.sleep", enough)
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, 1).ask(1)
+    assert "waiting for trials that are under way elsewhere: 0 (process 7 on otherbox)" in caplog.text
+    assert list(study(tmp_path, 1, take_over=True).ask(1)) == [(number, point)]
+
+
 def test_two_sweeps_on_one_study_share_its_trials(tmp_path: Path) -> None:
     script = "assert len(t.run(t.study(where, 30))) == 30"
     both = [in_a_process(tmp_path, script) for _ in range(2)]

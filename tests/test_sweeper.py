@@ -658,6 +658,25 @@ def test_a_study_whose_runs_are_in_another_store_is_left_and_one_begun(
     assert len(list((root / "studies").glob("*.journal"))) == 3
 
 
+def test_another_sampler_or_seed_under_the_same_name_is_refused(multirun: Multirun) -> None:
+    grid = ("scheduler=green,performance", "partitioner.stages=1", "sweep.study_name=mine")
+    multirun(*grid)
+    with pytest.raises(ConfigError, match="'mine' is another: sweep.sampler was grid and is random"):
+        multirun(*grid, "sweep.sampler=random")
+    with pytest.raises(ConfigError, match="'mine' is another: sweep.seed was .* and is 5"):
+        multirun(*grid, "sweep.seed=5")
+
+
+def test_hypervolume_is_of_what_keeps_the_constraints(priced: Multirun, root: Path) -> None:
+    devices = ("partitioner.stages=1", "partitioner.devices.0=fast,clean")
+    priced(*devices, "sweep.study_name=free")
+    priced(*devices, "sweep.study_name=none", "+sweep.constraints.carbon_g_per_inf=0")
+    free, none = sorted(runs(root)[0], key=lambda run: run.info.start_time)
+    assert history(root, free, "hypervolume")[1] > 0
+    assert history(root, none, "hypervolume") == {0: 0, 1: 0}
+    assert history(root, none, "regret_to_exact") == {0: 1, 1: 1}
+
+
 def test_what_breaks_a_constraint_is_not_on_the_front(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

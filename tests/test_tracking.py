@@ -536,6 +536,23 @@ def test_trials_of_a_dead_process_are_killed_or_sent_as_the_study_knows_of_them(
     assert not Path("outbox").exists()
 
 
+def test_a_run_whose_process_was_killed_is_closed_by_sync(store: Tracking) -> None:
+    script = (
+        "import os\n"
+        "from pipeline.tracking import Tracking\n"
+        f"with Tracking(uri={store.uri!r}).open_run('long', {{}}, {{}}) as run:\n"
+        "    print(run.run_id, flush=True)\n"
+        "    os._exit(9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=_environment(), capture_output=True, text=True)
+    run_id = done.stdout.strip()
+    assert stored(store, run_id).info.status == "RUNNING"
+    assert store.sync() == (1, 0, 0)
+    assert stored(store, run_id).info.status == "KILLED"
+    assert stored(store, run_id).data.tags["failure"] == "killed"
+    assert not Path("outbox").exists()
+
+
 # --- no store, and no noise -----------------------------------------------------------------------
 
 
@@ -557,6 +574,7 @@ def _free_port() -> int:
         ("postgresql://user:secret@127.0.0.1:{port}/mlflow", "Connection refused"),
         ("sqlite:////no/such/directory/mlflow.db", "not in a directory where we may write"),
         ("sqlite:///mlruns", "unable to open database file"),
+        ("sqlite://", "keeps nothing; name a file"),
         ("sqlite:///text", "not a database"),
         ("carrier-pigeon://coop", "unsupported URI"),
         ("./mlruns", "maintenance mode"),
