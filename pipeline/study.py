@@ -6,6 +6,7 @@ goes on where one was killed, or beside one that runs.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import math
@@ -325,6 +326,13 @@ def _sampler(place: tuple[int, ...], name: str, options: Mapping[str, Any], seed
     if name == "qmc":  # one sequence for the whole study, which counts the trials itself
         settings = {"seed": seed, "scramble": True, "independent_sampler": RandomSampler(own)}
     make: Any = SAMPLERS[name]
+    for option, parameter in inspect.signature(make).parameters.items():
+        value, own_value = options.get(option), parameter.default
+        wanted = (int, float) if type(own_value) in (float, type(None)) else type(own_value)
+        require(
+            value is None or (isinstance(value, wanted) and "Callable" not in str(parameter.annotation)),
+            f"sweep.sampler_options.{option}: {value!r} does not do for {make.__name__}",
+        )
     try:
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             return make(**settings | dict(options))  # type: ignore[no-any-return]

@@ -134,6 +134,11 @@ def test_a_study_goes_on_only_under_what_its_trials_shared(tmp_path: Path) -> No
     ("bad", "message"),
     [
         ({"sampler_options": {"n_startup": 3}}, "sweep.sampler_options: .*n_startup"),
+        (
+            {"sampler_options": {"n_startup_trials": "abc"}},
+            "options.n_startup_trials: 'abc' does not",
+        ),
+        ({"sampler_options": {"gamma": 3}}, "sampler_options.gamma: 3 does not do for TPESampler"),
     ],
 )
 def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], message: str) -> None:
