@@ -98,6 +98,10 @@ def wait_for(browser: Chrome, found: Callable[[Chrome], Any]) -> Any:
     return WebDriverWait(browser, 60).until(found)
 
 
+def elements(selector: str) -> Callable[[Chrome], Any]:
+    return lambda page: page.find_elements(By.CSS_SELECTOR, selector)
+
+
 def text_of(browser: Chrome) -> str:
     return str(browser.find_element(By.TAG_NAME, "body").text)
 
@@ -128,12 +132,11 @@ def test_the_parents_page_says_how_to_compare(shown: Shown, browser: Chrome) -> 
 
 def test_the_parents_page_leads_to_the_runs_of_the_front(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
-    wait_for(browser, lambda page: "The front" in text_of(page))
-    hrefs = [str(link.get_attribute("href")) for link in browser.find_elements(By.TAG_NAME, "a")]
-    pages = {run: [href for href in hrefs if href.endswith(run)] for run in shown.front}
-    assert all(pages.values())
-    run, [page_of_run, *_] = pages.popitem()
-    browser.get(page_of_run)
+    in_note = [f"table a[href$='{run}']" for run in shown.front]
+    for link in in_note:
+        wait_for(browser, elements(link))
+    run = shown.front[0]
+    browser.get(str(browser.find_element(By.CSS_SELECTOR, in_note[0]).get_attribute("href")))
     wait_for(browser, lambda page: "A sweep to minimize" not in text_of(page) and run in text_of(page))
     assert "profile of mobilenetv4_conv_small on paper" in text_of(browser)  # among its datasets
 
