@@ -28,6 +28,8 @@ SWEEP = (
     "model=mobilenetv4_conv_small", "model.input_size=64", "profiler.warmup=0", "profiler.repeats=2",
     "profiler.cache_dir=../profiles",
 )  # fmt: skip
+TRIAL = b" trials  best"
+"""In the line that a sweep prints for each."""
 COMPARED = ("carbon_g_per_inf", "latency_ms_p50", "energy_j_per_inf", "requests_ok", "carbon_total_g")
 """Metrics that a simulation of the same profile gives again to the last digit."""
 
@@ -102,19 +104,21 @@ def undisturbed(folder: Path, trials: int) -> tuple[dict[str, Any], float]:
 def kill_sweep(
     folder: Path, trials: int, kills: int, seed: int, started_s: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The sweep, killed so many times, mostly among its first trials, and gone on with each time."""
+    """The sweep, killed so many times, while it begins or after a few trials, and gone on with each time."""
     moments = random.Random(seed)
     folder.mkdir()
     for number in range(kills):
         process = start(folder, f"sweep.n_trials={trials}")
-        after_s = started_s * moments.uniform(0.7, 1.7)
-        try:
-            process.wait(after_s)
-            say(f"kill {number}: it was over")
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            say(f"kill {number}: after {after_s:.1f} s")
+        assert process.stdout is not None
+        lines = moments.randrange(PER_KILL)
+        seen = 0
+        while seen < lines and (line := process.stdout.readline()):
+            seen += TRIAL in line
+        time.sleep(moments.uniform(0, 0.5) if lines else started_s * moments.random())
+        assert process.poll() is None, "it was over"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        say(f"kill {number}: {f'after {lines} trials' if lines else 'before the first trial'}")
     finish(start(folder, f"sweep.n_trials={trials}"))
     return outcome(f"sqlite:///{folder}/mlflow.db", trials)
 
@@ -167,11 +171,12 @@ def kill_server(
         process = start(folder, f"tracking.uri={uri}", f"sweep.n_trials={trials}")
         output: list[str] = []
         assert process.stdout is not None
+        due = sorted(moments.sample(range(1, trials * 3 // 4), kills))
         for line in process.stdout:
             output.append(line.decode())
-            if " trials  best" in output[-1] and kills > 0 and moments.random() < kills * 2 / trials:
-                kills -= 1
-                say(f"server killed after {output[-1].split()[0]} trials")
+            if TRIAL in line and due and int(line.split(b"/")[0]) >= due[0]:
+                say(f"server killed after {output[-1].split()[0]} trials, due after {due.pop(0)}")
+                assert process.poll() is None, "the sweep was over"
                 kill()
         assert process.wait() == 0, "".join(output)
         kept = {**os.environ, "PYTHONPATH": str(ROOT)}
