@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.datasets import Dataset
@@ -88,7 +87,7 @@ class Run:
             with self._file(str(Path(path).with_suffix(".parquet"))) as file:
                 table.to_parquet(file, index=False)
             return
-        rows = [*zip(*(_json_values(table[column]) for column in table), strict=True)]
+        rows = [[*map(_json_value, row)] for row in table.itertuples(index=False, name=None)]
         self.log_text(json.dumps({"columns": [*table], "data": rows}), path)
         if rows:  # a table without would be taken for pictures
             shown = [*json.loads(self._entry.tags.get(TABLES_TAG, "[]")), {"path": path, "type": "table"}]
@@ -150,17 +149,9 @@ class Run:
             send(self._entry, self._outbox)
 
 
-def _json_values(column: pd.Series[Any]) -> list[Any]:
-    """A column's values, None for what is not known or infinite, of which JSON has neither."""
-    values = column.astype(object).tolist()
-    unknown = column.isna()
-    if pd.api.types.is_float_dtype(column):
-        unknown |= np.isinf(column)
-    return (
-        [None if no else value for value, no in zip(values, unknown, strict=True)]
-        if unknown.any()
-        else values
-    )
+def _json_value(value: Any) -> Any:
+    """None for what is not known or infinite, of which JSON has neither."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 TABLES_TAG = "mlflow.loggedArtifacts"
@@ -185,14 +176,16 @@ def now_ms() -> int:
 def send(entry: Entry, outbox: Outbox) -> bool:
     """Send a run that has ended, and take it out of the outbox; False where the store does not answer.
 
-    May be repeated: what a store has taken before the sender was killed is not doubled. Raises what MLflow
-    does for bad names and for runs that were deleted, after closing the run as FAILED, where it is there, and
-    setting it aside.
+    May be repeated, by other processes too: what a store has taken before the sender was killed is not
+    doubled. Raises what MLflow does for bad names and for runs that were deleted, after closing the run as
+    FAILED, where it is there, and setting it aside.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        with patient(entry.uri) as client:
+        with outbox.turn, patient(entry.uri) as client:
+            if not outbox.holds(entry):  # another was quicker
+                return True
             run_id = entry.run_id if entry.in_store else _taken(client, entry)
             try:
                 _log_batches(client, run_id, entry)
@@ -210,10 +203,10 @@ def send(entry: Entry, outbox: Outbox) -> bool:
                 client.log_artifacts(run_id, str(files))
             if entry.end_ms is not None:
                 client.set_terminated(run_id, entry.status, entry.end_ms)
+            outbox.remove(entry.folder)
     except SilentError as silent:
         _log.debug("%s waits in %s: %s", entry.name, outbox.folder, silent)
         return False
-    outbox.remove(entry.folder)
     return True
 
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 from pipeline.domain import ConfigError
+from pipeline.locks import machine_lock
 
 Point = tuple[str, float, int, int]
 """Of a metric: key, value, time in ms since 1970, step."""
@@ -74,6 +76,15 @@ class Outbox:
     """A folder of entries."""
 
     folder: Path
+
+    @property
+    def turn(self) -> FileLock:
+        """Held by the process that sends from it."""
+        return machine_lock(f"outbox {self.folder.absolute()}")
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry is still here."""
+        return (self.folder / entry.folder / "run.json").exists()
 
     def files(self, entry: Entry) -> Path:
         """Where a run's artifacts lie."""

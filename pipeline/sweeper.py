@@ -9,7 +9,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline import paper, pareto, repetition
+from pipeline.courier import by_courier
 from pipeline.domain import ConfigError, Plan, TrialResult, require
+from pipeline.meter import NoMeter
 from pipeline.mlflow_run import NOTE_TAG, Run
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
@@ -43,6 +46,8 @@ BESIDE_THE_PROBLEM = frozenset(
 )
 """Parts of the config that may vary without changing the exact front."""
 
+COURIER_FROM = 100
+"""Trials left from which on a courier sends them: to start one takes as long as to send so many."""
 STUDIES = "studies"
 """Folder of studies for which no `sweep.storage` is given; in the working directory, like MLflow's store."""
 
@@ -313,7 +318,8 @@ class _Sweep:
             if not complete:
                 raise ConfigError(f"all {len(trials)} trials failed; the first: {trials[0].failure}")
             self._require_few_failures(trials)
-            run.log_table(trials_table(complete), "trials.json")
+            ids = tracking.ids(run.run_id)
+            run.log_table(trials_table(complete).replace({"run_id": ids}), "trials.json")
             first = {trial.number: trial.results[0].run_id for trial in complete}
             tracking.link_killed(run.run_id, first, self._run_ids())
             model = self._report(complete, Report(run, tracking, console, about_sweep))
@@ -373,7 +379,8 @@ class _Sweep:
             if step not in logged:
                 self._log_progress(run, earlier[: step + 1], step)
         self.figures |= self._progress(earlier)
-        with _progress(self.hydra.console, source, self.objectives) as show:
+        sending = by_courier(tracking) if self._by_courier else nullcontext(tracking.deliver)
+        with sending as deliver, _progress(self.hydra.console, source, self.objectives) as show:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(
                     [
@@ -387,12 +394,26 @@ class _Sweep:
                     own = jobs[index * settings.repeats : (index + 1) * settings.repeats]
                     trial = _trial(number, point, own)
                     show(source.tell(trial, self._bounds(trial)))
-                    tracking.deliver([result.run_id for result in trial.results])
+                    deliver([result.run_id for result in trial.results])
                     finished = source.trials
                     self._log_progress(run, finished, len(finished) - 1)
                     run.flush()
                 if self._too_many_failed(source.trials):
                     return
+
+    @cached_property
+    def _by_courier(self) -> bool:
+        """Whether another process sends the trials: many, of which none measures what it would disturb."""
+        parts = ("backend", "meter")
+        left = (self.source.total - len(self.source.trials)) * self.settings.repeats
+        if (
+            left < COURIER_FROM
+            or not self.space.families <= BESIDE_THE_PROBLEM.difference(parts)
+            or not all(part in self.config for part in parts)
+        ):
+            return False
+        backend, meter = (instantiate(self.config[part]) for part in parts)
+        return not backend.computes and isinstance(meter, NoMeter)
 
     def _run_ids(self) -> set[str]:
         """The runs of all trials that are finished."""
@@ -422,7 +443,8 @@ class _Sweep:
         """Overrides by which a trial's run says which trial of which sweep it is."""
         unused = ",".join(key for key in self.space.dimensions if key not in point)
         place = f"tracking.parent_run_id={run.run_id}", f"tracking.trial={number}"
-        return [*place, *([f"tracking.unused=[{unused}]"] if unused else [])]
+        deferred = ["tracking.deferred=true"] if self._by_courier else []
+        return [*place, *deferred, *([f"tracking.unused=[{unused}]"] if unused else [])]
 
     def _repetitions(self, point: Point) -> list[list[str]]:
         """The overrides of each of the jobs that a point stands for."""

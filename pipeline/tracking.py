@@ -33,6 +33,7 @@ from pipeline.mlflow_store import (
 from pipeline.outbox import KEY_TAG, REFUSED, Entry, Outbox, alive, new_id, this_process
 
 if TYPE_CHECKING:
+    import mlflow.entities
     from mlflow.tracking import MlflowClient
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class Tracking:
     """Keys that vary in the sweep but not in this trial: params too, so that all its trials have the same."""
     trial: int | None = None
     """Its number in the sweep, which says when to send it; None: it is sent when it ends."""
+    deferred: bool = False
+    """Whether MLflow hears of a trial only when it is sent, and not when it begins."""
 
     def __post_init__(self) -> None:
         for name in ("uri", "experiment", "outbox"):
@@ -154,19 +157,20 @@ class Tracking:
                     run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
                 raise
 
-    def deliver(self, run_ids: Collection[str]) -> None:
+    def deliver(self, run_ids: Collection[str], owner: Sequence[Any] | None = None) -> None:
         """Send these trials, which their study knows of now, and where the store takes them what has waited.
 
-        What it does not take waits for the next ones, and for `sync`.
+        What it does not take waits for the next ones, and for `sync`. owner: the process that wrote them;
+        None: this one.
         """
-        taken = True
+        owner, taken = owner or this_process(), True
         for run_id in run_ids:
             if (entry := self._outbox.find(run_id)) is not None:
                 entry = replace(entry, held_back=False)
                 self._outbox.save(entry)
                 taken = self._sent(entry) and taken
         for entry in list(self._outbox.entries()) if taken else ():
-            mine = list(entry.owner) == this_process()  # others send their own
+            mine = list(entry.owner) == list(owner)  # others send their own
             if mine and entry.status != "RUNNING" and not entry.held_back and not self._sent(entry):
                 return
 
@@ -218,7 +222,7 @@ class Tracking:
             left = [
                 run
                 for run in search(client, experiment_id, query)
-                if run.info.run_id not in known and not _lives(run.data.tags)
+                if _key(run) not in known and not _lives(run.data.tags)
             ]
             for run in left:
                 client.set_tag(run.info.run_id, "failure", "killed: the trial is run again")
@@ -240,13 +244,22 @@ class Tracking:
                 number, run_id = run.data.tags.get("trial", ""), run.info.run_id
                 if not number.isdecimal() or int(number) not in by_trial or run.info.status == "FAILED":
                     continue
-                if run.data.tags.get(KEY_TAG, run_id) in known:  # about to be sent
+                if _key(run) in known:  # about to be sent
                     continue
                 if run.info.status != "KILLED":
                     client.set_tag(run_id, "failure", "killed: the trial was run again")
                     client.set_terminated(run_id, "KILLED")
                 if "rerun_as" not in run.data.tags:
                     client.set_tag(run_id, "rerun_as", by_trial[int(number)])
+
+    def ids(self, parent_run_id: str) -> dict[str, str]:
+        """Of a sweep's runs that MLflow did not know when they began, by the id of then, that of now."""
+        ids: dict[str, str] = {}
+        with suppress(SilentError), patient(self._uri) as client:
+            experiment_id = get_run(client, "ids", parent_run_id).info.experiment_id
+            query = f"tags.`mlflow.parentRunId` = '{parent_run_id}' and tags.{KEY_TAG} != ''"
+            ids = {_key(run): run.info.run_id for run in search(client, experiment_id, query)}
+        return ids
 
     def steps(self, run_id: str, key: str) -> set[int]:
         """At which steps a run has a metric already."""
@@ -302,10 +315,7 @@ class Tracking:
             with patient(self._uri) as client:
                 experiment_id = get_run(client, "tag_front", parent_run_id).info.experiment_id
                 query = f"tags.`mlflow.parentRunId` = '{parent_run_id}'"
-                known = {
-                    run.data.tags.get(KEY_TAG, run.info.run_id): run
-                    for run in search(client, experiment_id, query)
-                }
+                known = {_key(run): run for run in search(client, experiment_id, query)}
                 for run_id, run in known.items():
                     if (run_id in run_ids) == (run.data.tags.get(tag) == "true"):
                         continue
@@ -392,6 +402,8 @@ class Tracking:
             new_id(), self._uri, experiment_id, name, now_ms(), this_process(),
             tags=resolve_tags() | tags, params=params, held_back=self.trial is not None,
         )  # fmt: skip
+        if self.deferred:
+            return entry
         try:
             with patient(self._uri) as client:
                 made = client.create_run(experiment_id, entry.start_ms, {**entry.tags}, name)
@@ -436,6 +448,11 @@ class Tracking:
 
 OWNER_TAG = "process"
 """Tag of a run: the process that writes it, by which a killed one is told."""
+
+
+def _key(run: mlflow.entities.Run) -> str:
+    """What a study knows a run by: its id, or the one that it had before MLflow knew it."""
+    return str(run.data.tags.get(KEY_TAG, run.info.run_id))
 
 
 def _lives(tags: Mapping[str, str]) -> bool:
