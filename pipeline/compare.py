@@ -15,7 +15,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -67,7 +66,7 @@ def of_run(stored: Stored) -> Side:
         "carbon_g_per_inf" in metrics,
         f"run {stored.run_id} ({stored.name}): has no carbon_g_per_inf; compare single runs, not sweeps",
     )
-    config: Any = OmegaConf.create(stored.text("config.yaml"))
+    config = stored.config("config.yaml")
     fleet, accounting = (instantiate(config[key], _convert_="all") for key in ("fleet", "accounting"))
     parts = coefficients.parts(stored.table("ledger.json"), fleet) / metrics["requests_ok"]
     return Side(

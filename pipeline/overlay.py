@@ -34,7 +34,7 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
     for stored in reversed(sweeps):
         if not (stored.has("trials.json") and stored.has("multirun.yaml")):
             continue
-        config = OmegaConf.create(stored.text("multirun.yaml"))
+        config = stored.config("multirun.yaml")
         given = OmegaConf.select(config, "sweep.objectives") or {}
         objectives = {str(key): str(way) for key, way in given.items() if way is not None}
         wanted = wanted or objectives

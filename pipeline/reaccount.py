@@ -42,7 +42,7 @@ def records_of(stored: Stored) -> Records:
         stored.params.get("per_request", "true").lower() != "false",
         f"run {stored.run_id}: kept no records (per_request: false)",
     )
-    return Records.of(stored.table("records.json"), json.loads(stored.text("run.json")))
+    return Records.of(stored.table("records.json"), stored.json("run.json"))
 
 
 def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -93,9 +93,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     tracking.reach()
     stored = tracking.stored(names[0])
     records = records_of(stored)
-    own = OmegaConf.create(stored.text("config.yaml"))
-    assert isinstance(own, DictConfig)
-    config = reconfigured(own, about_run)
+    config = reconfigured(stored.config("config.yaml"), about_run)
     fleet: Fleet = instantiate(config.fleet, _convert_="all")
     grid: Grid = instantiate(config.grid, _convert_="all")
     require_average(grid)
@@ -108,7 +106,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     found = carbon_metrics(summed(ledger), left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
     metrics = {key: value for key, value in stored.metrics.items() if not _of_carbon(key)} | found
     stated = boundary(left_out, accounting, grid.about())
-    about = json.loads(stored.text("run.json")) | records.about()
+    about = stored.json("run.json") | records.about()
     about |= {"grid": dict(grid.about()), "boundary": stated}
     tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}
     tags |= {"reaccounted_from": stored.run_id, "boundary": stated}

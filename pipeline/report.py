@@ -48,11 +48,11 @@ STYLE = (
 
 def of_run(stored: Stored) -> dict[str, Any]:
     """All that is known of how a run's figures came about, as JSON can hold it."""
-    config: Any = OmegaConf.create(stored.text("config.yaml"))
+    config = stored.config("config.yaml")
     fleet: Fleet = instantiate(config.fleet, _convert_="all")
     accounting: Accounting = instantiate(config.accounting, _convert_="all")
     ledger = stored.table("ledger.json")
-    about = json.loads(stored.text("run.json"))
+    about = stored.json("run.json")
     drawn = ledger[ledger["energy_j"] > 0]
     kwh = drawn["energy_j"] * drawn["pue"] / J_PER_KWH
     sums = pd.DataFrame({"device": drawn["device"].astype(str), "kwh": kwh, "g": drawn["carbon_g"]})

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from pipeline.domain import ConfigError, require
 from pipeline.mlflow_run import Run, kept_tags, now_ms, send
@@ -57,21 +59,38 @@ class Stored:
         """Whether the run has a file of that name."""
         return path in {each.path for each in self.client.list_artifacts(self.run_id)}
 
-    def text(self, path: str) -> str:
-        """A text file of the run; ConfigError naming run and file where it has none."""
-        with tempfile.TemporaryDirectory() as folder:
-            return self._file(path, folder).read_text()
+    def json(self, path: str) -> dict[str, Any]:
+        """What a JSON file of the run says; ConfigError where it has none, or one that cannot be read."""
+        with self._file(path) as file:
+            return dict(json.loads(file.read_text()))
+
+    def config(self, path: str) -> DictConfig:
+        """A config that the run has kept; ConfigError as of `json`."""
+        with self._file(path) as file:
+            config = OmegaConf.create(file.read_text())
+            if not isinstance(config, DictConfig) or not config:
+                raise ValueError("it is no mapping")
+            return config
 
     def table(self, path: str) -> pd.DataFrame:
-        """A table that `Run.log_table` wrote; ConfigError where the run has none of that name."""
-        with tempfile.TemporaryDirectory() as folder:
-            if self.has(large := str(Path(path).with_suffix(".parquet"))):
-                return pd.read_parquet(self._file(large, folder))
-            return pd.DataFrame(**json.loads(self._file(path, folder).read_text()))
+        """A table that `Run.log_table` wrote; ConfigError as of `json`."""
+        large = str(Path(path).with_suffix(".parquet"))
+        with self._file(large if self.has(large) else path) as file:
+            if file.suffix == ".parquet":
+                return pd.read_parquet(file)
+            return pd.DataFrame(**json.loads(file.read_text()))
 
-    def _file(self, path: str, folder: str) -> Path:
-        require(self.has(path), f"run {self.run_id} ({self.name}): has no {path} (it is {self.status})")
-        return Path(self.client.download_artifacts(self.run_id, path, folder))
+    @contextmanager
+    def _file(self, path: str) -> Iterator[Path]:
+        """A file of the run for the block that reads it."""
+        owner = f"run {self.run_id} ({self.name})"
+        require(self.has(path), f"{owner}: has no {path} (it is {self.status})")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(self.client.download_artifacts(self.run_id, path, folder))
+            try:
+                yield file
+            except (ValueError, TypeError, YAMLError) as error:
+                raise ConfigError(f"{owner}: its {path} cannot be read: {one_line(error)}") from error
 
 
 # --- where it is written --------------------------------------------------------------------------

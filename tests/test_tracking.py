@@ -308,6 +308,27 @@ def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) 
         found.table("other.json")
 
 
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"columns": ["g"], "data": [[1', "[1, 2]", '{"other": 1}', "a: [b"]
+)
+def test_what_a_run_keeps_and_nobody_can_read_is_named(store: Tracking, content: str) -> None:
+    with store.open_run("torn", {}, {}) as opened:
+        for name in ("ledger.json", "run.json", "config.yaml"):
+            opened.log_text(content, name)
+        opened.log_text(content, "records.parquet")
+    found = store.stored(opened.run_id)
+    with pytest.raises(ConfigError, match="torn.: its ledger.json cannot be read: "):
+        found.table("ledger.json")
+    with pytest.raises(ConfigError, match="its records.parquet cannot be read: ArrowInvalid"):
+        found.table("records.json")
+    if content != '{"other": 1}':
+        with pytest.raises(ConfigError, match="its run.json cannot be read: "):
+            found.json("run.json")
+    if not content.startswith("{"):
+        with pytest.raises(ConfigError, match="its config.yaml cannot be read: "):
+            found.config("config.yaml")
+
+
 def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None:
     sweep, other = run(store, "sweep"), run(store, "other sweep")
     a, b, c = (run(replace(store, parent_run_id=sweep)) for _ in range(3))
@@ -453,12 +474,11 @@ def test_processes_that_share_a_sweep_do_not_take_each_others_files(store: Track
         first.log_text("of the first", "first.txt")
         subprocess.run([sys.executable, "-c", script], env=_environment(), check=True)
         first.log_text("of the first, later", "later.txt")
-    found = store.stored(first.run_id)
-    assert found.status == "FINISHED"
-    assert [found.text(f"{name}.txt") for name in ("first", "second", "later")] == [
-        "of the first",
-        "of the second",
-        "of the first, later",
+    assert store.stored(first.run_id).status == "FINISHED"
+    assert [artifact(store, first.run_id, f"{name}.txt") for name in ("first", "second", "later")] == [
+        b"of the first",
+        b"of the second",
+        b"of the first, later",
     ]
     assert not Path("outbox").exists()
 
