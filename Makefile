@@ -10,7 +10,7 @@ STAMP := .venv/.stamp
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full test-docs bench paper soak agreement fidelity lint format types check constraints clean
+.PHONY: help setup run ui test test-full test-alone test-docs bench paper soak agreement fidelity lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -24,11 +24,14 @@ ui: $(STAMP) ## look at the results in the MLflow UI, on port 5000 (PORT=...)
 	$(ENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  sh -c 'exec $(BIN)/python -m mlflow ui --port $(PORT) --backend-store-uri "$$MLFLOW_TRACKING_URI"'
 
-test: $(STAMP) ## the tests, without those marked full or docs, two files at a time; ARGS="-k name"
-	$(BIN)/python -m pytest -m "not full and not docs" --numprocesses 2 --dist loadfile $(ARGS)
+test: $(STAMP) ## the tests, without those below, two files at a time; ARGS="-k name"
+	$(BIN)/python -m pytest -m "not full and not alone and not docs" --numprocesses 2 --dist loadfile $(ARGS)
 
-test-full: $(STAMP) ## the tests marked full: the same checks at full size
-	$(BIN)/python -m pytest -m full $(ARGS)
+test-full: $(STAMP) ## the same checks at full size, two files at a time
+	$(BIN)/python -m pytest -m full --numprocesses 2 --dist loadfile $(ARGS)
+
+test-alone: $(STAMP) ## tests that measure how long something takes: predicted, simulated and emulated latency agree
+	$(BIN)/python -m pytest -m alone $(ARGS)
 
 test-docs: $(STAMP) ## every command of README and docs, on less work
 	$(BIN)/python -m pytest -m docs --numprocesses 2 $(ARGS)

@@ -11,7 +11,7 @@ REPEATS = 3
 """At most: this host may be busy with something else the first time."""
 
 
-@pytest.mark.full
+@pytest.mark.alone
 def test_both_backends_agree_on_twelve_configurations() -> None:
     """Of 16 (two models, four plans, loads .4 and .8; the seed is agreement.SEED): mean, p95 and carbon."""
     torch.set_num_threads(1)

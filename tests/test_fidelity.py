@@ -67,7 +67,7 @@ def test_errors_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert list(points.y) == table["measured_ms"].tolist()
 
 
-@pytest.mark.full
+@pytest.mark.alone
 @pytest.mark.parametrize("fleet_name", ["paper", "boards"])
 def test_measured_latency_against_cpu_time_and_against_the_prediction(fleet_name: str) -> None:
     """A coarse guard that holds on a busy host too; `make fidelity` prints the figures."""
