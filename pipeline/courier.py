@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
+from pipeline.domain import ConfigError
 from pipeline.outbox import this_process
 from pipeline.tracking import Tracking
 
@@ -67,7 +68,8 @@ def main(outbox: str, owner: str) -> None:
     """Send the runs named on standard input, a line each, of that process's outbox."""
     tracking = Tracking(outbox=outbox)
     for line in sys.stdin:
-        tracking.deliver([line.strip()], json.loads(owner))
+        with suppress(ConfigError):  # such as of a full disk, which the sweep says itself
+            tracking.deliver([line.strip()], json.loads(owner))
 
 
 if __name__ == "__main__":
