@@ -117,13 +117,13 @@ class Run:
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
-        """Where an artifact is to lie; ConfigError where the disk refuses."""
+        """Where an artifact is to lie; DiskError where the disk refuses."""
         file = self._outbox.files(self._entry) / path
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             yield file
         except OSError as error:
-            raise ConfigError(refusal(file, error)) from error
+            raise refusal(file, error) from error
 
     def flush(self) -> None:
         """Send metrics, params and tags that are there so far, where the store answers; once in a while."""

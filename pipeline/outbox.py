@@ -91,7 +91,7 @@ class Outbox:
         return self.folder / entry.folder / "artifacts"
 
     def save(self, entry: Entry) -> None:
-        """Write an entry, whole or not at all. Raises ConfigError where the disk refuses."""
+        """Write an entry, whole or not at all. Raises DiskError where the disk refuses."""
         path = self.folder / entry.folder / "run.json"
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
@@ -99,7 +99,7 @@ class Outbox:
             part.write_text(json.dumps(asdict(entry)))
             part.replace(path)
         except OSError as error:
-            raise ConfigError(refusal(path.parent, error)) from error
+            raise refusal(path.parent, error) from error
 
     def find(self, name: str) -> Entry | None:
         """The entry in a folder, where there is one; one that cannot be read is told and set aside."""
@@ -141,9 +141,14 @@ def new_id() -> str:
     return uuid.uuid4().hex
 
 
-def refusal(where: Path, error: OSError) -> str:
-    """What to say where the disk refuses."""
-    return f"tracking.outbox: cannot write to {where}: {error.strerror or error}; mend it and run this again"
+class DiskError(ConfigError):
+    """The disk does not take what was found, so that a sweep cannot go on."""
+
+
+def refusal(where: Path, error: OSError) -> DiskError:
+    """What to raise where the disk refuses."""
+    what = error.strerror or error
+    return DiskError(f"tracking.outbox: cannot write to {where}: {what}; mend it and run this again")
 
 
 def this_process() -> list[Any]:

@@ -32,6 +32,7 @@ from pipeline.courier import by_courier
 from pipeline.domain import ConfigError, Plan, TrialResult, require
 from pipeline.meter import NoMeter
 from pipeline.mlflow_run import NOTE_TAG, Run
+from pipeline.outbox import DiskError
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import GRID, Study, SweepTrial, stored_names
@@ -479,7 +480,10 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _trial(number: int, point: Point, jobs: Sequence[JobReturn]) -> SweepTrial:
-    """What came of a point's repetitions; one that failed makes it a failure."""
+    """What came of a point's repetitions; one that failed makes it a failure.
+
+    Raises DiskError where it could not be kept: that is not the trial's doing, which is run again.
+    """
     outcomes = [job._return_value for job in jobs]  # the public property prints to stderr and raises
     results = [
         outcome
@@ -495,6 +499,8 @@ def _failure(number: int, outcome: object) -> str:
     error: object = outcome
     while isinstance(error, BaseException) and not isinstance(error, ConfigError):
         error = error.__cause__
+    if isinstance(error, DiskError):
+        raise error
     if error:  # bad input, perhaps below Hydra's account of a failed constructor call
         return _one_line(error)
     log.error("trial %d", number, exc_info=outcome if isinstance(outcome, BaseException) else None)

@@ -1,5 +1,6 @@
 """The sweeper in a small real Hydra app: conf/sweep, journal, SQLite are real; only the task is analytic."""
 
+import errno
 import itertools
 import json
 import math
@@ -30,11 +31,12 @@ from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
 from partitioners.explicit import Explicit
-from pipeline import sweeper
+from pipeline import mlflow_run, study, sweeper
 from pipeline.cost import predict
 from pipeline.domain import ConfigError, Plan, Problem, TrialResult
 from pipeline.fleet import Fleet
 from pipeline.optimum import exact_front
+from pipeline.outbox import this_process
 from pipeline.regret import Yardstick
 from pipeline.search_space import SearchSpace
 from pipeline.study import SweepTrial
@@ -523,6 +525,37 @@ def test_nan_and_errors_fail_their_trials_only(multirun: Multirun, root: Path) -
     assert len({trial.failure[-9:] for trial in trials}) == 3
     [parent], _ = runs(root)
     assert parent.data.metrics["trials_failed"] == sum(bool(trial.failure) for trial in trials)
+
+
+def test_what_a_full_disk_took_is_run_again(
+    multirun: Multirun, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("sweep.sampler=random", "sweep.seed=1", "sweep.n_trials=4", "partitioner.cuts.0=interval(0,1)")
+    write, written = Path.write_text, []
+
+    def full(path: Path, text: str) -> int:
+        if path.name == "ledger.json":
+            written.append(path)
+            if len(written) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text)
+
+    def log(self: mlflow_run.Run, metrics: Any, step: int | None = None) -> None:
+        self.log_text("", "ledger.json")
+        log_metrics(self, metrics, step)
+
+    log_metrics = mlflow_run.Run.log_metrics
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_run.Run, "log_metrics", log)
+        patch.setattr(Path, "write_text", full)
+        patch.setattr(study, "this_process", lambda: [*this_process()[:2], 0])  # which has died since
+        with pytest.raises(ConfigError, match=r"cannot write to .*ledger.json: No space left on device"):
+            multirun(*asked)
+    trials = multirun(*asked)
+    assert [(trial.number, trial.failure) for trial in trials] == [(number, "") for number in range(4)]
+    [parent], children = runs(root)
+    assert parent.data.metrics["trials_complete"] == 4
+    assert sorted(run.info.status for run in children) == ["FAILED", *["FINISHED"] * 4]
 
 
 def test_a_grid_without_an_objective_says_that_it_has_no_front(
