@@ -148,6 +148,8 @@ def test_front_members_can_be_compared(shown: Shown, browser: Chrome) -> None:
     text = text_of(browser)
     assert f"Comparing {len(shown.front)} Runs" in text
     assert "node-green" in text
+    drawn = [axis.text for axis in browser.find_elements(By.CSS_SELECTOR, ".parcoords .axis-title")]
+    assert "carbon_g_per_inf" in drawn
     assert colours(browser, shown, "compare") >= COLOURS
 
 
