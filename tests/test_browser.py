@@ -118,6 +118,9 @@ def colours(browser: Chrome, shown: Shown, name: str) -> int:
 def test_the_runs_table_has_names_that_people_can_read(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs")
     wait_for(browser, lambda page: "tpe study of 8" in text_of(page))
+    [unfold] = wait_for(browser, elements("[role=row] button[data-component-id*=runnamecell]"))
+    unfold.click()
+    wait_for(browser, lambda page: "pinned · 1 stage · node-high" in text_of(page))
     assert colours(browser, shown, "runs") >= COLOURS
 
 
