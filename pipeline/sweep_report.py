@@ -1,9 +1,10 @@
-"""What came of a sweep: its front, tagged, drawn, printed, and handed on as a plan and a model. Shell."""
+"""What comes of a sweep: its progress; its front, tagged, drawn, printed, and handed on as a plan. Shell."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipeline import front_figure, pareto, repetition, served, tables
@@ -21,7 +23,7 @@ from pipeline.front import Front, front_note, front_table, print_front
 from pipeline.mlflow_run import NOTE_TAG, Run
 from pipeline.plan_file import plan_text
 from pipeline.repetition import Floats
-from pipeline.study import GRID, SweepTrial
+from pipeline.study import GRID, Study, SweepTrial
 from pipeline.sweep_settings import Settings
 from pipeline.tracking import Tracking
 
@@ -206,3 +208,37 @@ def print_variants(console: Console, figures: Mapping[str, Mapping[str, float]])
         regret = f"{found['regret_to_exact']:.2%}" if "regret_to_exact" in found else "n/a"
         table.add_row(name, f"{found['trials_complete']:.0f}", regret, f"{found.get('front_size', 0):.0f}")
     console.print(table)
+
+
+@contextmanager
+def progress(
+    console: Console, source: Study, objectives: Mapping[str, str]
+) -> Iterator[Callable[[SweepTrial], None]]:
+    """A bar on a terminal, a line for every trial elsewhere; failures are told on both."""
+    columns = (
+        TextColumn("{task.completed}/{task.total} trials"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=source.total, completed=len(source.trials))
+
+        def show(trial: SweepTrial) -> None:
+            trials = source.trials
+            best = _best(trials, objectives)
+            bar.update(task, completed=len(trials), description=best)
+            if trial.failure:
+                console.print(f"trial {trial.number} failed: {trial.failure}", markup=False)
+            elif not console.is_terminal:
+                console.print(f"{len(trials)}/{source.total} trials  {best}", markup=False)
+
+        yield show
+
+
+def _best(trials: Sequence[SweepTrial], objectives: Mapping[str, str]) -> str:
+    """The best value so far of each objective."""
+    values = np.array([trial.values(objectives) for trial in trials if not trial.failure])
+    known = [key for key, column in zip(objectives, values.T, strict=False) if np.isfinite(column).any()]
+    pick = {"minimize": np.nanmin, "maximize": np.nanmax}
+    columns = dict(zip(objectives, values.T, strict=False))
+    return "  ".join(f"best {key} {pick[objectives[key]](columns[key]):.4g}" for key in known)

@@ -8,8 +8,8 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline import paper, pareto, repetition
 from pipeline.courier import by_courier
@@ -36,7 +35,7 @@ from pipeline.outbox import DiskError
 from pipeline.regret import Yardstick
 from pipeline.search_space import Point, SearchSpace
 from pipeline.study import GRID, Study, SweepTrial, stored_names
-from pipeline.sweep_report import Findings, Report, note, print_variants, trials_table
+from pipeline.sweep_report import Findings, Report, note, print_variants, progress, trials_table
 from pipeline.sweep_settings import Constraint, Settings
 from pipeline.tracking import Tracking
 
@@ -381,7 +380,7 @@ class _Sweep:
                 self._log_progress(run, earlier[: step + 1], step)
         self.figures |= self._progress(earlier)
         sending = by_courier(tracking) if self._by_courier else nullcontext(tracking.deliver)
-        with sending as deliver, _progress(self.hydra.console, source, self.objectives) as show:
+        with sending as deliver, progress(self.hydra.console, source, self.objectives) as show:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(
                     [
@@ -515,37 +514,3 @@ def _find(trials: Sequence[SweepTrial], points: Sequence[Point]) -> dict[str, fl
     """The metrics of the first trial at one of these perhaps partial points."""
     hits = (t.metrics for t in trials for point in points if point.items() <= t.point.items())
     return next(hits, None)
-
-
-@contextmanager
-def _progress(
-    console: Console, source: Study, objectives: Mapping[str, str]
-) -> Iterator[Callable[[SweepTrial], None]]:
-    """A bar on a terminal, a line for every trial elsewhere; failures are told on both."""
-    columns = (
-        TextColumn("{task.completed}/{task.total} trials"),
-        BarColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=source.total, completed=len(source.trials))
-
-        def show(trial: SweepTrial) -> None:
-            trials = source.trials
-            best = _best(trials, objectives)
-            bar.update(task, completed=len(trials), description=best)
-            if trial.failure:
-                console.print(f"trial {trial.number} failed: {trial.failure}", markup=False)
-            elif not console.is_terminal:
-                console.print(f"{len(trials)}/{source.total} trials  {best}", markup=False)
-
-        yield show
-
-
-def _best(trials: Sequence[SweepTrial], objectives: Mapping[str, str]) -> str:
-    """The best value so far of each objective."""
-    values = np.array([trial.values(objectives) for trial in trials if not trial.failure])
-    known = [key for key, column in zip(objectives, values.T, strict=False) if np.isfinite(column).any()]
-    pick = {"minimize": np.nanmin, "maximize": np.nanmax}
-    columns = dict(zip(objectives, values.T, strict=False))
-    return "  ".join(f"best {key} {pick[objectives[key]](columns[key]):.4g}" for key in known)
