@@ -120,6 +120,10 @@ class Tracking:
                 isinstance(value, str) and value.strip() != "",
                 f"tracking.{name} must be a text ({name}: {value!r})",
             )
+        require(
+            isinstance(self.deferred, bool),
+            f"tracking.deferred must be true or false (deferred: {self.deferred!r})",
+        )
 
     @property
     def _uri(self) -> str:

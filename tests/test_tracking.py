@@ -634,6 +634,11 @@ def test_uri_and_experiment_must_be_text(bad: str) -> None:
         Tracking(uri=bad)
 
 
+def test_deferred_must_be_true_or_false() -> None:
+    with pytest.raises(ConfigError, match=r"tracking.deferred must be true or false \(deferred: 'maybe'\)"):
+        Tracking(deferred="maybe")  # type: ignore[arg-type]
+
+
 def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
     """MLflow makes one by many steps; one that stops between two it refuses for ever."""
     path = tmp_path / "mlflow.db"
