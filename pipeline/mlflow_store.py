@@ -164,7 +164,9 @@ def create_experiment(client: MlflowClient, name: str) -> str:
 
     try:
         return str(client.create_experiment(name))
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code == "INVALID_PARAMETER_VALUE":
+            raise ConfigError(f"tracking.experiment: {one_line(error)}") from error
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             raise

@@ -24,9 +24,9 @@ USAGE = "python -m pipeline.front EXPERIMENT [tracking.uri=URI]"
 
 
 def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
-    """The fronts of finished sweeps by name, under the objectives of the last; names of sweeps with others.
+    """The fronts of finished sweeps by name, under the objectives of the last that has two; names of others.
 
-    Raises ConfigError where none has trials.
+    Raises ConfigError where none has trials and two objectives.
     """
     found: dict[str, Front] = {}
     others = []
@@ -37,8 +37,9 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
         config = stored.config("multirun.yaml")
         given = OmegaConf.select(config, "sweep.objectives") or {}
         objectives = {str(key): str(way) for key, way in given.items() if way is not None}
-        wanted = wanted or objectives
         label = f"{stored.name} · {stored.run_id[:8]}"
+        if len(objectives) == 2:
+            wanted = wanted or objectives
         if objectives != wanted:
             others.append(label)
             continue
@@ -51,12 +52,8 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
             ]
             trials = trials[kept]
         found[label] = Front.of(trials, list(objectives), list(objectives.values()))
-    require(wanted is not None and len(found) > 0, "no sweep of the experiment has trials")
-    require(
-        len(wanted or {}) == 2,
-        f"the last sweep has the objectives {', '.join(wanted or ())}; only fronts of two are laid over one "
-        "another",
-    )
+    none = "has two objectives, as fronts that are laid over one another must" if others else "has trials"
+    require(len(found) > 0, f"no sweep of the experiment {none}")
     return found, others
 
 

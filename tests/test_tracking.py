@@ -634,6 +634,11 @@ def test_uri_and_experiment_must_be_text(bad: str) -> None:
         Tracking(uri=bad)
 
 
+def test_a_name_that_mlflow_does_not_take_is_the_experiments_fault(store: Tracking) -> None:
+    with pytest.raises(ConfigError, match=r"tracking.experiment: .*maximum length"):
+        replace(store, experiment="x" * 600).check()
+
+
 def test_deferred_must_be_true_or_false() -> None:
     with pytest.raises(ConfigError, match=r"tracking.deferred must be true or false \(deferred: 'maybe'\)"):
         Tracking(deferred="maybe")  # type: ignore[arg-type]
