@@ -305,13 +305,19 @@ class Tracking:
                 return False
 
     def register(self, run_id: str, name: str) -> str | None:
-        """Register the model that a run has logged: its version, or None where the store does not answer."""
+        """Register the model that a run has logged: its version, or None where the store does not answer.
+
+        A run that goes on keeps its version, which stands for what the run has now.
+        """
         from mlflow.exceptions import MlflowException
 
         try:
             with patient(self._uri) as client:
                 with suppress(MlflowException):  # it is there already
                     client.create_registered_model(name)
+                for known in client.search_model_versions(f"run_id = '{run_id}'"):
+                    if known.name == name:
+                        return str(known.version)
                 source = f"{client.get_run(run_id).info.artifact_uri}/model"
                 return str(client.create_model_version(name, source, run_id).version)
         except SilentError:

@@ -329,6 +329,17 @@ def test_what_a_run_keeps_and_nobody_can_read_is_named(store: Tracking, content:
             found.config("config.yaml")
 
 
+def test_a_run_that_goes_on_keeps_its_models_version(store: Tracking) -> None:
+    Path("data").mkdir()
+    own = []
+    for _ in range(2):
+        with store.open_run("sweep", {}, {}) as opened:
+            opened.log_model(Path("data"), "pipeline.served")
+        own.append(opened.run_id)
+    assert [store.register(run_id, "knee") for run_id in (own[0], own[1], own[0])] == ["1", "2", "1"]
+    assert store.register(own[0], "other") == "1"
+
+
 def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None:
     sweep, other = run(store, "sweep"), run(store, "other sweep")
     a, b, c = (run(replace(store, parent_run_id=sweep)) for _ in range(3))
