@@ -58,6 +58,21 @@ class Front:
             list(self.objectives), ascending=[way == "minimize" for way in self.directions]
         )
 
+    def distinct(self, varied: Sequence[str] = ()) -> pd.DataFrame:
+        """Of the members that are alike in plan, scheduler, what else varied and objectives, the first.
+
+        Column `alike` says how many they are, `knee` whether the knee is among them. A simulated sweep comes
+        to the same plan, and to the same figures, again and again.
+        """
+        members = self.members.assign(alike=1)
+        if not {"cuts", "devices"} <= {*members}:
+            return members
+        told = dict.fromkeys(("cuts", "devices", "scheduler", *varied, *self.objectives))
+        told_by = [column for column in told if column in members and column != "carbon_weight"]
+        knees = members.groupby(told_by, sort=False, dropna=False)["knee"]
+        members = members.assign(alike=knees.transform("size"), knee=knees.transform("any"))
+        return members[~members.duplicated(told_by)]
+
     @property
     def others(self) -> pd.DataFrame:
         """The trials that another one dominates."""
@@ -111,24 +126,22 @@ def front_table(
 
     Columns, where known: what tells a plan apart, what else was varied, the objectives, the headline
     metrics, each with the ends of its interval where it has one, and where some trial missed or rejected
-    any, how many; `knee` marks the best compromise. Of trials that are alike in all of that, the first.
+    any, how many; where trials are alike (`Front.distinct`), of how many a row is; `knee` marks the best
+    compromise.
     """
     front = Front.of(trials, objectives, directions)
     lost = [key for key in LOST if key in front.trials and (front.trials[key] > 0).any()]
     figures = dict.fromkeys([*objectives, *HEADLINE, *lost])
     ends = [f"{key}{end}" for key in figures for end in ENDS]
     wanted = dict.fromkeys(["number", *PLAN, *varied, *figures, *ends])
-    members = front.members
-    told = [column for column in (*PLAN, *varied, *objectives) if column in members and column != "name"]
-    if "scheduler" in members and "carbon_weight" in told and (members["scheduler"] == "pinned").all():
-        told.remove("carbon_weight")  # nobody was asked
-    members = members.loc[~members.duplicated(told) | members["knee"]]
-    return members[[column for column in wanted if column in members] + ["knee"]].reset_index(drop=True)
+    members = front.distinct(varied)
+    last = [*(["alike"] if (members["alike"] > 1).any() else []), "knee"]
+    return members[[column for column in wanted if column in members] + last].reset_index(drop=True)
 
 
 def front_note(front: Front, pages: Mapping[str, str]) -> str:
     """The front as a Markdown table of at most NOTED plans; pages: of the runs in the UI, by run id."""
-    members = front.members
+    members = front.distinct()
     costs = signed(members[[*front.objectives]].to_numpy(dtype=float), front.directions)
     chosen = members.iloc[spread(costs, NOTED)] if len(members) else members
     scales = [(*readable(key, front.trials[key]), key) for key in front.objectives]
@@ -164,19 +177,23 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
     columns = list(map(str, table))
     ends = [f"{key}{end}" for key in METRICS for end in ENDS]
     known = [
-        column for column in columns if column in ("number", *PLAN) or column not in (*METRICS, *ends, "knee")
+        column
+        for column in columns
+        if column in ("number", *PLAN) or column not in (*METRICS, *ends, "alike", "knee")
     ]
     always = {"cuts", "devices", "number" if "number" in known else "name"}
     chosen = [column for column in known if column in ("scheduler", "carbon_weight") or column not in PLAN]
     varied = {column for column in chosen if len(set(table[column])) > 1}
     plan = [column for column in known if column in always | varied]
-    metrics = [column for column in columns if column not in (*known, *ends, "knee")]
+    metrics = [column for column in columns if column not in (*known, *ends, "alike", "knee")]
     scales = [readable(key, table[key]) for key in metrics]
-    shown = Table(title=f"Pareto front ({len(table)})", caption="◆ knee: the best compromise")
+    alike = "alike" in table
+    of = f"{len(table)} plans, of {table['alike'].sum()} trials" if alike else str(len(table))
+    shown = Table(title=f"Pareto front ({of})", caption="◆ knee: the best compromise")
     shown.add_column()
     for column in plan:
         shown.add_column("trial" if column == "number" else PLAN.get(column, column.rpartition(".")[2]))
-    for title, _ in scales:
+    for title in [*(title for title, _ in scales), *(["trials alike"] if alike else [])]:
         shown.add_column(title, justify="right")
     for row in table.to_dict("records"):
         shown.add_row(
@@ -186,6 +203,7 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
                 spanned(row, key, partial(scaled, factor))
                 for key, (_, factor) in zip(metrics, scales, strict=True)
             ],
+            *([str(row["alike"])] if alike else []),
         )
     console.print(shown)
 

@@ -126,6 +126,8 @@ class Report:
     console: Console
     note: str
     """What its page in MLflow says so far."""
+    ids: Mapping[str, str]
+    """Of runs that MLflow did not know when they began, the id that they have there."""
 
     def front(self, found: Findings, all_runs: set[str]) -> pd.DataFrame:
         """Tag the front's trials, draw the front and print it; gives its table. all_runs: of the sweep."""
@@ -143,7 +145,7 @@ class Report:
         # The plan's part is told by its cuts and devices.
         told_by = [column for column in found.varied if not column.startswith("partitioner.")]
         table = front_table(means, objectives, found.directions, told_by)
-        run.log_table(table, "front.json")
+        run.log_table(table.replace({"run_id": self.ids}), "front.json")
         shown = Front.of(means, objectives, found.directions)
         run.set_tags({NOTE_TAG: f"{self.note}\n\n{front_note(shown, pages)}"})
         print_front(self.console, table)

@@ -322,7 +322,7 @@ class _Sweep:
             run.log_table(trials_table(complete).replace({"run_id": ids}), "trials.json")
             first = {trial.number: trial.results[0].run_id for trial in complete}
             tracking.link_killed(run.run_id, first, self._run_ids())
-            model = self._report(complete, Report(run, tracking, console, about_sweep))
+            model = self._report(complete, Report(run, tracking, console, about_sweep, ids))
             pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
             if pair[0] and pair[1]:
                 comparison = paper.comparison(*pair)

@@ -257,6 +257,29 @@ def test_the_table_of_the_front_keeps_keys_and_units(trials: pd.DataFrame) -> No
     assert list(table) == [*plan, LATENCY, CARBON, RATE, "knee"]
 
 
+def test_trials_that_are_alike_are_one_row(trials: pd.DataFrame) -> None:
+    """Trial 0 again as 5 and 6, the knee among them; what others asked for does not tell them apart."""
+    again = trials.iloc[[0, 0]].assign(number=[5, 6], run_id=["f", "g"], carbon_weight=[0.1, 0.9])
+    other = trials.iloc[[0]].assign(number=7, run_id="h", scheduler="performance")
+    many = pd.concat([trials, again, other], ignore_index=True)
+    front = Front.of(many, [LATENCY, CARBON], LESS)
+    assert front.member.sum() == 6
+    table = front_table(many, [LATENCY, CARBON], LESS, ["carbon_weight"])
+    assert table["number"].tolist() == [2, 0, 7, 3]
+    assert table["alike"].tolist() == [1, 3, 1, 1]
+    assert table["knee"].tolist() == [False, True, False, False]
+    text = printed(print_front, table)
+    assert "Pareto front (4 plans, of 6 trials)" in text
+    knee = next(line for line in text.splitlines() if line.startswith("│ ◆"))
+    assert knee.replace("│", " ").split()[-1] == "3"
+    assert [line.split("|")[2].strip() for line in front_note(front, {}).splitlines()[4:]] == [
+        "trial 2 · trial 2",
+        "trial 0 · trial 0",
+        "trial 7 · trial 0",
+        "trial 3 · trial 3",
+    ]
+
+
 def test_the_front_shows_what_varied_and_what_was_lost(trials: pd.DataFrame) -> None:
     """Misses of any trial, also where they are no objective; what is the same in all is not printed."""
     trials = trials.assign(slo_miss_rate=[0.0, 0.0, 0.125, 0.0, 0.0], requests_failed=0)
