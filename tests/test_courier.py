@@ -85,6 +85,7 @@ def test_what_a_courier_that_dies_has_left_is_sent_at_the_end(sweep: Tracking) -
     assert sorted(brought(sweep)) == [0, 1]
 
 
+@pytest.mark.full
 def test_a_courier_outlives_a_sweep_that_is_killed(sweep: Tracking) -> None:
     script = (
         "import os, signal\n"

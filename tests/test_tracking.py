@@ -655,6 +655,7 @@ def test_deferred_must_be_true_or_false() -> None:
         Tracking(deferred="maybe")  # type: ignore[arg-type]
 
 
+@pytest.mark.full
 def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
     """MLflow makes one by many steps; one that stops between two it refuses for ever."""
     path = tmp_path / "mlflow.db"
