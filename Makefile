@@ -54,9 +54,10 @@ fidelity: $(STAMP) ## predicted against measured latency: three models on two fl
 	for fleet in paper boards; do for model in mobilenet_v2 efficientnet_b0 resnet50; do \
 	  $(BIN)/python -m pipeline action=validate fleet=$$fleet model=$$model $(ARGS) || exit 1; done; done
 
-lint: $(STAMP) ## ruff: rules and format
+lint: $(STAMP) ## ruff: rules and format; import-linter: imports point one way
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## ruff: put both right
 	$(BIN)/python -m ruff check --fix .

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain import AUTO, Plan, Problem, require
-from pipeline.fleet import Fleet
+from pipeline.domain.checks import require
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.planning.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from partitioners.balanced import first_devices, require_stages
-from pipeline.cost import Floats, require_connected
-from pipeline.domain import Plan, Problem, require, size_text
+from pipeline.domain.checks import require, size_text
+from pipeline.domain.plan import Plan
+from pipeline.planning.cost import Floats, require_connected
+from pipeline.planning.problem import Problem
 
 
 @dataclass(frozen=True)

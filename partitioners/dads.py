@@ -13,11 +13,13 @@ import networkx as nx
 import numpy as np
 
 from partitioners.neurosurgeon import pair
-from pipeline.compression import compressed_bytes
-from pipeline.cost import predict
-from pipeline.domain import ConfigError, Plan, Problem
-from pipeline.fleet import Link
-from pipeline.graph import Flow
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Link
+from pipeline.domain.plan import Plan
+from pipeline.network.compression import compressed_bytes
+from pipeline.network.graph import Flow
+from pipeline.planning.cost import predict
+from pipeline.planning.problem import Problem
 
 PER_S = 1e12
 """Capacities are whole picoseconds, so that the cut is exact."""

@@ -1,13 +1,15 @@
-"""The plan of the exact front that one asks for. Pure; a thin plug-in over pipeline.optimum."""
+"""The plan of the exact front that one asks for. Pure; a thin plug-in over pipeline.planning.exact_front."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.cost import predict
-from pipeline.domain import ConfigError, Plan, Problem, require, require_number, require_whole
-from pipeline.optimum import OBJECTIVES, exact_front, require_objectives
+from pipeline.domain.checks import ConfigError, require, require_number, require_whole
+from pipeline.domain.plan import Plan
+from pipeline.planning.cost import predict
+from pipeline.planning.exact_front import OBJECTIVES, exact_front, require_objectives
+from pipeline.planning.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.domain import AUTO, Plan, Problem, require
+from pipeline.domain.checks import require
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.planning.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from partitioners.balanced import boundaries, first_devices, require_flag, require_stages, shares
-from pipeline.cost import require_connected
-from pipeline.domain import AUTO, Plan, Problem, require
+from pipeline.domain.checks import require
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.planning.cost import require_connected
+from pipeline.planning.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain import AUTO, Plan, Problem
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.planning.problem import Problem
 
 
 @dataclass(frozen=True)

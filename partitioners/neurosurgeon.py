@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.cost import Tables
-from pipeline.domain import Plan, Problem, require
+from pipeline.domain.checks import require
+from pipeline.domain.plan import Plan
+from pipeline.planning.cost import Tables
+from pipeline.planning.problem import Problem
 
 OBJECTIVES = ("latency_s", "energy_j", "carbon_g")
 

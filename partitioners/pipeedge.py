@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cost import NOWHERE, Tables
-from pipeline.domain import ConfigError, Plan, Problem, require
-from pipeline.label_setting import Rules
-from pipeline.optimum import why_none
+from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.plan import Plan
+from pipeline.planning.cost import NOWHERE, Tables
+from pipeline.planning.exact_front import why_none
+from pipeline.planning.label_setting import PlanRules
+from pipeline.planning.problem import Problem
 
 MAX_DEVICES = 18
 """The table grows with 2^devices."""
@@ -32,7 +34,7 @@ class PipeEdge:
         tables = Tables.of(problem)
         bounds, devices = fastest_pipeline(tables)
         if not devices:
-            raise ConfigError(why_none(problem, tables, Rules(distinct=True)))
+            raise ConfigError(why_none(problem, tables, PlanRules(distinct=True)))
         return problem.plan(bounds, [tables.names[device] for device in devices])
 
 

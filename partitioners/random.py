@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from partitioners.balanced import require_stages
-from pipeline.cost import require_connected
-from pipeline.domain import ConfigError, Plan, Problem, require, require_whole
+from pipeline.domain.checks import ConfigError, require, require_whole
+from pipeline.domain.plan import Plan
+from pipeline.planning.cost import require_connected
+from pipeline.planning.problem import Problem
 
 MAX_DRAWS = 1000
 

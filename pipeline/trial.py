@@ -15,46 +15,39 @@ from typing import Any
 import pandas as pd
 import torch
 
-from pipeline.cost import require_connected
-from pipeline.datasets import datasets
-from pipeline.domain import (
-    COMPRESSIONS,
-    Backend,
-    ConfigError,
-    Grid,
-    Job,
-    Outage,
-    Partitioner,
-    Pictures,
-    Problem,
-    Records,
-    Scheduler,
-    Service,
-    TrialResult,
-    Workload,
-    require,
-    require_compression,
-    require_whole,
-    utc,
-)
-from pipeline.fleet import Fleet
-from pipeline.graph import Graph
-from pipeline.grid import Intensity, require_average
-from pipeline.ledger import Accounting, account
-from pipeline.locks import machine_lock
-from pipeline.meter import Meter, NoMeter, Reading, apportioned
-from pipeline.metrics import Summary, by_request, output_max_abs_error, run_name, top1_agreement
-from pipeline.mlflow_run import Run
-from pipeline.models import ModelSpec
-from pipeline.oracle import regret
-from pipeline.plan_file import plan_text, read_plan
-from pipeline.profile import Profile, Profiler
-from pipeline.tracking import Tracking
-from pipeline.validation import Validation, comparison, prediction_errors, scatter
-from pipeline.workload import Closed
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grid import Grid, require_average
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.carbon.meters.apportioned import apportioned
+from pipeline.carbon.meters.reading import Meter, NoMeter, Reading
+from pipeline.domain.checks import ConfigError, require, require_whole, utc
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import COMPRESSIONS, require_compression
+from pipeline.domain.profile import Profile
+from pipeline.domain.records import Records, by_request
+from pipeline.domain.trial_result import TrialResult
+from pipeline.execution.backend import Backend
+from pipeline.execution.devices.profiler import Profiler
+from pipeline.execution.hindsight.oracle import regret
+from pipeline.execution.job import Job, Outage, Service
+from pipeline.execution.scheduler import Scheduler, scheduler_for
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.execution.workloads.workload import Workload
+from pipeline.host.locks import machine_lock
+from pipeline.network.graph import Graph
+from pipeline.network.images import Images
+from pipeline.network.models import ModelSpec
+from pipeline.planning.cost import require_connected
+from pipeline.planning.plan_file import plan_text, read_plan
+from pipeline.planning.problem import Partitioner, Problem
+from pipeline.results.metrics import Summary, output_max_abs_error, run_name, top1_agreement
+from pipeline.results.validation import Validation, comparison, prediction_errors, scatter
+from pipeline.tracking.datasets import datasets
+from pipeline.tracking.mlflow_run import Run
+from pipeline.tracking.tracking import Tracking
 
 _log = logging.getLogger(__name__)
-
 SOFTWARE = (
     "carbonedge",
     "torch",
@@ -84,7 +77,7 @@ class Provenance:
         """The overrides as flat params, without those that say how to sweep and where to log."""
         pairs = [override.lstrip("+~").partition("=") for override in self.overrides]
         about_sweep = ("hydra", "tracking", "sweep", "experiment")
-        # Of a choice put somewhere else (`model@further_models.x`) MLflow takes the place, and no `@`.
+        # Of a choice put somewhere else (`model@extra_models.x`) MLflow takes the place, and no `@`.
         return {key.rpartition("@")[2]: value for key, _, value in pairs if not key.startswith(about_sweep)}
 
 
@@ -96,7 +89,7 @@ class Trial:
     fleet: Fleet
     grid: Grid
     workload: Workload
-    pictures: Pictures
+    images: Images
     partitioner: Partitioner
     scheduler: Scheduler
     backend: Backend
@@ -117,8 +110,8 @@ class Trial:
     oracle: bool = False
     """Whether to hold the run against the best schedule in hindsight, which may take a minute."""
     outages: tuple[Outage, ...] = ()
-    """Devices that are gone for a while, in the config a list of {device, at_s, for_s}."""
-    further_models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """Devices that are gone for a while, in the config a list of {device, at_s, duration_s}."""
+    extra_models: Mapping[str, ModelSpec] = field(default_factory=dict)
     """By any name: models that share the fleet with `model`, for classes of requests that ask for them."""
     repeat: int = 0
     """The number of a repetition: trials that differ by it alone are the same configuration."""
@@ -145,7 +138,7 @@ class Trial:
             f"plan: must be a file's path (it is {self.plan!r})",
         )
         require(
-            self.plan is None or not self.further_models,
+            self.plan is None or not self.extra_models,
             "plan: several models share the fleet, and a plan file is of one",
         )
         require_average(self.grid)
@@ -170,7 +163,7 @@ class Trial:
         if self.action == "validate":
             return self._validate(provenance, self._problem(intensity), intensity)
         services = tuple(self._service(spec, intensity) for spec in self.models)
-        job = Job(services, self.workload, self.scheduler, intensity, start_utc, self.outages)
+        job = Job(services, self.workload, intensity, start_utc, self.outages)
 
         with self.tracking.open_run(self.model.name, self._tags(provenance), self._params(provenance)) as run:
             # What another run draws meanwhile is not this one's.
@@ -196,7 +189,7 @@ class Trial:
             run.log_params({"stages": int(metrics["stages"]), **labels})
             first = {key: metrics[key] for key in SHOWN_FIRST if key in metrics}
             run.log_metrics(first | metrics)
-            run.log_inputs(datasets(services, self.pictures, self.workload, self.grid))
+            run.log_inputs(datasets(services, self.images, self.workload, self.grid))
             run.log_table(ledger, "ledger.json")
             run.log_text(self._about(records, host, stated), "run.json")
             if "host_energy_j" in metrics:
@@ -218,17 +211,17 @@ class Trial:
     @property
     def models(self) -> tuple[ModelSpec, ...]:
         """The config's own, and those that share the fleet with it."""
-        return (self.model, *self.further_models.values())
+        return (self.model, *self.extra_models.values())
 
     def _require_models_asked_for(self) -> None:
         require(
-            isinstance(self.further_models, Mapping),
-            f"further_models: must be a mapping (it is {self.further_models!r})",
+            isinstance(self.extra_models, Mapping),
+            f"extra_models: must be a mapping (it is {self.extra_models!r})",
         )
         known = {self.model.name: "model"}
         asked = {each.model for each in self.workload.classes}
-        for key, spec in self.further_models.items():
-            owner = f"further_models.{key}"
+        for key, spec in self.extra_models.items():
+            owner = f"extra_models.{key}"
             require(isinstance(spec, ModelSpec), f"{owner}: must be a model, as by +model@{owner}=resnet50")
             require(
                 spec.name not in known, f"{owner}: {spec.name!r} is already there ({known.get(spec.name)})"
@@ -242,11 +235,11 @@ class Trial:
             require(
                 each.model is None or each.model in known,
                 f"workload.classes.{each.name}.model: unknown model {each.model!r} (the run has "
-                f"{', '.join(known)}; more come by +model@further_models.NAME=CHOICE)",
+                f"{', '.join(known)}; more come by +model@extra_models.NAME=CHOICE)",
             )
 
     def _service(self, spec: ModelSpec, intensity: Intensity) -> Service:
-        inputs = self.pictures.inputs(spec, self.workload.count) if self.backend.computes else ()
+        inputs = self.images.inputs(spec, self.workload.count) if self.backend.computes else ()
         problem = self._problem(intensity, spec)
         plan = self.partitioner.partition(problem) if self.plan is None else read_plan(self.plan, problem)
         require_connected(problem, plan)
@@ -267,9 +260,9 @@ class Trial:
             return ledger
 
         if self.per_request:
-            records = self.backend.run(job)
+            records = self.backend.run(job, scheduler_for(job, self.scheduler))
             return records, add(records), summary
-        records = self.backend.run(replace(job, sink=add))
+        records = self.backend.run(replace(job, sink=add), scheduler_for(job, self.scheduler))
         add(records)
         return records, summary.ledger(), summary
 
@@ -324,11 +317,13 @@ class Trial:
         name = f"validate · {self.model.name} · {self.fleet.name}"
         plans = self.validation.draw(problem)
         workload = Closed(self.validation.requests)
-        inputs = self.pictures.inputs(self.model, workload.count)
+        inputs = self.images.inputs(self.model, workload.count)
         services = [Service(problem, plan, inputs) for plan in plans]
-        jobs = [Job((s,), workload, self.scheduler, intensity, datetime.now(UTC)) for s in services]
+        jobs = [Job((s,), workload, intensity, datetime.now(UTC)) for s in services]
         with self.tracking.open_run(name, self._tags(provenance), self._params(provenance)) as run:
-            runs = [(plan, self.backend.run(job)) for plan, job in zip(plans, jobs, strict=True)]
+            runs = [
+                (plan, self.backend.run(job, self.scheduler)) for plan, job in zip(plans, jobs, strict=True)
+            ]
             table = comparison(problem, runs)
             metrics = prediction_errors(table)
             run.set_tags({"measurement": runs[0][1].measurement})
@@ -350,7 +345,7 @@ class Trial:
         return {**provenance.varied(), "model": self.model.name, "fleet": self.fleet.name}
 
     def _agreement(self, job: Job, records: Records) -> dict[str, float]:
-        """How near the answers are to the unsplit models' on the same pictures, where there are answers."""
+        """How near the answers are to the unsplit models' on the same images, where there are answers."""
         if not records.outputs:
             return {}
         answers = {}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from pipeline.domain import Decision, Refuse, Task, Wait
-from pipeline.fleet_state import DeviceState, FleetState
-from pipeline.ledger import J_PER_KWH
-from pipeline.ranking import Ranking
+from pipeline.domain.energy import J_PER_KWH
+from pipeline.domain.tasks import Decision, Refuse, Task, Wait
+from pipeline.execution.device_state import DeviceState
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.ranking import Ranking
 
 
 def is_able(task: Task, device: DeviceState, state: FleetState) -> bool:

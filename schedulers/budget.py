@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.domain import Assign, Decision, Task, require, require_number
-from pipeline.fleet_state import FleetState
+from pipeline.domain.checks import require, require_number
+from pipeline.domain.tasks import Assign, Decision, Task
+from pipeline.execution.fleet_state import FleetState
 from schedulers.able import earliest, least_carbon, nobody
 
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.domain import Assign, Decision, Task, require_number
-from pipeline.fleet_state import DeviceState, FleetState
-from pipeline.ranking import Ranking
+from pipeline.domain.checks import require_number
+from pipeline.domain.tasks import Assign, Decision, Task
+from pipeline.execution.device_state import DeviceState
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.ranking import Ranking
 from schedulers.able import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, nobody
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.domain import Assign, Decision, Task, Wait, require, require_number, require_whole
-from pipeline.fleet_state import DeviceState, FleetState
-from pipeline.forecast import FORECASTS, Floats, forecast
+from pipeline.carbon.forecast import FORECASTS, Floats, forecast
+from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.domain.tasks import Assign, Decision, Task, Wait
+from pipeline.execution.device_state import DeviceState
+from pipeline.execution.fleet_state import FleetState
 from schedulers.able import done_at_s, earliest, is_able, nobody
 
 

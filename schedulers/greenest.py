@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain import Assign, Decision, Task
-from pipeline.fleet_state import FleetState
+from pipeline.domain.tasks import Assign, Decision, Task
+from pipeline.execution.fleet_state import FleetState
 from schedulers.able import least_carbon, nobody
 
 

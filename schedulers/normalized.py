@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain import Assign, Decision, Task
-from pipeline.fleet_state import DeviceState, FleetState
+from pipeline.domain.tasks import Assign, Decision, Task
+from pipeline.execution.device_state import DeviceState
+from pipeline.execution.fleet_state import FleetState
 from schedulers.weighted import Weighted, scores
 
 Floats = npt.NDArray[np.float64]

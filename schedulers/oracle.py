@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.domain import Assign, Decision, Task, Wait, require_number
-from pipeline.fleet_state import FleetState
-from pipeline.oracle import foresight
+from pipeline.domain.checks import require_number
+from pipeline.domain.tasks import Assign, Decision, Task, Wait
+from pipeline.execution.deployment import deploy
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.hindsight.oracle import foresight
+from pipeline.execution.job import Job
 from schedulers.able import done_at_s, is_able
 from schedulers.constrained import Constrained
 
 Planned = Mapping[tuple[int, int], tuple[str, float, bool]]
-"""By request and stage: the device, not before when, and whether it will be late even so."""
+"""By request and stage: the device, the earliest start, and whether the task is late even so."""
 ROUNDING_S = 1e-9
 """A schedule may be done at the very deadline."""
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """As few late answers as can be, then the least carbon: what nobody can do who does not know the future.
+    """As few late answers as possible, then the least carbon: an upper bound on what a scheduler can achieve.
 
-    For a few tasks the best schedule, else the linear program's (`pipeline.oracle`), which divides tasks and
-    knows nothing of chance: so a task that would be late where it was to go, or whose device is gone, goes
-    where `constrained` would send it. In a closed loop, whose arrivals nobody knows, that is all there is.
+    For a few tasks it follows the best schedule, else that of a linear program, which divides tasks and
+    knows nothing of chance. So a task that would be late on its planned device, or whose device is gone, goes
+    where `constrained` would send it. In a closed loop, whose arrivals are unknown, and
+    without `foreseeing`, every task does.
     """
 
     margin: float = 0.2
@@ -32,10 +36,37 @@ class Oracle:
     def __post_init__(self) -> None:
         require_number("scheduler", "margin", self.margin, least=0)
 
+    def foreseeing(self, job: Job) -> Follower:
+        """The scheduler that follows the schedule of this job."""
+        if job.workload.concurrency is not None:
+            return Follower(self.margin, {})
+        work = deploy(job.services)
+        tasks, schedule = foresight(job, work, self.margin)
+        names = list(job.fleet.by_name)
+        keys = zip(tasks.request.tolist(), tasks.stage.tolist(), strict=True)
+        chosen = zip(schedule.device.tolist(), schedule.begin_s.tolist(), strict=True)
+        planned = {
+            key: (names[device], begin_s, begin_s + work[key[1]].seconds[names[device]] > due_s)
+            for key, (device, begin_s), due_s in zip(keys, chosen, tasks.due_s.tolist(), strict=True)
+            if device >= 0
+        }
+        return Follower(self.margin, planned)
+
+    def decide(self, task: Task, state: FleetState) -> Decision:
+        """What `constrained` decides."""
+        return Constrained(margin=self.margin).decide(task, state)
+
+
+@dataclass(frozen=True, eq=False)
+class Follower:
+    """Follows a schedule, and asks `constrained` where it does not hold."""
+
+    margin: float
+    planned: Planned
+
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; Wait for the task's time to come."""
-        planned = state.kept(self, lambda: self._planned(state))
-        device, begin_s, late = planned.get((task.request, task.stage), ("", 0.0, False))
+        device, begin_s, late = self.planned.get((task.request, task.stage), ("", 0.0, False))
         if device and is_able(task, state.devices[device], state):
             begin_s -= state.transfer_s(task, device)
             if begin_s > state.now_s:
@@ -45,16 +76,3 @@ class Oracle:
             if late or done_at_s(task, state.devices[device], state) <= limit_s + ROUNDING_S:
                 return Assign(device)
         return Constrained(margin=self.margin).decide(task, state)
-
-    def _planned(self, state: FleetState) -> Planned:
-        if state.job is None or state.job.workload.concurrency is not None:
-            return {}
-        tasks, schedule = foresight(state.job, state.work, self.margin)
-        names = [device.name for device in state.in_order]
-        keys = zip(tasks.request.tolist(), tasks.stage.tolist(), strict=True)
-        chosen = zip(schedule.device.tolist(), schedule.begin_s.tolist(), strict=True)
-        return {
-            key: (names[device], begin_s, begin_s + state.in_order[device].predicted_s(key[1]) > due_s)
-            for key, (device, begin_s), due_s in zip(keys, chosen, tasks.due_s.tolist(), strict=True)
-            if device >= 0
-        }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.domain import Decision, Refuse, Task
-from pipeline.fleet_state import FleetState
+from pipeline.domain.tasks import Decision, Refuse, Task
+from pipeline.execution.fleet_state import FleetState
 
 
 @dataclass(frozen=True)

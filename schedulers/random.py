@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from pipeline.domain import Assign, Decision, Task, require_whole
-from pipeline.fleet_state import FleetState
+from pipeline.domain.checks import require_whole
+from pipeline.domain.tasks import Assign, Decision, Task
+from pipeline.execution.fleet_state import FleetState
 from schedulers.able import is_able, nobody
 
 

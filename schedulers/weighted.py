@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import ClassVar, NamedTuple
 
-from pipeline.domain import Assign, Decision, Refuse, Task, Wait, require, require_number
-from pipeline.fleet_state import DeviceState, FleetState
+from pipeline.domain.checks import require, require_number
+from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
+from pipeline.execution.device_state import DeviceState
+from pipeline.execution.fleet_state import FleetState
 
 
 class Scores(NamedTuple):

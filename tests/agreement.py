@@ -19,15 +19,19 @@ import plotly.graph_objects as go
 import torch
 from conftest import configured
 
-from pipeline.backends.emulated import Emulated
-from pipeline.backends.simulated import Simulated
-from pipeline.domain import AUTO, Job, Plan, Problem, Records, Service
-from pipeline.graph import Graph
-from pipeline.grid import Intensity, Static
-from pipeline.ledger import Accounting, account
-from pipeline.metrics import request_latency_s
-from pipeline.profile import Profiler
-from pipeline.workload import Poisson
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grids.static import Static
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.records import Records, request_latency_s
+from pipeline.execution.backends.emulated import Emulated
+from pipeline.execution.backends.simulated import Simulated
+from pipeline.execution.devices.profiler import Profiler
+from pipeline.execution.job import Job, Service
+from pipeline.execution.workloads.open_loop import Poisson
+from pipeline.network.graph import Graph
+from pipeline.planning.problem import Problem
 from schedulers.fastest import Fastest
 
 FIGURES = ("mean_ms", "p95_ms", "carbon_ug")
@@ -53,13 +57,13 @@ def agreement(
         graph = Graph.of(spec.build(), torch.zeros(1, 3, spec.input_size, spec.input_size), spec.name)
         profile = Profiler(cache_dir=None).profile(spec, graph, fleet)
         problem = Problem(graph, fleet, profile, intensity.at(0.0))
-        inputs = configured("pictures", "photographs").inputs(spec, 20)
+        inputs = configured("images", "photographs").inputs(spec, 20)
         for (name, plan), load in product(_plans(problem).items(), loads):
             service = Service(problem, plan, inputs)
             duration_s = requests / (load * _capacity_rps(service))
             workload = Poisson(utilisation=load, duration_s=duration_s, seed=SEED + repeat)
-            job = Job((service,), workload, Fastest(), intensity, datetime.now(UTC))
-            found = [_figures(backend.run(job), job) for backend in (Emulated(), Simulated())]
+            job = Job((service,), workload, intensity, datetime.now(UTC))
+            found = [_figures(backend.run(job, Fastest()), job) for backend in (Emulated(), Simulated())]
             rows.append({"model": model, "plan": name, "load": load, "repeat": repeat} | _beside(*found))
             print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1), flush=True)
     return pd.DataFrame(rows)
@@ -82,7 +86,7 @@ def _plans(problem: Problem) -> dict[str, Plan]:
 
 
 def _capacity_rps(service: Service) -> float:
-    from pipeline.deployment import capacity_rps, deploy
+    from pipeline.execution.deployment import capacity_rps, deploy
 
     return capacity_rps(deploy([service]), [1.0], service.problem.profile.dispatch_s)
 

@@ -18,15 +18,17 @@ import pandas as pd
 import torch
 
 from partitioners.pipeedge import fastest_pipeline
-from pipeline.cost import Tables
-from pipeline.domain import Problem, Records
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.graph import Graph
-from pipeline.grid import Intensity
-from pipeline.ledger import Accounting, account
-from pipeline.models import ModelSpec
-from pipeline.optimum import exact_front
-from pipeline.profile import Profile
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.profile import Profile
+from pipeline.domain.records import Records
+from pipeline.network.graph import Graph
+from pipeline.network.models import ModelSpec
+from pipeline.planning.cost import Tables
+from pipeline.planning.exact_front import exact_front
+from pipeline.planning.problem import Problem
 
 REPEATS = 3
 

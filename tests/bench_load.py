@@ -20,16 +20,22 @@ import torch
 from bench import problem
 from conftest import configured
 
-from pipeline.backends.simulated import Simulated
-from pipeline.deployment import Work
-from pipeline.domain import AUTO, Job, Plan, Problem, Records, Scheduler, Service, Task
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.fleet_state import FleetState
-from pipeline.grid import Intensity
-from pipeline.ledger import Accounting, account
-from pipeline.metrics import Summary
-from pipeline.profile import Profile
-from pipeline.workload import Poisson
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.profile import Profile
+from pipeline.domain.records import Records
+from pipeline.domain.tasks import Task
+from pipeline.execution.backends.simulated import Simulated
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.job import Job, Service
+from pipeline.execution.scheduler import Scheduler
+from pipeline.execution.workloads.open_loop import Poisson
+from pipeline.planning.problem import Problem
+from pipeline.results.metrics import Summary
 
 LIMITS_US = {
     "green": {3: 5, 1000: 30, 100_000: 500},
@@ -64,7 +70,7 @@ def decision_us(
     """Median µs of a decision alone, and with the updates that a task's begin and end cause."""
     fleet, random = fleet_of(count), np.random.default_rng(1)
     seconds = dict(zip(fleet.by_name, random.uniform(0.01, 0.2, count).tolist(), strict=True))
-    work = [Work(0, 0, AUTO, 5e7, 0, seconds, 0.0)]
+    work = [StageDeployment(0, 0, AUTO, 5e7, 0, seconds, 0.0)]
     state = FleetState(
         fleet, work, Intensity.constant({d.name: d.intensity_g_per_kwh or 0 for d in fleet.devices})
     )
@@ -115,9 +121,9 @@ def requests_per_s(
     plan = Plan((0, layers // 3, 2 * layers // 3, layers), tuple(devices))
     workload = Poisson(utilisation=0.6, duration_s=duration_s)
     intensity = Intensity.constant(where.intensity_g_per_kwh)
-    job = Job((Service(where, plan),), workload, scheduler, intensity, datetime(2030, 1, 1, tzinfo=UTC))
+    job = Job((Service(where, plan),), workload, intensity, datetime(2030, 1, 1, tzinfo=UTC))
     begin = time.perf_counter()
-    records = Simulated(max_requests=10**9).run(job)
+    records = Simulated(max_requests=10**9).run(job, scheduler)
     count = int(records.table["request"].max()) + 1
     return count / (time.perf_counter() - begin), count
 
@@ -142,9 +148,9 @@ def memory_mb(duration_s: float, devices: Sequence[str], answer: Any) -> None:
 
     scheduler = configured("scheduler", "constrained", slo_s=SLO_S)
     workload = Poisson(utilisation=0.6, duration_s=duration_s)
-    job = Job((service,), workload, scheduler, intensity, datetime(2030, 1, 1, tzinfo=UTC), sink=add)
+    job = Job((service,), workload, intensity, datetime(2030, 1, 1, tzinfo=UTC), sink=add)
     before_mb = peak_mb()
-    add(Simulated(max_requests=10**9).run(job))
+    add(Simulated(max_requests=10**9).run(job, scheduler))
     answer.put((peak_mb() - before_mb, int(summary.metrics()["requests_ok"])))
 
 

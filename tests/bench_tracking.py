@@ -18,12 +18,12 @@ from typing import Any
 import pandas as pd
 from mlflow.tracking import MlflowClient
 
-from pipeline.__main__ import main as program
-from pipeline.courier import Courier
-from pipeline.metric_table import METRICS
-from pipeline.mlflow_run import Run
-from pipeline.sweeper import _Sweep
-from pipeline.tracking import Tracking
+from pipeline.commands.run import main as program
+from pipeline.results.metric_table import METRICS
+from pipeline.search.sweeper import _Sweep
+from pipeline.tracking.background_sender import BackgroundSender
+from pipeline.tracking.mlflow_run import Run
+from pipeline.tracking.tracking import Tracking
 
 TRIALS = 1000
 SLOW_TRIALS = 50
@@ -101,7 +101,7 @@ def share(count: int) -> float:
     _Sweep._run_trials = trials  # type: ignore[method-assign]
     timed(Tracking, "_start")
     for name in ("deliver", "finish"):
-        timed(Courier, name)
+        timed(BackgroundSender, name)
     for name in ("end", "flush", "log_table", "log_text", "log_metrics", "log_params", "log_inputs"):
         timed(Run, name)
     sys.argv = ["pipeline", "backend=simulated", "meter=none", "sweep=pareto", f"sweep.n_trials={count}"]

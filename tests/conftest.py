@@ -16,12 +16,15 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from pipeline.backends.pool import discard_pools
-from pipeline.domain import Job, Plan, Problem, Scheduler, Service, Workload
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.graph import Graph
-from pipeline.grid import Intensity
-from pipeline.profile import Profile
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import Plan
+from pipeline.domain.profile import Profile
+from pipeline.execution.devices.pool import discard_pools
+from pipeline.execution.job import Job, Service
+from pipeline.execution.workloads.workload import Workload
+from pipeline.network.graph import Graph
+from pipeline.planning.problem import Problem
 
 # As in a device's process. A second thread waits for the first wherever another process wants the core.
 torch.set_num_threads(1)
@@ -123,7 +126,6 @@ def make_job(
     problem: Problem,
     plan: Plan,
     workload: Workload,
-    scheduler: Scheduler,
     inputs: Sequence[torch.Tensor] = (),
     **rest: Any,
 ) -> Job:
@@ -131,7 +133,7 @@ def make_job(
     intensity = Intensity.constant(problem.intensity_g_per_kwh)
     start_utc = datetime(2030, 1, 1, tzinfo=UTC)
     settings: dict[str, Any] = {"intensity": intensity, "start_utc": start_utc} | rest
-    return Job((Service(problem, plan, inputs),), workload, scheduler, **settings)
+    return Job((Service(problem, plan, inputs),), workload, **settings)
 
 
 @pytest.fixture(scope="session", autouse=True)

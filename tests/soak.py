@@ -160,7 +160,7 @@ def server(folder: Path, port: int) -> Iterator[Callable[[], None]]:
 def kill_server(
     folder: Path, trials: int, kills: int, seed: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The sweep against a server that is killed and started again so many times; then `pipeline.sync`."""
+    """The sweep against a server that is killed and started again so many times; then `carbonedge sync`."""
     moments = random.Random(seed)
     folder.mkdir()
     with socket.socket() as probe:
@@ -181,8 +181,8 @@ def kill_server(
         assert process.wait() == 0, "".join(output)
         kept = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.sync"], cwd=folder, env=kept, capture_output=True, text=True,
-            check=False,
+            [str(Path(sys.executable).with_name("carbonedge")), "sync"],
+            cwd=folder, env=kept, capture_output=True, text=True, check=False,
         )  # fmt: skip
         say(done.stdout.strip() or done.stderr)
         assert done.returncode == 0

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_ledger import INTENSITY, TWO_STAGES, record, runs
 
-from pipeline.coefficients import bounds, known, parts, relative, run_bounds, table
-from pipeline.domain import ConfigError, Records
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.grid import Intensity
-from pipeline.ledger import ATTRIBUTIONS, Accounting, account
+from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting
+from pipeline.carbon.coefficients import bounds, known, parts, relative, run_bounds, table
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.records import Records
 
 RANGES = {
     "active_w": [0.8, 1.3],

@@ -1,4 +1,4 @@
-"""`python -m pipeline.compare` and `.reaccount` on real runs in a real store; bad input in one line."""
+"""`carbonedge compare` and `.reaccount` on real runs in a real store; bad input in one line."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from test_main import SIMULATED, SMALL, carbonedge, client, runs, table
 
-from pipeline import command
-from pipeline.compare import compare
-from pipeline.domain import ConfigError
-from pipeline.paper_page import NAMES, paper_page
-from pipeline.pictures import preprocess
-from pipeline.reaccount import reaccount
-from pipeline.report import report
+from pipeline.commands import cli
+from pipeline.commands.compare import compare
+from pipeline.commands.paper import NAMES, paper_page
+from pipeline.commands.reaccount import reaccount
+from pipeline.commands.report import report
+from pipeline.domain.checks import ConfigError
+from pipeline.network.images import preprocess
 
 PUBLISHED = ROOT / "conf" / "published" / "carbonedge.csv"
 
@@ -157,7 +157,7 @@ def test_the_knee_of_a_sweep_answers_pictures_as_the_whole_model_does(tmp_path: 
     assert "model carbonedge-mobilenetv4_conv_small-paper version 1" in done.output
     picture = tmp_path / "flower.png"
     Image.fromarray(load_sample_image("flower.jpg")).save(picture)
-    split = {"columns": ["picture"], "data": [[str(picture)], [b64encode(picture.read_bytes()).decode()]]}
+    split = {"columns": ["image"], "data": [[str(picture)], [b64encode(picture.read_bytes()).decode()]]}
     (tmp_path / "input.json").write_text(json.dumps({"dataframe_split": split}))
     answered = subprocess.run(
         [sys.executable, "-m", "mlflow", "models", "predict", "-t", "json", "-i", "input.json",
@@ -238,11 +238,12 @@ def test_odd_names_and_other_rows_are_no_trouble(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(("name", "usage"), [("compare", "compare A B"), ("reaccount", "reaccount RUN")])
 def test_a_wrong_number_of_names_is_one_line(tmp_path: Path, name: str, usage: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", f"pipeline.{name}"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
+        [str(Path(sys.executable).with_name("carbonedge")), name],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: usage: python -m pipeline.{usage}")
+    assert done.stderr.startswith(f"error: usage: carbonedge {usage}")
     assert done.stderr.count("\n") == 1
 
 
@@ -271,5 +272,5 @@ def test_a_bad_reaccount_writes_nothing(
     before: list[Any] = [run.info.run_id for run in runs(where)]
     with pytest.raises(Exception) as caught:  # noqa: PT011 Hydra's own for an unknown key
         reaccount([medium], [*overrides, store(where)])
-    assert complaint in (command.complaint(caught.value) or "")
+    assert complaint in (cli.complaint(caught.value) or "")
     assert [run.info.run_id for run in runs(where)] == before

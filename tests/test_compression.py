@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compression import compressed_bytes, decoder, encoded_specs, encoder, with_codecs
-from pipeline.domain import COMPRESSIONS, ConfigError, TensorSpec
-from pipeline.graph import Graph
-from pipeline.program import from_program, program
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.plan import COMPRESSIONS
+from pipeline.network.compression import compressed_bytes, decoder, encoded_specs, encoder, with_codecs
+from pipeline.network.graph import Graph
+from pipeline.network.layer import TensorSpec
+from pipeline.network.stage_program import from_program, program
 
 
 def spec(tensor: torch.Tensor, name: str = "x") -> TensorSpec:

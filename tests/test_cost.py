@@ -11,10 +11,12 @@ from conftest import MakeProblem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.compression import compressed_bytes
-from pipeline.cost import Cost, Tables, arrays, predict
-from pipeline.domain import AUTO, ConfigError, Plan, Problem
-from pipeline.fleet import Fleet, Link
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet, Link
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.network.compression import compressed_bytes
+from pipeline.planning.cost import Cost, Tables, arrays, predict
+from pipeline.planning.problem import Problem
 
 
 def test_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:

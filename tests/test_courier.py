@@ -18,8 +18,8 @@ from conftest import ROOT
 from mlflow.tracking import MlflowClient
 from test_main import SIMULATED, client, runs, table
 
-from pipeline.courier import Courier, by_courier
-from pipeline.tracking import Tracking
+from pipeline.tracking.background_sender import BackgroundSender, by_courier
+from pipeline.tracking.tracking import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_mlflow_hears_of_trials_when_the_courier_brings_them(sweep: Tracking) ->
 
 
 def test_what_a_courier_that_dies_has_left_is_sent_at_the_end(sweep: Tracking) -> None:
-    courier = Courier(sweep)
+    courier = BackgroundSender(sweep)
     courier.deliver([trial(sweep, 0)])
     assert courier._process is not None
     courier._process.kill()
@@ -89,10 +89,10 @@ def test_what_a_courier_that_dies_has_left_is_sent_at_the_end(sweep: Tracking) -
 def test_a_courier_outlives_a_sweep_that_is_killed(sweep: Tracking) -> None:
     script = (
         "import os, signal\n"
-        "from pipeline.courier import Courier\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking.background_sender import BackgroundSender\n"
+        "from pipeline.tracking.tracking import Tracking\n"
         f"sweep = Tracking({sweep.uri!r}, parent_run_id={sweep.parent_run_id!r}, deferred=True, trial=4)\n"
-        "courier = Courier(sweep)\n"
+        "courier = BackgroundSender(sweep)\n"
         "for _ in range(2):\n"
         "    with sweep.open_run('trial', {}, {}) as run:\n"
         "        pass\n"
@@ -113,7 +113,7 @@ def test_a_courier_outlives_a_sweep_that_is_killed(sweep: Tracking) -> None:
 def test_processes_that_send_the_same_do_not_double_it(sweep: Tracking) -> None:
     trials = replace(sweep, outbox="later")
     own = [trial(trials, number) for number in range(6)]
-    command = [sys.executable, "-m", "pipeline.courier", "later"]
+    command = [sys.executable, "-m", "pipeline.tracking.background_sender", "later"]
     owner = f'["{os.uname().nodename}", {os.getpid()}, 0]'
     senders = [
         subprocess.Popen(
@@ -138,7 +138,7 @@ def test_a_sweep_by_courier_leaves_what_one_without_does(tmp_path: Path) -> None
     for courier_from in (1, 100):
         script = (
             "from pipeline import sweeper\n"
-            "from pipeline.__main__ import main\n"
+            "from pipeline.commands.run import main\n"
             f"sweeper.COURIER_FROM = {courier_from}\n"
             "main()\n"
         )

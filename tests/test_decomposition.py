@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.decomposition import EFFECTS, Footprint, effects
+from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
 
 
 def test_effects_by_hand() -> None:

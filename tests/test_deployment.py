@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 from conftest import MakeProblem, make_job
 
-from pipeline.deployment import Work, arrivals, capacity_rps, deploy, place
-from pipeline.domain import AUTO, ConfigError, Plan, Problem, Requests, Service
-from pipeline.fleet import Fleet
-from pipeline.workload import Closed
-from schedulers.round_robin import RoundRobin
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.requests import Requests
+from pipeline.execution.deployment import StageDeployment, arrivals, capacity_rps, deploy, place
+from pipeline.execution.job import Service
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.planning.problem import Problem
 
 
 def placed(problem: Problem, plan: Plan) -> list[list[str]]:
@@ -87,8 +90,8 @@ def test_what_a_stage_needs_and_takes(make_problem: MakeProblem, two_devices: Fl
     )
 
 
-def work(service: int, planned: str, **seconds: float) -> Work:
-    return Work(service, 0, planned, 0.0, 0, seconds, 0.0)
+def work(service: int, planned: str, **seconds: float) -> StageDeployment:
+    return StageDeployment(service, 0, planned, 0.0, 0, seconds, 0.0)
 
 
 def test_the_capacity_of_a_fleet_by_hand() -> None:
@@ -102,12 +105,12 @@ def test_the_capacity_of_a_fleet_by_hand() -> None:
 
 def test_a_class_of_an_unknown_model_is_refused(make_problem: MakeProblem, two_devices: Fleet) -> None:
     workload = Closed(3, classes={"other": {"model": "huge"}})  # type: ignore[arg-type]
-    job = make_job(make_problem(two_devices), Plan((0, 6), ("fast",)), workload, RoundRobin())
+    job = make_job(make_problem(two_devices), Plan((0, 6), ("fast",)), workload)
     with pytest.raises(
         ConfigError, match=r"workload.classes.other.model: unknown model 'huge' .the run has tiny"
     ):
         arrivals(job, deploy(job.services))
-    known = make_job(make_problem(two_devices), Plan((0, 6), ("fast",)), Closed(3), RoundRobin())
+    known = make_job(make_problem(two_devices), Plan((0, 6), ("fast",)), Closed(3))
     [block] = arrivals(known, deploy(known.services))
     assert isinstance(block, Requests)
     assert (block.arrival_s.tolist(), block.kind.tolist()) == ([0, 0, 0], [0, 0, 0])

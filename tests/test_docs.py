@@ -26,7 +26,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 import schedulers
-from pipeline.__main__ import main
+from pipeline.commands.run import main
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 START = re.compile(r" {4,6}(?=(python|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")
@@ -81,15 +81,15 @@ def test_links_lead_somewhere() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with what a reader would have: pictures, a trace, and a scheduler of one's own."""
+    """A working directory with what a reader would have: images, a trace, and a scheduler of one's own."""
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pictures").mkdir()
-    for name in ("pictures/rose.png", "cat.jpg"):
+    (tmp_path / "images").mkdir()
+    for name in ("images/rose.png", "cat.jpg"):
         Image.new("RGB", (80, 60), "red").save(name)
     hours = [f"DE,2021-06-09T{hour:02}:00Z,{300 + hour}" for hour in range(24)]
     Path("MY.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *hours]))
@@ -114,8 +114,8 @@ def runs(place: Path) -> list[str]:
 
 
 def filled(command: str, place: Path) -> str:
-    """With a run's id, a plan and a folder of pictures in place of the words that stand for them."""
-    command = command.replace("/my/pictures", str(place / "pictures")).replace("NAME", "node-green")
+    """With a run's id, a plan and a folder of images in place of the words that stand for them."""
+    command = command.replace("/my/images", str(place / "images")).replace("NAME", "node-green")
     if re.search(r"\bRUN|plan\.json", command):
         first, second, *_ = runs(place)
         command = re.sub(r"\bRUN(_A)?\b", first, command).replace("RUN_B", second)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain import ConfigError, Plan
-from pipeline.fleet import Device, Fleet, Link
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import Plan
 
 DEVICE = {"memory_bytes": 1e9, "active_w": 5.0, "zone": "DE"}
 

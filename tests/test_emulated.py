@@ -16,47 +16,39 @@ import pytest
 import torch
 from conftest import ROOT, MakeProblem, make_job
 
-from pipeline.backends.emulated import Emulated
-from pipeline.backends.pool import DeviceError, shared_pool
-from pipeline.domain import (
-    AUTO,
-    RECORD_COLUMNS,
-    Assign,
-    ConfigError,
-    Decision,
-    Outage,
-    Plan,
-    Problem,
-    Records,
-    Refuse,
-    Scheduler,
-    Task,
-    Wait,
-)
-from pipeline.fleet import Fleet
-from pipeline.fleet_state import FleetState
-from pipeline.metrics import output_max_abs_error
-from pipeline.workload import Closed
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.records import RECORD_COLUMNS, Records
+from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
+from pipeline.execution.backends.emulated import Emulated
+from pipeline.execution.devices.pool import DeviceError, shared_pool
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.job import Outage
+from pipeline.execution.scheduler import Scheduler
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.planning.problem import Problem
+from pipeline.results.metrics import output_max_abs_error
 from schedulers.fastest import Fastest
 from schedulers.round_robin import RoundRobin
 
 EMULATED = Emulated(warmup=1, max_wait_s=0.2)
 
 
-def pictures(count: int) -> list[torch.Tensor]:
+def images(count: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(1, 3, 8, 8, generator=generator) for _ in range(count)]
 
 
 def run(problem: Problem, plan: Plan, count: int, scheduler: Scheduler | None = None) -> Records:
-    return EMULATED.run(make_job(problem, plan, Closed(count), scheduler or RoundRobin(), pictures(count)))
+    return EMULATED.run(make_job(problem, plan, Closed(count), images(count)), scheduler or RoundRobin())
 
 
 def test_a_split_run_answers_bit_for_bit_as_the_whole_model(
     make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module
 ) -> None:
     records = run(make_problem(two_devices), Plan((0, 3, 5, 6), ("fast", "clean", "fast")), 5)
-    expected = [tiny_module(x) for x in pictures(5)]
+    expected = [tiny_module(x) for x in images(5)]
     assert all(torch.equal(a, b) for a, b in zip(records.outputs, expected, strict=True))
     assert not torch.equal(records.outputs[0], expected[1])
     assert tuple(records.table.columns) == RECORD_COLUMNS
@@ -102,8 +94,8 @@ def test_the_time_scale_divides_out(make_problem: MakeProblem, two_devices: Flee
     quick = replace(two_devices, devices=tuple(replace(d, speed=10.0) for d in two_devices.devices))
     begin = time.perf_counter()
     # A headroom of 20 slows everything down by 200, so that waking up late weighs little.
-    job = make_job(make_problem(quick), Plan((0, 6), ("fast",)), Closed(20), RoundRobin(), pictures(20))
-    records = Emulated(headroom=20).run(job)
+    job = make_job(make_problem(quick), Plan((0, 6), ("fast",)), Closed(20), images(20))
+    records = Emulated(headroom=20).run(job, RoundRobin())
     assert_stretched(records.table, speed=10)
     assert records.window_s * 200 < time.perf_counter() - begin
 
@@ -125,7 +117,7 @@ def test_tensors_cross_compressed_and_nothing_else_does(
 ) -> None:
     problem = make_problem(replace(two_devices, source="clean"))
     plan = Plan((0, 2, 4, 5, 6), ("fast", "clean", "clean", "fast"))
-    expected = [tiny_module(x) for x in pictures(3)]
+    expected = [tiny_module(x) for x in images(3)]
     furthest = {}
     # The input and the answer of 768 and 40 bytes never are. At cut 2 one tensor of 4 channels of 64 values
     # crosses, at cut 5 one of 256 values in a row; cut 4 lies within one device.
@@ -161,7 +153,7 @@ def test_a_refused_request_is_in_the_records_and_the_others_go_on(
     records = run(make_problem(two_devices), Plan((0, 6), (AUTO,)), 4, scheduler)
     assert records.table["kind"].tolist() == ["compute", "rejected", "rejected", "compute"]
     assert records.table["reason"].tolist()[1] == "not today"
-    expected = [tiny_module(x) for x in pictures(4)]
+    expected = [tiny_module(x) for x in images(4)]
     assert torch.equal(records.outputs[1], expected[3])
 
 
@@ -172,10 +164,10 @@ def test_a_device_that_is_gone_for_a_while_loses_no_request(
     """Its tasks go elsewhere, what only it held is computed again, and all answers are still right."""
     slow = replace(two_devices, devices=tuple(replace(d, speed=0.005) for d in two_devices.devices))
     plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
-    gone = Outage("fast", at_s=0.1, for_s=0.3)
-    workload, inputs = Closed(24, concurrency=6), pictures(24)
-    job = make_job(make_problem(slow), plan, workload, Fastest(), inputs, outages=(gone,))
-    records = EMULATED.run(job)
+    gone = Outage("fast", at_s=0.1, duration_s=0.3)
+    workload, inputs = Closed(24, concurrency=6), images(24)
+    job = make_job(make_problem(slow), plan, workload, inputs, outages=(gone,))
+    records = EMULATED.run(job, Fastest())
     expected = [tiny_module(x) for x in inputs]
     assert len(records.outputs) == 24
     assert all(torch.equal(a, b) for a, b in zip(records.outputs, expected, strict=True))
@@ -186,7 +178,7 @@ def test_a_device_that_is_gone_for_a_while_loses_no_request(
     assert set(lost["reason"]) == {"fast is gone"}
     done = table[(table["kind"] == "compute") & (table["status"] == "ok") & (table["device"] == "fast")]
     began = done["start_s"][done["start_s"] > gone.at_s]
-    assert (began >= gone.at_s + gone.for_s).all()
+    assert (began >= gone.at_s + gone.duration_s).all()
     assert len(began) >= 1  # it was given tasks again
     assert (table["status"] != "failed").all()
 
@@ -215,7 +207,7 @@ def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
 def test_devices_end_with_their_coordinator() -> None:
     """A coordinator killed outright leaves no device process behind."""
     script = (
-        "import time; from pipeline.backends.pool import DevicePool; "
+        "import time; from pipeline.execution.devices.pool import DevicePool; "
         "print(DevicePool(['d'])._processes['d'].pid, flush=True); time.sleep(60)"
     )
     coordinator = subprocess.Popen(
@@ -245,7 +237,7 @@ def test_a_wrong_stage_fails_the_equality(
     """Negative control: leaving a layer out changes the answer, so the equality above can fail."""
     problem = make_problem(two_devices)
     graph = problem.graph
-    x = pictures(1)[0]
+    x = images(1)[0]
     y = graph.stage(0, 1)(x)
     wrong = graph.stage(2, 6)(*y)[0]  # without the ReLU
     assert wrong.shape == (1, 10)

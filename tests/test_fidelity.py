@@ -11,15 +11,19 @@ import torch
 from conftest import MakeProblem, configured, make_job
 from test_ledger import record, records
 
-from pipeline.backends.emulated import Emulated
-from pipeline.deployment import place
-from pipeline.domain import ConfigError, Plan, Problem, Service
-from pipeline.fleet import Fleet
-from pipeline.graph import Graph
-from pipeline.grid import Intensity, Static
-from pipeline.profile import Profiler
-from pipeline.validation import Validation, comparison, prediction_errors, scatter
-from pipeline.workload import Closed
+from pipeline.carbon.grids.static import Static
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import Plan
+from pipeline.execution.backends.emulated import Emulated
+from pipeline.execution.deployment import place
+from pipeline.execution.devices.profiler import Profiler
+from pipeline.execution.job import Service
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.network.graph import Graph
+from pipeline.planning.problem import Problem
+from pipeline.results.validation import Validation, comparison, prediction_errors, scatter
 from schedulers.round_robin import RoundRobin
 
 
@@ -80,12 +84,10 @@ def test_measured_latency_against_cpu_time_and_against_the_prediction(fleet_name
     problem = Problem(graph, fleet, profile, intensity)
     validation = Validation(plans=12)
     workload = Closed(validation.requests)
-    inputs = configured("pictures", "photographs").inputs(spec, workload.count)
+    inputs = configured("images", "photographs").inputs(spec, workload.count)
     backend = Emulated(calibrate_every_s=0.1)
-    jobs = {
-        plan: make_job(problem, plan, workload, RoundRobin(), inputs) for plan in validation.draw(problem)
-    }
-    runs = [(plan, backend.run(job)) for plan, job in jobs.items()]
+    jobs = {plan: make_job(problem, plan, workload, inputs) for plan in validation.draw(problem)}
+    runs = [(plan, backend.run(job, RoundRobin())) for plan, job in jobs.items()]
     table = comparison(problem, runs)
     errors = prediction_errors(table)
     print(table.to_string(), errors, profile.error)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.fleet import Device, Fleet
-from pipeline.forecast import forecast
-from pipeline.grid import Intensity
+from pipeline.carbon.forecast import forecast
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.fleet import Device, Fleet
 
 FLEET = Fleet(
     "f", (Device("a", 1e9, 10, zone="DE"), Device("b", 1e9, 10, zone="DE"), Device("c", 1e9, 10, zone="SE"))

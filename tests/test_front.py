@@ -12,9 +12,11 @@ import pytest
 from matplotlib.text import Annotation
 from rich.console import Console
 
-from pipeline.front import Front, front_note, front_table, print_front
-from pipeline.front_figure import front_figure, front_picture, schedulers_figure
-from pipeline.readable import number, readable
+from pipeline.results.figures.front_figure import front_figure
+from pipeline.results.figures.front_picture import front_picture
+from pipeline.results.figures.schedulers_figure import schedulers_figure
+from pipeline.results.front import Front, front_note, front_table, print_front
+from pipeline.results.units import number, readable
 
 LATENCY, CARBON, RATE = "latency_ms_p50", "carbon_g_per_inf", "inferences_per_g"
 LESS = ("minimize", "minimize")

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import Tensor, fx, nn
 
-from pipeline.aliasing import Values
-from pipeline.domain import ConfigError
-from pipeline.graph import Flow, Graph, _export
-from pipeline.models import ModelSpec
-from pipeline.program import from_program, program
+from pipeline.domain.checks import ConfigError
+from pipeline.network.aliasing import Values
+from pipeline.network.graph import Flow, Graph, _export
+from pipeline.network.models import ModelSpec
+from pipeline.network.stage_program import from_program, program
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 MODELS = (

@@ -18,10 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_ledger import record, records
 
-from pipeline.domain import ConfigError
-from pipeline.fleet import Device, Fleet
-from pipeline.grid import Intensity, Static, Synthetic, Trace
-from pipeline.ledger import Accounting, account
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grids.static import Static
+from pipeline.carbon.grids.synthetic import Synthetic
+from pipeline.carbon.grids.trace import Trace
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -13,17 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain import RECORD_COLUMNS, ConfigError, Records
-from pipeline.fleet import Fleet, Link
-from pipeline.grid import Intensity
-from pipeline.ledger import (
-    ATTRIBUTIONS,
-    LEDGER_COLUMNS,
-    Accounting,
-    account,
-    carbon_g,
-    known_components,
-)
+from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import LEDGER_COLUMNS, account, known_components
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.energy import carbon_g
+from pipeline.domain.fleet import Fleet, Link
+from pipeline.domain.records import RECORD_COLUMNS, Records
 
 INTENSITY = Intensity.constant({"fast": 600.0, "clean": 100.0})
 

@@ -15,10 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from conftest import ROOT
 
-from pipeline import live_grid
-from pipeline.domain import ConfigError
-from pipeline.grid import require_average
-from pipeline.live_grid import UK, ElectricityMaps, Live, WattTime
+from pipeline.carbon.grid import require_average
+from pipeline.carbon.grids.electricity_maps import ElectricityMaps
+from pipeline.carbon.grids.live import Live
+from pipeline.carbon.grids.uk import UK
+from pipeline.carbon.grids.watttime import WattTime
+from pipeline.domain.checks import ConfigError
 
 NOW = datetime(2030, 1, 15, 9, 48, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -59,7 +61,7 @@ class Service:
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(live_grid, "_now", lambda: NOW)
+    monkeypatch.setattr(Live, "now", lambda _: NOW)
     for name in ("ELECTRICITYMAPS_API_KEY", "WATTTIME_USERNAME", "WATTTIME_PASSWORD"):
         monkeypatch.setenv(name, "secret")
     service = Service()
@@ -138,7 +140,7 @@ def test_what_was_measured_replaces_what_was_foreseen(
     first = NOW.replace(minute=0)
     foreseen = grid.steps("DE", first, first + 2 * HOUR)
     assert [value for _, value in foreseen] == [312, 101, 102]
-    monkeypatch.setattr(live_grid, "_now", lambda: NOW + 5 * HOUR)
+    monkeypatch.setattr(Live, "now", lambda _: NOW + 5 * HOUR)
     measured = grid.steps("DE", first, first + 2 * HOUR)
     assert [value for _, value in measured] == [200 + 14 * 24 + k for k in (9, 10, 11)]
 
@@ -257,7 +259,7 @@ def test_a_run_is_repeated_as_of_its_time(
     grid = maps(service, tmp_path)
     window = NOW.replace(minute=0), NOW.replace(minute=0) + 2 * HOUR
     steps, about = grid.steps("DE", *window), grid.about()
-    monkeypatch.setattr(live_grid, "_now", lambda: NOW + 6 * HOUR)
+    monkeypatch.setattr(Live, "now", lambda _: NOW + 6 * HOUR)
     assert grid.steps("DE", *window) != steps
     as_it_was = ElectricityMaps(service.url, cache_dir=str(tmp_path), offline=True, as_of=about["as_of"])
     assert as_it_was.steps("DE", *window) == steps
@@ -309,7 +311,7 @@ def test_a_missing_key_or_zone_asks_nobody(
 
 def test_a_clock_change_is_no_gap(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """31 March 2030 has 23 hours in Berlin; answers with its offsets are the same hours of UTC."""
-    monkeypatch.setattr(live_grid, "_now", lambda: datetime(2030, 4, 2, tzinfo=UTC))
+    monkeypatch.setattr(Live, "now", lambda _: datetime(2030, 4, 2, tzinfo=UTC))
     begin = datetime(2030, 3, 30, 22, tzinfo=UTC)
 
     def local(query: dict[str, str]) -> Answer:

@@ -18,8 +18,8 @@ import yaml
 from conftest import ROOT
 from mlflow import MlflowClient
 
-from pipeline.__main__ import main
-from pipeline.command import complaint, spread_overrides
+from pipeline.commands.cli import complaint, spread_overrides
+from pipeline.commands.run import main
 
 PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
 """Shared by all tests here: the same profile need not be measured in each."""
@@ -97,7 +97,7 @@ def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path
     artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)}
     assert artifacts >= {"config.yaml", "overrides.yaml", "ledger.json", "records.json", "profile.json"}
     fed = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
-    assert fed == {"profile of mobilenetv4_conv_small on paper": "profiler", "photographs": "pictures"}
+    assert fed == {"profile of mobilenetv4_conv_small on paper": "profiler", "photographs": "images"}
     ledger = table(tmp_path, run.info.run_id, "ledger.json")
     assert isinstance(ledger, pd.DataFrame)
     assert ledger["carbon_g"].sum() == pytest.approx(metrics["carbon_total_g"])
@@ -195,7 +195,7 @@ BAD = [
     (("scheduler.carbon_weight=1.5",), ["scheduler.carbon_weight", "[0, 1]", "1.5"]),
     (("partitioner=explicit", "partitioner.cuts=[1.2]"), ["partitioner.cuts.0", "1.2"]),
     (("partitioner.device=node-blue",), ["partitioner.device", "node-blue", "node-high"]),
-    (("pictures=imagefolder", "pictures.path=."), ["pictures.path", "no pictures"]),
+    (("images=imagefolder", "images.path=."), ["images.path", "no images"]),
     (("action=validate", "validation.requests=1.5"), ["validation.requests", "whole number"]),
     (("backend.warmup=1.5",), ["backend.warmup", "whole number", "1.5"]),
     (("partitioner=exact", "partitioner.objectives=[carbon]"), ["partitioner.objectives", "'carbon'"]),
@@ -222,13 +222,13 @@ BAD = [
     (("sweep=pareto", "scheduler.carbon_weight=interval(0,inf)"), ["carbon_weight", "finite"]),
     (("sweep=pareto", "scheduler.carbon_weight=int(interval(0,inf))"), ["carbon_weight"]),
     (("-m", "scheduler.carbon_weight=range(0,inf,0.5)"), ["carbon_weight", "finite"]),
-    (("+model@further_models.b=resnet50",), ["further_models.b", "no class", "'resnet50'"]),
-    (("+model@further_models.b=mobilenetv4_conv_small",), ["further_models.b", "already there", "model"]),
-    (("+workload.classes.a.model=resnet5",), ["workload.classes.a.model", "resnet5", "further_models"]),
+    (("+model@extra_models.b=resnet50",), ["extra_models.b", "no class", "'resnet50'"]),
+    (("+model@extra_models.b=mobilenetv4_conv_small",), ["extra_models.b", "already there", "model"]),
+    (("+workload.classes.a.model=resnet5",), ["workload.classes.a.model", "resnet5", "extra_models"]),
     (("per_request=3",), ["per_request", "true or false"]),
     (("per_request=false",), ["per_request", "backend=simulated"]),
-    (("+further_models.x=null",), ["further_models.x", "must be a model"]),
-    (("further_models=null",), ["further_models", "must be a mapping"]),
+    (("+extra_models.x=null",), ["extra_models.x", "must be a model"]),
+    (("extra_models=null",), ["extra_models", "must be a mapping"]),
     (("+workload.classes.a.tenant=null",), ["workload.classes.a.tenant", "must be a name"]),
     (("outages=[{device: [a], at_s: 1}]",), ["outages.0.device", "must be a name"]),
     (
@@ -324,8 +324,8 @@ def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
 
 
 SEVERAL = (
-    "+model@further_models.b=timm", "further_models.b.name=mobilenetv3_small_050",
-    "further_models.b.input_size=64", "workload.requests=12",
+    "+model@extra_models.b=timm", "extra_models.b.name=mobilenetv3_small_050",
+    "extra_models.b.input_size=64", "workload.requests=12",
     "+workload.classes={a: {tenant: t, deadline_s: 9}, b: {model: mobilenetv3_small_050, share: 2}}",
 )  # fmt: skip
 
@@ -338,7 +338,7 @@ def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
     assert run.data.metrics["requests_ok"] == 12
     assert run.data.metrics["top1_agreement"] == 1.0
     assert run.data.metrics["slo_miss_rate"] == 0.0
-    assert run.data.params["further_models.b"] == "timm"
+    assert run.data.params["extra_models.b"] == "timm"
     classes = table(tmp_path, run.info.run_id, "classes.json").set_index("model")
     assert list(classes.index) == ["mobilenetv3_small_050", "mobilenetv4_conv_small"]
     assert classes["tenant"].tolist() == ["default", "t"]

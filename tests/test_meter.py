@@ -16,10 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_ledger import record, records
 
-from pipeline.domain import ConfigError
-from pipeline.fleet import Fleet
-from pipeline.locks import machine_lock
-from pipeline.meter import CodeCarbon, CpuTime, External, Ina, NoMeter, Nvml, Rapl, Sampled, apportioned
+from pipeline.carbon.meters.apportioned import apportioned
+from pipeline.carbon.meters.code_carbon import CodeCarbon
+from pipeline.carbon.meters.cpu_time import CpuTime
+from pipeline.carbon.meters.external import External
+from pipeline.carbon.meters.ina import Ina
+from pipeline.carbon.meters.nvml import Nvml
+from pipeline.carbon.meters.rapl import Rapl
+from pipeline.carbon.meters.reading import NoMeter
+from pipeline.carbon.meters.sampled import Sampled
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.host.locks import machine_lock
 
 
 def test_codecarbon_over_enough_samples() -> None:

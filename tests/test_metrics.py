@@ -12,20 +12,18 @@ import torch
 from conftest import MakeProblem
 from test_ledger import record, records
 
-from pipeline.domain import AUTO, Plan, Problem, Records, RequestClass, Service
-from pipeline.fleet import Fleet
-from pipeline.grid import Intensity
-from pipeline.ledger import LEDGER_COLUMNS, Accounting, account
-from pipeline.metric_table import metric
-from pipeline.metrics import (
-    MAX_EXACT,
-    Latencies,
-    Summary,
-    output_max_abs_error,
-    request_latency_s,
-    run_name,
-    top1_agreement,
-)
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import LEDGER_COLUMNS, account
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.records import Records, request_latency_s
+from pipeline.domain.requests import RequestClass
+from pipeline.execution.job import Service
+from pipeline.planning.problem import Problem
+from pipeline.results.latencies import MAX_EXACT, Latencies
+from pipeline.results.metric_table import metric
+from pipeline.results.metrics import Summary, output_max_abs_error, run_name, top1_agreement
 
 PLAN = Plan((0, 3, 6), ("fast", AUTO))
 RUN = replace(
@@ -216,7 +214,7 @@ def test_many_latencies_are_counted_in_bins(monkeypatch: pytest.MonkeyPatch) -> 
     exact, counted = Latencies(), Latencies()
     exact.add(drawn_s)
     assert len(drawn_s) < MAX_EXACT
-    monkeypatch.setattr("pipeline.metrics.MAX_EXACT", 5_000)
+    monkeypatch.setattr("pipeline.results.latencies.MAX_EXACT", 5_000)
     for block_s in np.split(drawn_s, 10):
         counted.add(block_s)
     assert counted.count == exact.count == 30_000

@@ -16,9 +16,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor
 
-from pipeline import models
-from pipeline.domain import ConfigError
-from pipeline.models import ModelSpec, torchvision_models
+from pipeline.domain.checks import ConfigError
+from pipeline.network import models
+from pipeline.network.models import ModelSpec, torchvision_models
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 DAISY = 985
@@ -213,7 +213,7 @@ def flower(size: int) -> Tensor:
 
 def test_torchvision_imports_in_a_fresh_process_and_before_timm() -> None:
     code = (
-        "import torch; from pipeline.models import ModelSpec;"
+        "import torch; from pipeline.network.models import ModelSpec;"
         "print(ModelSpec('resnet18', 'timm', input_size=32).build()(torch.zeros(1, 3, 32, 32)).shape[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from partitioners.exact import Exact
 from partitioners.pipeedge import fastest_pipeline
-from pipeline import pareto
-from pipeline.cost import NOWHERE, Floats, Ints, Tables, predict
-from pipeline.domain import ConfigError, Plan
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.label_setting import Rules, front_arrays
-from pipeline.optimum import Front, exact_front
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import Plan
+from pipeline.planning import pareto
+from pipeline.planning.cost import NOWHERE, Floats, Ints, Tables, predict
+from pipeline.planning.exact_front import ExactFront, exact_front
+from pipeline.planning.label_setting import PlanRules, front_arrays
 
 MAX_LAYERS, MAX_DEVICES = 5, 3
 OBJECTIVES = [
@@ -111,7 +112,7 @@ def random_tables(
     )
 
 
-def all_plans(tables: Tables, rules: Rules) -> tuple[Ints, Ints]:
+def all_plans(tables: Tables, rules: PlanRules) -> tuple[Ints, Ints]:
     """Every plan that obeys the rules, neighbouring stages on one device included."""
     layers, devices = tables.num_layers, range(len(tables.names))
     bounds, where = [], []
@@ -142,7 +143,7 @@ def needs(tables: Tables, ends: tuple[int, ...], placed: tuple[int, ...]) -> lis
     return found
 
 
-def brute_force(tables: Tables, objectives: tuple[str, ...], rules: Rules) -> Floats:
+def brute_force(tables: Tables, objectives: tuple[str, ...], rules: PlanRules) -> Floats:
     """The front's outcomes, by trying everything."""
     cost = tables.cost(*all_plans(tables, rules))
     values = cost.columns(objectives)[np.isfinite(cost.latency_s)]
@@ -169,7 +170,7 @@ def assert_same_outcomes(found: Floats, expected: Floats) -> None:
 
 
 @st.composite
-def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], Rules]:
+def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], PlanRules]:
     objectives = draw(st.sampled_from(OBJECTIVES))
     devices = draw(st.integers(1, MAX_DEVICES))
     tables = random_tables(
@@ -184,7 +185,7 @@ def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], Rules]:
         apart=draw(st.sampled_from([0.0, 0.0, 0.5])),
         equal=draw(st.booleans()),
     )
-    rules = Rules(
+    rules = PlanRules(
         distinct="period_s" in objectives or draw(st.booleans()),
         memory=draw(st.booleans()),
         max_stages=draw(st.sampled_from([None, None, 1, 2, 3])),
@@ -194,7 +195,7 @@ def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], Rules]:
 
 @settings(max_examples=600, deadline=None, derandomize=True)
 @given(instances())
-def test_the_front_is_that_of_all_plans(instance: tuple[Tables, tuple[str, ...], Rules]) -> None:
+def test_the_front_is_that_of_all_plans(instance: tuple[Tables, tuple[str, ...], PlanRules]) -> None:
     tables, objectives, rules = instance
     bounds, where, costs = front_arrays(tables, objectives, rules)
     assert_same_outcomes(costs, brute_force(tables, objectives, rules))
@@ -213,16 +214,16 @@ def test_the_instances_are_no_toys() -> None:
     fronts, splits = [], 0
     for seed in range(60):
         tables = random_tables(seed, 5, 3, apart=0.3)
-        bounds, _, costs = front_arrays(tables, ("carbon_g", "latency_s"), Rules())
+        bounds, _, costs = front_arrays(tables, ("carbon_g", "latency_s"), PlanRules())
         fronts.append(len(costs))
         splits += int((bounds[:, 1] < tables.num_layers).sum())
     assert max(fronts) >= 5
     assert np.mean(fronts) > 1.5
     assert splits > 30
     tight = [random_tables(seed, 5, 3, room=0.6) for seed in range(60)]
-    sizes = {len(front_arrays(tables, ("carbon_g", "latency_s"), Rules())[0]) for tables in tight}
+    sizes = {len(front_arrays(tables, ("carbon_g", "latency_s"), PlanRules())[0]) for tables in tight}
     assert 0 in sizes
-    free = [len(front_arrays(t, ("carbon_g", "latency_s"), Rules(memory=False))[0]) for t in tight]
+    free = [len(front_arrays(t, ("carbon_g", "latency_s"), PlanRules(memory=False))[0]) for t in tight]
     assert min(free) > 0
 
 
@@ -231,8 +232,8 @@ def test_a_device_that_returns_is_held_to_its_memory() -> None:
     broken = 0
     for seed in range(200):
         tables = random_tables(seed, 5, 2, room=0.8)
-        objectives, rules = ("carbon_g", "latency_s"), Rules()
-        unlimited = front_arrays(tables, objectives, Rules(memory=False))
+        objectives, rules = ("carbon_g", "latency_s"), PlanRules()
+        unlimited = front_arrays(tables, objectives, PlanRules(memory=False))
         need = tables.memory_need_bytes(*unlimited[:2])
         returns = np.array([len(set(row)) < len(row) for row in unlimited[1].tolist()])
         broken += int(np.any(np.any(need > tables.memory_bytes, axis=1) & returns))
@@ -246,7 +247,7 @@ def test_a_device_that_returns_is_held_to_its_memory() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, MAX_LAYERS), st.integers(1, MAX_DEVICES), st.booleans())
 def test_pipeedge_finds_the_least_period(seed: int, layers: int, devices: int, tight: bool) -> None:
     tables = random_tables(seed, layers, devices, room=0.7 if tight else None, apart=0.2, codec=True)
-    expected = brute_force(tables, ("period_s",), Rules(distinct=True))
+    expected = brute_force(tables, ("period_s",), PlanRules(distinct=True))
     bounds, placed = fastest_pipeline(tables)
     assert bool(bounds) == bool(len(expected))
     if bounds:
@@ -258,21 +259,21 @@ def test_pipeedge_finds_the_least_period(seed: int, layers: int, devices: int, t
 
 
 @pytest.fixture
-def front() -> Front:
+def front() -> ExactFront:
     """Carbon 1..4 against latency 40, 20, 15, 10."""
     plans = tuple(Plan((0, 6), (f"d{index}",)) for index in range(4))
     costs = np.array([[1.0, 40.0], [2.0, 20.0], [3.0, 15.0], [4.0, 10.0]])
-    return Front(("carbon_g", "latency_s"), plans, costs)
+    return ExactFront(("carbon_g", "latency_s"), plans, costs)
 
 
-def test_least_within_limits(front: Front) -> None:
+def test_least_within_limits(front: ExactFront) -> None:
     assert front.least("carbon_g", {"latency_s": 20}).devices == ("d1",)
     assert front.least("carbon_g", {"latency_s": 19.9}).devices == ("d2",)
     assert front.least("latency_s", {"carbon_g": 3.5}).devices == ("d2",)
     assert front.least("latency_s", {}).devices == ("d3",)
 
 
-def test_out_of_reach_names_the_tightest_limit_and_by_how_much(front: Front) -> None:
+def test_out_of_reach_names_the_tightest_limit_and_by_how_much(front: ExactFront) -> None:
     with pytest.raises(
         ConfigError, match=r"limits.latency_s: no plan reaches 8; the nearest has 10, 2 above"
     ):
@@ -287,7 +288,7 @@ def test_out_of_reach_names_the_tightest_limit_and_by_how_much(front: Front) -> 
         front.least("carbon_g", {"latency_s": float("nan")})
 
 
-def test_weighted_and_knee(front: Front) -> None:
+def test_weighted_and_knee(front: ExactFront) -> None:
     # Scaled: carbon 0, 1/3, 2/3, 1 and latency 1, 1/3, 1/6, 0: equal weights give 1, 2/3, 5/6, 1.
     assert front.weighted({"carbon_g": 1, "latency_s": 1}).devices == ("d1",)
     assert front.knee().devices == ("d1",)

@@ -15,17 +15,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_simulated import At
 
-from pipeline.backends.simulated import Simulated
-from pipeline.best_schedule import MAX_TASKS, best
-from pipeline.deployment import Work, deploy
-from pipeline.domain import AUTO, Outage, Plan, RequestClass
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.foresight import Situation, Tasks, tasks_of
-from pipeline.grid import Intensity
-from pipeline.ledger import Accounting, account
-from pipeline.oracle import hindsight, num_late, regret
-from pipeline.schedule_bound import bound_g
-from pipeline.workload import Closed, Poisson
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.requests import RequestClass
+from pipeline.execution.backends.simulated import Simulated
+from pipeline.execution.deployment import StageDeployment, deploy
+from pipeline.execution.hindsight.lp_bound import bound_g
+from pipeline.execution.hindsight.milp_schedule import MAX_TASKS, best_schedule
+from pipeline.execution.hindsight.oracle import hindsight, num_late, regret
+from pipeline.execution.hindsight.schedule_problem import Situation, Tasks, tasks_of
+from pipeline.execution.job import Outage
+from pipeline.execution.scheduler import scheduler_for
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.execution.workloads.open_loop import Poisson
 
 FLEET = Fleet(
     "two",
@@ -34,7 +39,7 @@ FLEET = Fleet(
         Device("clean", 1e9, active_w=36, intensity_g_per_kwh=100),  # 1 mg a second
     ),
 )
-WORK = [Work(0, 0, AUTO, 0, 0, {"fast": 1.0, "clean": 2.0}, 0.0)]
+WORK = [StageDeployment(0, 0, AUTO, 0, 0, {"fast": 1.0, "clean": 2.0}, 0.0)]
 HERE = Situation(WORK, FLEET, Intensity.constant({"fast": 500, "clean": 100}))
 
 
@@ -47,7 +52,7 @@ def tasks(*windows: tuple[float, float], ratios: Sequence[float] | None = None) 
 
 
 def exact_g(found: Tasks, max_late: int) -> float:
-    return best(found, HERE, max_late)[0]
+    return best_schedule(found, HERE, max_late)[0]
 
 
 @pytest.mark.parametrize(
@@ -75,11 +80,11 @@ def test_what_no_schedule_can_do_is_infinite() -> None:
 
 def brute_force_g(found: Tasks, max_late: int) -> float:
     """Every choice of who is late, every device for every task, every order on each device."""
-    count, best = len(found), math.inf
+    count, best_schedule = len(found), math.inf
     for devices in itertools.product(("fast", "clean"), repeat=count):
         takes = [WORK[0].seconds[d] * r for d, r in zip(devices, found.ratio, strict=True)]
         grams = sum(t * {"fast": 5e-3, "clean": 1e-3}[d] for t, d in zip(takes, devices, strict=True))
-        if grams >= best:
+        if grams >= best_schedule:
             continue
         for order in itertools.permutations(range(count)):
             free = {"fast": 0.0, "clean": 0.0}
@@ -91,9 +96,9 @@ def brute_force_g(found: Tasks, max_late: int) -> float:
                 else:
                     late += 1
             if late <= max_late:
-                best = grams
+                best_schedule = grams
                 break
-    return best
+    return best_schedule
 
 
 @settings(max_examples=60, deadline=None)
@@ -169,8 +174,8 @@ def test_no_scheduler_emits_less_than_the_oracle(
     if outage:
         rest["outages"] = (Outage("b", 0.7, 1.2),)
     plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
-    job = make_job(problem, plan, workload, configured("scheduler", name), **rest)
-    records = Simulated(seed=1).run(job)
+    job = make_job(problem, plan, workload, **rest)
+    records = Simulated(seed=1).run(job, scheduler_for(job, configured("scheduler", name)))
     ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
     found = regret(job, records, ledger)
     assert found is not None
@@ -184,15 +189,15 @@ def test_a_run_of_few_requests_is_held_against_the_best_schedule(make_problem: M
     workload = Poisson(rate_rps=60, duration_s=0.06, classes=classes, seed=5)
     found = {}
     for name in ("constrained", "fastest", "greenest"):
-        job = make_job(problem, Plan((0, 6), (AUTO,)), workload, configured("scheduler", name))
-        records = Simulated().run(job)
+        job = make_job(problem, Plan((0, 6), (AUTO,)), workload)
+        records = Simulated().run(job, scheduler_for(job, configured("scheduler", name)))
         ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
         assert 2 <= records.table["request"].nunique() <= MAX_TASKS
-        best = hindsight(job, records)
-        assert best.exact
+        best_schedule = hindsight(job, records)
+        assert best_schedule.exact
         where = Situation(deploy(job.services), job.fleet, job.intensity)
         bound = bound_g(tasks_of(job, where.work, records), where, num_late(records))
-        assert bound <= best.carbon_g * (1 + 1e-9)
+        assert bound <= best_schedule.carbon_g * (1 + 1e-9)
         found[name] = regret(job, records, ledger)
     assert found["greenest"] == pytest.approx(0)
     assert found["fastest"] is not None
@@ -206,8 +211,8 @@ def test_a_run_of_few_requests_is_held_against_the_best_schedule(make_problem: M
 def run_of(name: str, problem: Any, workload: Any, plan: Plan, **rest: Any) -> tuple[float, int, float]:
     """Milligrams, late answers, and the regret to the oracle."""
     chosen = configured("scheduler", name, **({"margin": 0.0} if name in ("oracle", "constrained") else {}))
-    job = make_job(problem, plan, workload, chosen, **rest)
-    records = Simulated().run(job)
+    job = make_job(problem, plan, workload, **rest)
+    records = Simulated().run(job, scheduler_for(job, chosen))
     assert (records.table["status"] == "ok").all()
     ledger = account(records, job.fleet, job.intensity, Accounting("marginal"))
     found = regret(job, records, ledger)
@@ -271,10 +276,9 @@ def test_it_waits_for_the_cleaner_step_and_not_past_the_deadline(make_problem: M
 def test_in_a_closed_loop_it_is_constrained(make_problem: MakeProblem) -> None:
     problem = make_problem(BOARDS)
     workload = Closed(20, concurrency=3, classes=(RequestClass(deadline_s=0.1),))
+    job = make_job(problem, Plan((0, 6), (AUTO,)), workload)
     tables = [
-        Simulated()
-        .run(make_job(problem, Plan((0, 6), (AUTO,)), workload, configured("scheduler", name)))
-        .table
+        Simulated().run(job, scheduler_for(job, configured("scheduler", name))).table
         for name in ("oracle", "constrained")
     ]
     assert tables[0].equals(tables[1])
@@ -284,8 +288,8 @@ def test_a_slow_link_can_still_be_used(make_problem: MakeProblem) -> None:
     """Moving the input takes ten times as long as all tasks: who has no deadline goes where it is least."""
     slow = Link("lan", 2e3, 0.0, 0.0)
     problem = make_problem(replace(BOARDS, source="a", links=(slow,)))
-    job = make_job(problem, Plan((0, 6), (AUTO,)), At([0.0]), configured("scheduler", "greenest"))
-    records = Simulated().run(job)
+    job = make_job(problem, Plan((0, 6), (AUTO,)), At([0.0]))
+    records = Simulated().run(job, configured("scheduler", "greenest"))
     assert regret(job, records, account(records, job.fleet, job.intensity, Accounting())) == pytest.approx(0)
 
 
@@ -293,10 +297,8 @@ def test_energy_of_links_counts_only_where_all_of_it_is_known(make_problem: Make
     unknown = Link("own", 1e6, 0.0, None, ("a", "b"))
     dear = Link("lan", 1e6, 0.0, 1.0)
     problem = make_problem(replace(BOARDS, source="a", links=(unknown, dear)))
-    job = make_job(
-        problem, Plan((0, 6), (AUTO,)), At([k / 5 for k in range(12)]), configured("scheduler", "random")
-    )
-    records = Simulated().run(job)
+    job = make_job(problem, Plan((0, 6), (AUTO,)), At([k / 5 for k in range(12)]))
+    records = Simulated().run(job, configured("scheduler", "random"))
     assert {"a->b", "a->c"} <= set(records.table["device"])
     found = regret(job, records, account(records, job.fleet, job.intensity, Accounting()))
     assert found is not None
@@ -309,7 +311,7 @@ def test_windows_of_no_length_and_no_carbon_are_no_trouble(make_problem: MakePro
         problem = make_problem(replace(BOARDS, devices=devices))
         workload = Poisson(rate_rps=0.1, duration_s=1200, classes=(RequestClass(deadline_s=1e-5),))
         for name in ("oracle", "fastest"):
-            job = make_job(problem, Plan((0, 3, 6), (AUTO, AUTO)), workload, configured("scheduler", name))
-            records = Simulated().run(job)
+            job = make_job(problem, Plan((0, 3, 6), (AUTO, AUTO)), workload)
+            records = Simulated().run(job, scheduler_for(job, configured("scheduler", name)))
             found = regret(job, records, account(records, job.fleet, job.intensity, Accounting("marginal")))
             assert found is None if devices is clean else found is not None and found >= -1e-6

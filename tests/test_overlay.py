@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.domain import ConfigError
-from pipeline.overlay import compared, fronts_of, overlay
-from pipeline.tracking import Tracking
+from pipeline.commands.fronts import compared, fronts_of, overlay
+from pipeline.domain.checks import ConfigError
+from pipeline.tracking.tracking import Tracking
 
 TWO = {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"}
 

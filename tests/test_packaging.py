@@ -29,7 +29,7 @@ ARGV = {
     "main": ["python", "-m", "pipeline", *SWEEP],
     "run": ["python", "-m", "pipeline", *CHOICE],
     "profile": ["python", "-m", "pipeline", "action=profile", *SIMPLE],
-    "paper": ["python", "-m", "pipeline.paper_page"],
+    "paper": ["carbonedge", "paper"],
 }
 
 

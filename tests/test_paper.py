@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from rich.console import Console
 
-from pipeline.paper import comparison, print_comparison, saving
+from pipeline.results.paper.published import comparison, print_comparison, saving
 
 LATENCY, CARBON, RATE = "latency_ms_p50", "carbon_g_per_inf", "inferences_per_g"
 

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from conftest import MakeProblem
 
-from pipeline.domain import TrialResult
-from pipeline.fleet import Fleet
-from pipeline.optimum import exact_front
-from pipeline.paper_page import NAMES, assembled, measured, switches, table_split
-from pipeline.study import SweepTrial
-from pipeline.tracking import Stored
+from pipeline.commands.paper import NAMES, assembled, measured, switches, table_split
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.trial_result import TrialResult
+from pipeline.planning.exact_front import exact_front
+from pipeline.search.study import SweepTrial
+from pipeline.tracking.stored import Stored
 
 NODES = {"monolithic": "medium", "ce_green": "green", "ce_balanced": "green"}
 INTENSITY = {"high": 620.0, "medium": 530.0, "green": 380.0}

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from pipeline.domain import ConfigError
-from pipeline.pareto import (
+from pipeline.domain.checks import ConfigError
+from pipeline.planning.pareto import (
+    confident_dominance,
+    confident_front,
     hypervolume,
     knee,
     non_dominated,
     reference_point,
     signed,
     spread,
-    surely_dominates,
-    surely_on_front,
 )
 
 # Few distinct values, so that ties and copies are common; NaN and inf as of failed trials.
@@ -106,9 +106,9 @@ def test_signed_negates_what_is_maximised_and_refuses_other_words() -> None:
 def test_what_intervals_settle_by_hand() -> None:
     """a: [1, 2] x [1, 2] beats b: [3, 4] x [2, 3] whatever; c overlaps a in one, is worse in the other."""
     low, high = np.array([[1, 1], [3, 2], [0, 3]]), np.array([[2, 2], [4, 3], [1.5, 4]])
-    assert surely_dominates(low, high).tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    assert confident_dominance(low, high).tolist() == [[False, True, False], [False] * 3, [False] * 3]
     # c may be better than a in the first, or not: that c is not dominated by a is not sure.
-    assert surely_on_front(low, high).tolist() == [True, False, False]
+    assert confident_front(low, high).tolist() == [True, False, False]
 
 
 @given(
@@ -123,6 +123,6 @@ def test_what_is_sure_holds_wherever_values_lie(
     share = data.draw(arrays(np.float64, low.shape, elements=st.sampled_from([0.0, 0.5, 1.0])))
     somewhere = low + share * (high - low)
     front = non_dominated(somewhere)
-    assert not (surely_on_front(low, high) & ~front).any()
-    for a, b in np.argwhere(surely_dominates(low, high)):
+    assert not (confident_front(low, high) & ~front).any()
+    for a, b in np.argwhere(confident_dominance(low, high)):
         assert dominates(somewhere[a], somewhere[b])

@@ -26,11 +26,13 @@ from partitioners.green import Green
 from partitioners.monolithic import Monolithic
 from partitioners.neurosurgeon import OBJECTIVES, Neurosurgeon, pair
 from partitioners.random import Random
-from pipeline.cost import predict
-from pipeline.domain import AUTO, ConfigError, Partitioner, Plan, Problem
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.graph import Graph
-from pipeline.profile import Profile
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.profile import Profile
+from pipeline.network.graph import Graph
+from pipeline.planning.cost import predict
+from pipeline.planning.problem import Partitioner, Problem
 
 # --- networks and problems ------------------------------------------------------------------------
 

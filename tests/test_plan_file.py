@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import MakeProblem
 
-from pipeline.domain import ConfigError, Plan
-from pipeline.fleet import Fleet
-from pipeline.plan_file import plan_text, read_plan
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import Plan
+from pipeline.planning.plan_file import plan_text, read_plan
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from conftest import MakeProblem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain import ConfigError
-from pipeline.fleet import Device, Fleet
-from pipeline.graph import Graph
-from pipeline.models import ModelSpec
-from pipeline.profile import Profile, Profiler, fit_line, speed, split_times
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet
+from pipeline.domain.profile import Profile
+from pipeline.execution.devices.profiler import Profiler, speed
+from pipeline.execution.devices.stage_fit import fit_line, split_times
+from pipeline.network.graph import Graph
+from pipeline.network.models import ModelSpec
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
 
@@ -178,7 +180,7 @@ def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, tw
 def test_a_broken_file_is_measured_anew(
     tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.profile.FIRST_LOOKS", 1)
+    monkeypatch.setattr("pipeline.execution.devices.profiler.FIRST_LOOKS", 1)
     profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
     profiler.profile(SPEC, tiny_graph, two_devices)
     (kept,) = tmp_path.iterdir()
@@ -203,7 +205,7 @@ def test_a_broken_file_is_measured_anew(
 def test_a_profile_that_is_far_off_names_its_device(
     tiny_graph: Graph, two_devices: Fleet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.profile.MAX_ERROR", 0.0)  # which no measurement attains
+    monkeypatch.setattr("pipeline.execution.devices.profiler.MAX_ERROR", 0.0)  # which no measurement attains
     Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "tiny on fast: stages that it was not fitted to" in caplog.text

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import fx
 
-from pipeline.domain import ConfigError
-from pipeline.program import from_program, program
+from pipeline.domain.checks import ConfigError
+from pipeline.network.stage_program import from_program, program
 
 aten = torch.ops.aten
 
@@ -135,5 +135,6 @@ def test_operators_outside_aten_cannot_be_described() -> None:
 
 
 def test_a_device_needs_torch_alone() -> None:
-    code = "import sys, pipeline.program; sys.exit(bool({'torchvision', 'timm'} & sys.modules.keys()))"
+    code = "import sys, pipeline.network.stage_program as _; "
+    code += "sys.exit(bool({'torchvision', 'timm'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

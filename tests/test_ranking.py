@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ranking import Ranking
+from pipeline.execution.ranking import Ranking
 
 KEYS = st.lists(st.sampled_from([0.0, 1.0, 2.5, -3.0, math.inf]), min_size=1, max_size=20)
 CHANGES = st.lists(st.tuples(st.integers(0, 19), st.sampled_from([0.0, -1.0, 4.0, math.inf])), max_size=15)

@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from partitioners.explicit import Explicit
-from pipeline.cost import predict
-from pipeline.domain import AUTO, ConfigError, Plan, Problem
-from pipeline.fleet import Fleet
-from pipeline.pareto import hypervolume, non_dominated
-from pipeline.regret import Yardstick
-from pipeline.search_space import SearchSpace
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.planning.cost import predict
+from pipeline.planning.pareto import hypervolume, non_dominated
+from pipeline.planning.problem import Problem
+from pipeline.search.exact_reference import ExactReference
+from pipeline.search.search_space import SearchSpace
 
 TWO = {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"}
 SPACE = {
@@ -54,7 +56,7 @@ def test_regret_is_one_less_the_share_of_the_exact_hypervolume(problem: Problem)
     front = values[non_dominated(values)]
     unsplit = costs(problem, [Plan((0, 6), (name,)) for name in ("fast", "clean")])
     reference = np.concatenate([front, unsplit]).max(axis=0) * 1.1
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     assert yardstick.reference == pytest.approx(reference)
     assert yardstick.measured_reference == pytest.approx(reference / 1.1 * 1.5 * [1, 1e3])
     expected = 1 - hypervolume(unsplit, reference) / hypervolume(front, reference)
@@ -69,14 +71,14 @@ def test_regret_is_one_less_the_share_of_the_exact_hypervolume(problem: Problem)
 @given(data=st.data())
 def test_regret_lies_in_0_to_1_and_never_rises(problem: Problem, data: st.DataObject) -> None:
     plans = data.draw(st.lists(st.sampled_from(all_plans(problem)), max_size=12))
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     regrets = [yardstick.regret(plans[:count]) for count in range(len(plans) + 1)]
     assert all(0 <= regret <= 1 for regret in regrets)
     assert all(after <= before + 1e-12 for before, after in itertools.pairwise(regrets))
 
 
 def test_plans_outside_the_exact_search_count_nothing(problem: Problem) -> None:
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     best = yardstick.front.plans[0]
     assert yardstick.regret([best]) < 1
     outside = [
@@ -87,13 +89,13 @@ def test_plans_outside_the_exact_search_count_nothing(problem: Problem) -> None:
     assert [yardstick.regret([plan]) for plan in outside] == [1, 1, 1]
     little = replace(problem.fleet.devices[0], memory_bytes=1500.0)
     tight = replace(problem, fleet=Fleet("two", (little, problem.fleet.devices[1]), problem.fleet.links))
-    assert Yardstick.of(tight, TWO).regret([Plan((0, 6), ("fast",))]) == 1
-    assert Yardstick.of(tight, TWO).regret([Plan((0, 6), ("clean",))]) < 1
+    assert ExactReference.of(tight, TWO).regret([Plan((0, 6), ("fast",))]) == 1
+    assert ExactReference.of(tight, TWO).regret([Plan((0, 6), ("clean",))]) < 1
 
 
 def test_two_figures_of_latency_are_one_to_the_cost_model(problem: Problem) -> None:
-    three = Yardstick.of(problem, TWO | {"latency_ms_p95": "minimize"})
-    two = Yardstick.of(problem, TWO)
+    three = ExactReference.of(problem, TWO | {"latency_ms_p95": "minimize"})
+    two = ExactReference.of(problem, TWO)
     assert three.front.plans == two.front.plans
     assert three.measured_reference == pytest.approx(two.measured_reference[[0, 1, 1]])
 
@@ -106,11 +108,11 @@ def test_an_objective_that_the_cost_model_does_not_know_has_no_yardstick(
     problem: Problem, objectives: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError, match="the cost model cannot"):
-        Yardstick.of(problem, TWO | objectives)
+        ExactReference.of(problem, TWO | objectives)
 
 
 def test_points_are_the_front_s_plans_through_the_explicit_partitioner(problem: Problem) -> None:
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     points = yardstick.points(SearchSpace.parse(SPACE))
     short = [i for i, plan in enumerate(yardstick.front.plans) if plan.num_stages <= 3]
     assert list(points) == short
@@ -123,7 +125,7 @@ def test_points_are_the_front_s_plans_through_the_explicit_partitioner(problem: 
 
 
 def test_points_keep_to_the_space(problem: Problem) -> None:
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     points = yardstick.points(
         SearchSpace.parse(SPACE, ["partitioner.stages=2", "partitioner.devices.0=clean"])
     )
@@ -136,7 +138,7 @@ def test_points_keep_to_the_space(problem: Problem) -> None:
 
 
 def test_a_warm_start_leaves_out_what_is_enqueued_and_keeps_ends_and_knee(problem: Problem) -> None:
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     space = SearchSpace.parse(SPACE)
     everything = list(yardstick.points(space).values())
     assert yardstick.warm_start(space, [], 99) == everything
@@ -151,6 +153,6 @@ def test_a_warm_start_leaves_out_what_is_enqueued_and_keeps_ends_and_knee(proble
 
 
 def test_a_space_without_the_front_s_plans_is_refused(problem: Problem) -> None:
-    yardstick = Yardstick.of(problem, TWO)
+    yardstick = ExactReference.of(problem, TWO)
     with pytest.raises(ConfigError, match="space holds none of the .* plans of the exact front"):
         yardstick.warm_start(SearchSpace.parse({"scheduler.carbon_weight": "interval(0,1)"}), [], 9)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.decomposition import EFFECTS
-from pipeline.repetition import against, ends, grouped, interval, p_value
+from pipeline.carbon.decomposition import EFFECTS
+from pipeline.results.repetition import against, ends, grouped, interval, p_value
 
 TRIALS = pd.DataFrame(
     [

@@ -15,11 +15,14 @@ from conftest import choices, configured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.deployment import Work
-from pipeline.domain import AUTO, Assign, ConfigError, Decision, Refuse, Task, Wait
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.fleet_state import HISTORY, DeviceState, FleetState
-from pipeline.grid import Intensity
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import AUTO
+from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.device_state import HISTORY, DeviceState
+from pipeline.execution.fleet_state import FleetState
 from schedulers.constrained import Constrained
 from schedulers.normalized import BLOCKS, FEW, Rows, best_of_all
 from schedulers.round_robin import RoundRobin
@@ -43,7 +46,7 @@ def paper_fleet() -> Fleet:
 def state_of(fleet: Fleet, times_s: Mapping[str, float], unfit: tuple[str, ...] = ()) -> FleetState:
     """Two stages that take the same on a device; `unfit` devices do not hold them."""
     seconds = {name: time_s for name, time_s in times_s.items() if name not in unfit}
-    work = [Work(0, stage, AUTO, TASK.memory_need_bytes, 0, seconds, 0.0) for stage in range(2)]
+    work = [StageDeployment(0, stage, AUTO, TASK.memory_need_bytes, 0, seconds, 0.0) for stage in range(2)]
     intensity = Intensity.constant({d.name: d.intensity_g_per_kwh or 0.0 for d in fleet.devices})
     return FleetState(fleet, work, intensity)
 
@@ -193,7 +196,7 @@ def test_weights_outside_0_to_1_are_refused(key: str, value: Any) -> None:
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[Fleet, list[Work], list[tuple[Any, ...]]]:
+def situations(draw: st.DrawFn) -> tuple[Fleet, list[StageDeployment], list[tuple[Any, ...]]]:
     """A fleet, two stages, and what happens: tasks begin and end, time passes, devices go and come."""
     count = draw(st.integers(1, 6))
     number = st.sampled_from([0.5, 1.0, 2.0, 3.0])
@@ -208,7 +211,9 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, list[Work], list[tuple[Any, ...]
     work = []
     for stage in range(2):
         holders = draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-        work.append(Work(0, stage, AUTO, 1e8, 100_000, {name: draw(number) for name in holders}, 0.25))
+        work.append(
+            StageDeployment(0, stage, AUTO, 1e8, 100_000, {name: draw(number) for name in holders}, 0.25)
+        )
     events = draw(
         st.lists(
             st.one_of(
@@ -303,7 +308,7 @@ DECIDING = [name for name in choices("scheduler") if name != "pinned"]  # which 
 @pytest.mark.parametrize("name", DECIDING)
 @settings(max_examples=150, deadline=None)
 @given(situation=situations())
-def test_contract(name: str, situation: tuple[Fleet, list[Work], list[tuple[Any, ...]]]) -> None:
+def test_contract(name: str, situation: tuple[Fleet, list[StageDeployment], list[tuple[Any, ...]]]) -> None:
     """The same answer twice, and an able device; where a plain look at all devices is written down, its."""
     fleet, work, events = situation
     state = FleetState(
@@ -399,7 +404,7 @@ def test_an_intensity_that_changes_changes_the_choice() -> None:
     steps = Intensity(
         tuple(fleet.by_name), np.array([0.0, 3600.0]), np.array([[620.0, 620], [530, 530], [380, 3800]])
     )
-    work = [Work(0, 0, AUTO, 1e6, 0, dict.fromkeys(fleet.by_name, 0.1), 0.0)]
+    work = [StageDeployment(0, 0, AUTO, 1e6, 0, dict.fromkeys(fleet.by_name, 0.1), 0.0)]
     state = FleetState(fleet, work, steps)
     for now_s, device in ((0.0, "node-green"), (3599.0, "node-green"), (3600.0, "node-medium")):
         state.advance(now_s)

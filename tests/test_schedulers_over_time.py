@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 from conftest import MakeProblem, configured, make_job
 
-from pipeline.backends.simulated import Simulated
-from pipeline.deployment import Work
-from pipeline.domain import AUTO, Assign, ConfigError, Plan, Refuse, RequestClass, Task, Wait
-from pipeline.fleet import Device, Fleet
-from pipeline.fleet_state import FleetState
-from pipeline.grid import Intensity
-from pipeline.ledger import Accounting, account
-from pipeline.metrics import Summary
-from pipeline.workload import Poisson
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.requests import RequestClass
+from pipeline.domain.tasks import Assign, Refuse, Task, Wait
+from pipeline.execution.backends.simulated import Simulated
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.workloads.open_loop import Poisson
+from pipeline.results.metrics import Summary
 from schedulers.budget import Budget
 from schedulers.constrained import Constrained
 from schedulers.deferring import Deferring
@@ -31,7 +35,7 @@ TASK = Task(0, 0, cpu_need=0.1, memory_need_bytes=1e6, input_bytes=0, location=N
 def state_of(seconds: dict[str, float], intensity: Intensity) -> FleetState:
     """Devices of 36 W: a second at 1,000 g/kWh is 10 mg."""
     fleet = Fleet("f", tuple(Device(name, 1e9, 36, intensity_g_per_kwh=1) for name in seconds))
-    return FleetState(fleet, [Work(0, 0, AUTO, 1e6, 0, seconds, 0.0)], intensity)
+    return FleetState(fleet, [StageDeployment(0, 0, AUTO, 1e6, 0, seconds, 0.0)], intensity)
 
 
 def test_budget_by_hand() -> None:
@@ -127,8 +131,8 @@ def test_deferral_saves_carbon_and_misses_no_deadline(
     workload = Poisson(utilisation=0.3, duration_s=900, classes=(RequestClass(deadline_s=360),), seed=4)
 
     def run(chosen: Any) -> tuple[float, float, int]:
-        job = make_job(problem, Plan((0, 6), (AUTO,)), workload, chosen, intensity=intensity)
-        records = Simulated().run(job)
+        job = make_job(problem, Plan((0, 6), (AUTO,)), workload, intensity=intensity)
+        records = Simulated().run(job, chosen)
         ledger = account(records, two_devices, intensity, Accounting("marginal"))
         figures = Summary.of(job.services, records, ledger).metrics()
         return figures["carbon_total_g"], figures["slo_miss_rate"], int(figures["requests_ok"])

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from pipeline.domain import ConfigError
-from pipeline.search_space import SearchSpace
+from pipeline.domain.checks import ConfigError
+from pipeline.search.search_space import SearchSpace
 
 
 def space(*arguments: str, **params: Any) -> SearchSpace:

@@ -15,28 +15,19 @@ from conftest import MakeProblem, make_job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.backends.simulated import Simulated, _by_events, _pipelined, served_s
-from pipeline.cost import predict
-from pipeline.deployment import deploy
-from pipeline.domain import (
-    AUTO,
-    RECORD_COLUMNS,
-    Assign,
-    Decision,
-    Outage,
-    Plan,
-    Problem,
-    Records,
-    Refuse,
-    RequestClass,
-    Requests,
-    Task,
-    Wait,
-)
-from pipeline.fleet import Device, Fleet, Link
-from pipeline.fleet_state import FleetState
-from pipeline.metrics import request_latency_s
-from pipeline.workload import Closed
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.records import RECORD_COLUMNS, Records, request_latency_s
+from pipeline.domain.requests import RequestClass, Requests
+from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
+from pipeline.execution.backends.fixed_pipeline import pipelined, served_s
+from pipeline.execution.backends.simulated import Simulated, _by_events
+from pipeline.execution.deployment import deploy
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.job import Outage
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.planning.cost import predict
+from pipeline.planning.problem import Problem
 from schedulers.round_robin import RoundRobin
 
 LAN = Link("lan", bandwidth_bytes_per_s=1e6, latency_s=0.001)
@@ -106,8 +97,8 @@ def poisson(rate: float, count: int, seed: int = 0) -> At:
 def simulate(
     problem: Problem, plan: Plan, workload: Any, scheduler: Any = None, outages: Any = (), **options: Any
 ) -> Records:
-    job = make_job(problem, plan, workload, scheduler or RoundRobin(), outages=tuple(outages))
-    return Simulated(**options).run(job)
+    job = make_job(problem, plan, workload, outages=tuple(outages))
+    return Simulated(**options).run(job, scheduler or RoundRobin())
 
 
 # --- closed forms ---------------------------------------------------------------------------------
@@ -287,7 +278,7 @@ def test_an_outage_moves_what_was_queued_and_loses_none(make_problem: MakeProble
 
 
 def test_a_device_that_comes_back_goes_on(make_problem: MakeProblem) -> None:
-    gone = [Outage("d0", 0.01, for_s=0.5)]
+    gone = [Outage("d0", 0.01, duration_s=0.5)]
     run = simulate(make_problem(fleet(1.0)), Plan((0, 6), ("d0",)), At([0.0, 0.1]), None, gone)
     ok = run.table[run.table["status"] == "ok"]
     assert ok["start_s"].tolist() == pytest.approx([0.5102, 0.5319])
@@ -319,11 +310,11 @@ def test_a_pipeline_at_a_time_equals_event_by_event(
     make_problem: MakeProblem, times_s: list[float], from_source: bool, block: int, seed: int
 ) -> None:
     problem = varied(make_problem(fleet(1.0, 0.5, 0.7, source="d1" if from_source else None)), [0.8, 1, 1.5])
-    job = make_job(problem, Plan((0, 2, 4, 6), ("d2", "d0", "d1")), At(times_s, block=block), RoundRobin())
+    job = make_job(problem, Plan((0, 2, 4, 6), ("d2", "d0", "d1")), At(times_s, block=block))
     work, simulated = deploy(job.services), Simulated(seed=seed)
-    at_a_time = _pipelined(simulated, job, work)
+    at_a_time = pipelined(job, work, seed=simulated.seed, max_requests=simulated.max_requests)
     assert at_a_time is not None
-    tables = [at_a_time.table, _by_events(simulated, job, work).table]
+    tables = [at_a_time.table, _by_events(simulated, job, RoundRobin(), work).table]
     one, other = (t.sort_values(["request", "end_s", "kind"]).reset_index(drop=True) for t in tables)
     pd.testing.assert_frame_equal(one, other, check_categorical=False, check_dtype=False)
 
@@ -351,7 +342,7 @@ def test_every_request_has_one_end_and_no_device_does_two_things_at_once(
             assert (order["start_s"].to_numpy()[1:] >= order["end_s"].to_numpy()[:-1] - ahead - 1e-9).all(), (
                 name
             )
-    away = [(o.device, o.at_s, o.at_s + o.for_s) for o in outages]
+    away = [(o.device, o.at_s, o.at_s + o.duration_s) for o in outages]
     for device, begin_s, end_s in away:
         on = table[(table["kind"] == "compute") & (table["device"] == device) & (table["status"] == "ok")]
         assert not ((on["start_s"] < end_s - 1e-9) & (on["end_s"] > begin_s + 1e-9)).any()
@@ -368,9 +359,9 @@ def test_the_same_seed_gives_the_same_records_and_another_does_not(make_problem:
 def test_several_models_share_the_fleet(make_problem: MakeProblem) -> None:
     problem = make_problem(fleet(1.0, 0.5))
     other = replace(problem, graph=replace(problem.graph, name="other"))
-    job = make_job(problem, Plan((0, 6), ("d0",)), At([0.0] * 4, CLASSES), RoundRobin())
+    job = make_job(problem, Plan((0, 6), ("d0",)), At([0.0] * 4, CLASSES))
     job = replace(job, services=(*job.services, replace(job.services[0], problem=other, plan=SPLIT)))
-    table = Simulated().run(job).table
+    table = Simulated().run(job, RoundRobin()).table
     assert table.groupby("model", observed=True)["request"].unique().map(list).to_dict() == {
         "tiny": [0, 2],
         "other": [1, 3],
@@ -389,16 +380,16 @@ def test_parts_handed_on_are_the_whole_and_nothing_is_kept(
     make_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...]
 ) -> None:
     """A fixed pipeline and event by event: each request whole in one part, parts of a bounded size."""
-    monkeypatch.setattr("pipeline.backends.events.PART_ROWS", 200)
+    monkeypatch.setattr("pipeline.execution.backends.events.PART_ROWS", 200)
     problem = varied(make_problem(fleet(1.0, 0.5)), [0.8, 1, 1.5])
     workload = replace(poisson(20, 800), block=100)
-    job = make_job(problem, Plan((0, 3, 6), devices), workload, RoundRobin())
+    job = make_job(problem, Plan((0, 3, 6), devices), workload)
     parts: list[Records] = []
-    rest = Simulated().run(replace(job, sink=parts.append))
+    rest = Simulated().run(replace(job, sink=parts.append), RoundRobin())
     assert rest.table.empty
     assert len(parts) > 5
     assert max(len(part.table) for part in parts) < 450
-    whole = Simulated().run(job)
+    whole = Simulated().run(job, RoundRobin())
     assert (rest.window_s, rest.reserved) == (whole.window_s, whole.reserved)
     assert sum(len(part.scheduling_s) for part in parts) == len(whole.scheduling_s)
     requests = [set(part.table["request"]) for part in parts]

@@ -8,9 +8,11 @@ from typing import Any
 import optuna
 import pytest
 
-from pipeline.domain import ConfigError, TrialResult
-from pipeline.search_space import SearchSpace
-from pipeline.study import SAMPLERS, Study, SweepTrial
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.trial_result import TrialResult
+from pipeline.search.samplers import SAMPLERS
+from pipeline.search.search_space import SearchSpace
+from pipeline.search.study import Study, SweepTrial
 
 OBJECTIVES = {"carbon": "minimize", "speed": "maximize"}
 SPACE = SearchSpace.parse(
@@ -190,9 +192,10 @@ def in_a_process(path: Path, body: str) -> subprocess.Popen[bytes]:
         "s.ask(1); os._exit(9)",
         "s.ask(2); os._exit(9)",
         # Between two of its dimensions, and before it says whose it is.
-        "import pipeline.study as p; p._suggested = lambda *a, old=p._suggested: old(*a) if a[1] == 'stages' "
+        "import pipeline.search.study as p; old = p._suggested; "
+        "p._suggested = lambda *a: old(*a) if a[1] == 'stages' "
         "else os._exit(9); s.ask(1)",
-        "import pipeline.study as p; p.this_process = lambda: os._exit(9); s.ask(1)",
+        "import pipeline.search.study as p; p.this_process = lambda: os._exit(9); s.ask(1)",
     ],
 )
 def test_a_trial_whose_process_died_is_run_again_at_its_point(
@@ -219,14 +222,14 @@ def test_a_torn_line_does_not_spoil_what_a_living_process_writes(tmp_path: Path)
 def test_what_another_machine_has_under_way_is_waited_for_or_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pipeline.study.this_process", lambda: ["otherbox", 7, 0.0])
+    monkeypatch.setattr("pipeline.search.study.this_process", lambda: ["otherbox", 7, 0.0])
     [(number, point)] = study(tmp_path, 1).ask(1)
     monkeypatch.undo()
 
     def enough(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.study.time.sleep", enough)
+    monkeypatch.setattr("pipeline.search.study.time.sleep", enough)
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path, 1).ask(1)
     assert "waiting for trials that are under way elsewhere: 0 (process 7 on otherbox)" in caplog.text

@@ -31,17 +31,21 @@ from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 
 from partitioners.explicit import Explicit
-from pipeline import mlflow_run, study, sweeper
-from pipeline.cost import predict
-from pipeline.domain import ConfigError, Plan, Problem, TrialResult
-from pipeline.fleet import Fleet
-from pipeline.optimum import exact_front
-from pipeline.outbox import this_process
-from pipeline.regret import Yardstick
-from pipeline.search_space import SearchSpace
-from pipeline.study import SweepTrial
-from pipeline.sweep_settings import Settings
-from pipeline.tracking import Tracking
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import Plan
+from pipeline.domain.trial_result import TrialResult
+from pipeline.host.processes import this_process
+from pipeline.planning.cost import predict
+from pipeline.planning.exact_front import exact_front
+from pipeline.planning.problem import Problem
+from pipeline.search import study, sweeper
+from pipeline.search.exact_reference import ExactReference
+from pipeline.search.search_space import SearchSpace
+from pipeline.search.settings import Settings
+from pipeline.search.study import SweepTrial
+from pipeline.tracking import mlflow_run
+from pipeline.tracking.tracking import Tracking
 
 CONF = Path(__file__).parents[1] / "conf"
 APP = {
@@ -52,7 +56,7 @@ APP = {
         root: ???
         repeat: 0
         workload: {seed: "${repeat}", concurrency: 1}
-        tracking: {_target_: pipeline.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
+        tracking: {_target_: pipeline.tracking.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
                    experiment: test, outbox: '${root}/outbox', parent_run_id: null, trial: null, unused: []}
         fail_below: -1
     """,
@@ -726,7 +730,9 @@ def test_a_grid_has_regret_too(priced: Multirun, root: Path) -> None:
     priced("partitioner.stages=1", "partitioner.devices.0=fast,clean")
     [parent], _ = runs(root)
     unsplit = [Plan((0, 6), (device,)) for device in ("fast", "clean")]
-    expected = Yardstick.of(PricedTrial.known, {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"})
+    expected = ExactReference.of(
+        PricedTrial.known, {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"}
+    )
     assert history(root, parent, "regret_to_exact")[1] == pytest.approx(expected.regret(unsplit))
 
 
@@ -811,7 +817,7 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
     app = root / "app.py"
     app.write_text(
         "import hydra\n"
-        "from pipeline import sweeper\n"
+        "from pipeline.search import sweeper\n"
         "from test_sweeper import task\n"
         "sweeper.register()\n"
         "@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"

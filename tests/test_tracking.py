@@ -27,12 +27,12 @@ from mlflow.entities import Run as Stored
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 
-from pipeline import mlflow_store
-from pipeline.datasets import Dataset
-from pipeline.domain import ConfigError
-from pipeline.metric_table import METRICS, metric
-from pipeline.mlflow_run import Run
-from pipeline.tracking import Tracking
+from pipeline.domain.checks import ConfigError
+from pipeline.results.metric_table import METRICS, metric
+from pipeline.tracking import mlflow_store
+from pipeline.tracking.datasets import Dataset
+from pipeline.tracking.mlflow_run import Run
+from pipeline.tracking.tracking import Tracking
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ("TRACKING_URI", "EXPERIMENT_ID", "EXPERIMENT_NAME", "RUN_ID")
@@ -104,7 +104,7 @@ def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -
     script = (
         "import sys, time\n"
         "from dataclasses import replace\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking.tracking import Tracking\n"
         f"tracking = Tracking(uri={store.uri!r})\n"
         "with tracking.open_run('sweep', {}, {}) as sweep:\n"
         "    with replace(tracking, parent_run_id=sweep.run_id).open_run('trial', {}, {}) as trial:\n"
@@ -268,7 +268,7 @@ def test_all_trials_of_a_sweep_are_found_page_by_page(
 
 def test_a_run_says_what_it_was_fed_once(store: Tracking) -> None:
     fed = [
-        Dataset("rooms", "0123456789abcdef", "/pictures/rooms", "pictures"),
+        Dataset("rooms", "0123456789abcdef", "/images/rooms", "images"),
         Dataset("DE.csv", "ab", "DE.csv", "grid"),
     ]
     with store.open_run("fed", {}, {}) as opened:
@@ -279,14 +279,14 @@ def test_a_run_says_what_it_was_fed_once(store: Tracking) -> None:
     assert fed_in is not None
     inputs = fed_in.dataset_inputs
     assert {(each.dataset.name, each.dataset.digest, each.tags[0].value) for each in inputs} == {
-        ("rooms", "0123456789abcdef", "pictures"),
+        ("rooms", "0123456789abcdef", "images"),
         ("DE.csv", "ab", "grid"),
     }
     assert len(inputs) == 2
 
 
 def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) -> None:
-    """Of categories, as a ledger is; MLflow's own way of writing takes one without rows for pictures."""
+    """Of categories, as a ledger is; MLflow's own way of writing takes one without rows for images."""
     thirds = pd.DataFrame({"device": pd.Categorical(["a", "b"]), "g": [1 / 3, 2e-13 / 3]})
     with store.open_run("tables", {}, {}) as opened:
         opened.log_table(thirds, "thirds.json")
@@ -334,7 +334,7 @@ def test_a_run_that_goes_on_keeps_its_models_version(store: Tracking) -> None:
     own = []
     for _ in range(2):
         with store.open_run("sweep", {}, {}) as opened:
-            opened.log_model(Path("data"), "pipeline.served")
+            opened.log_model(Path("data"), "pipeline.tracking.pyfunc_model")
         own.append(opened.run_id)
     assert [store.register(run_id, "knee") for run_id in (own[0], own[1], own[0])] == ["1", "2", "1"]
     assert store.register(own[0], "other") == "1"
@@ -478,7 +478,7 @@ def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
 def test_processes_that_share_a_sweep_do_not_take_each_others_files(store: Tracking) -> None:
     with store.open_run("sweep", {}, {}) as first:
         script = (
-            "from pipeline.tracking import Tracking\n"
+            "from pipeline.tracking.tracking import Tracking\n"
             f"with Tracking(uri={store.uri!r}).open_run('sweep', {{}}, {{}}, {first.run_id!r}) as second:\n"
             "    second.log_text('of the second', 'second.txt')\n"
         )
@@ -545,7 +545,7 @@ def test_trials_of_a_dead_process_are_killed_or_sent_as_the_study_knows_of_them(
     sweep = run(store, "sweep of three")
     script = (
         "import os\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking.tracking import Tracking\n"
         f"trials = Tracking(uri={store.uri!r}, parent_run_id={sweep!r}, trial=7)\n"
         "for status in ('known', 'unknown'):\n"
         "    with trials.open_run(status, {}, {}) as run:\n"
@@ -570,7 +570,7 @@ def test_trials_of_a_dead_process_are_killed_or_sent_as_the_study_knows_of_them(
 def test_a_run_whose_process_was_killed_is_closed_by_sync(store: Tracking) -> None:
     script = (
         "import os\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking.tracking import Tracking\n"
         f"with Tracking(uri={store.uri!r}).open_run('long', {{}}, {{}}) as run:\n"
         "    print(run.run_id, flush=True)\n"
         "    os._exit(9)\n"
@@ -659,7 +659,7 @@ def test_deferred_must_be_true_or_false() -> None:
 def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
     """MLflow makes one by many steps; one that stops between two it refuses for ever."""
     path = tmp_path / "mlflow.db"
-    script = f"from pipeline.tracking import Tracking; Tracking(uri='sqlite:///{path}').check()"
+    script = f"from pipeline.tracking.tracking import Tracking; Tracking(uri='sqlite:///{path}').check()"
     for after_s in (1.5, 2.5, 3.5, 4.5):
         process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=_environment())
         time.sleep(after_s)
@@ -674,7 +674,7 @@ def test_the_first_use_in_a_fresh_directory_is_silent(tmp_path: Path) -> None:
     script = (
         "import logging; logging.basicConfig(level='INFO')\n"  # as Hydra does
         "import pandas as pd\n"
-        "from pipeline.tracking import Tracking\n"
+        "from pipeline.tracking.tracking import Tracking\n"
         "with Tracking().open_run('first', {}, {'seed': 1}) as run:\n"
         "    run.log_metrics({'stages': 2})\n"
         "    run.log_table(pd.DataFrame({'device': ['a']}), 'ledger.json')\n"
@@ -690,7 +690,7 @@ def test_nothing_else_in_the_project_imports_mlflow() -> None:
     folders = ("pipeline", "partitioners", "schedulers")
     sources = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     writers = {p.name for p in sources if re.search(r"^\s*(import|from) mlflow", p.read_text(), re.MULTILINE)}
-    assert writers == {"tracking.py", "mlflow_run.py", "mlflow_store.py"}
+    assert writers == {"tracking.py", "mlflow_run.py", "mlflow_store.py", "stored.py"}
 
 
 def test_the_yaml_is_the_default() -> None:

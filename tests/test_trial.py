@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from test_grid import NOW, trace
 
-from pipeline.fleet import Device, Fleet
-from pipeline.grid import Intensity
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.fleet import Device, Fleet
 from pipeline.trial import Trial
 
 

@@ -12,9 +12,9 @@ from conftest import configured
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.backends import wire
-from pipeline.graph import Graph
-from pipeline.program import from_program, program
+from pipeline.execution.devices import wire
+from pipeline.network.graph import Graph
+from pipeline.network.stage_program import from_program, program
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool]
 

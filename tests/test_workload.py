@@ -12,8 +12,12 @@ import numpy.typing as npt
 import pytest
 from conftest import choices, configured
 
-from pipeline.domain import ConfigError, RequestClass, Requests
-from pipeline.workload import BLOCK, Bursty, Closed, Diurnal, Poisson, Replay
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.requests import RequestClass, Requests
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.execution.workloads.open_loop import Bursty, Diurnal, Poisson
+from pipeline.execution.workloads.replay import Replay
+from pipeline.execution.workloads.workload import BLOCK
 
 CLASSES = (RequestClass("much", share=3), RequestClass("little", share=1))
 START = datetime(2030, 1, 1, 6, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Carbon intensity, meters, and the ledger with its coefficients."""

@@ -1,0 +1,74 @@
+"""Which energy and carbon an account counts, and how it states that. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pipeline.domain.checks import require, require_number
+from pipeline.domain.fleet import Device, Range
+
+COMPONENTS = ("dynamic", "idle", "network", "embodied")
+IDLE_MEANS = {
+    "marginal": "none of the idle power",
+    "proportional": "idle power while stages ran",
+    "full": "idle power of every reserved device over the whole run",
+}
+ATTRIBUTIONS = tuple(IDLE_MEANS)
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """Which idle energy counts.
+
+    marginal: none. proportional: idle power while a stage runs. full: idle power of every reserved device
+    over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware.
+    """
+
+    idle: str = "full"
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """[low, high] ÷ value of coefficients (COEFFICIENTS) for which the fleet gives no range of its own."""
+
+    COEFFICIENTS: ClassVar = (*Device.COEFFICIENTS, "energy_j_per_byte")
+
+    def __post_init__(self) -> None:
+        require(
+            self.idle in ATTRIBUTIONS,
+            f"accounting.idle: must be one of {', '.join(ATTRIBUTIONS)} (idle: {self.idle!r})",
+        )
+        ranges: dict[str, Range] = {}
+        for name, ends in self.ranges.items():
+            known = ", ".join(self.COEFFICIENTS)
+            require(name in self.COEFFICIENTS, f"accounting.ranges: unknown {name!r} (known: {known})")
+            good = isinstance(ends, list | tuple) and len(ends) == 2
+            require(good, f"accounting.ranges.{name}: must be [low, high] (it is {ends!r})")
+            for end in ends:
+                require_number("accounting.ranges", name, end, least=0, above=name == "lifetime_years")
+            low, high = map(float, ends)
+            require(
+                low <= 1 <= high, f"accounting.ranges.{name}: 1 must lie in it, as it is a share ({ends})"
+            )
+            require(name != "pue" or low == 1, f"accounting.ranges.pue: no PUE is below 1 ({ends})")
+            ranges[name] = (low, high)
+        object.__setattr__(self, "ranges", ranges)
+
+
+def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[str, str]) -> str:
+    """What figures hold and what they leave out, in one line, as SCI asks for.
+
+    left_out: see `unknown`; grid: what it says of itself (`Grid.about`).
+    """
+    held = {
+        "dynamic": "power above idle while stages ran",
+        "idle": IDLE_MEANS[accounting.idle],
+        "network": "links, half at each end",
+        "embodied": "manufacture, by its share of the lifetime",
+    }
+    counted = "; ".join(f"{c} ({held[c]})" for c in COMPONENTS if c not in left_out)
+    missing = [f"{c} (nobody said: {why})" for c, why in left_out.items()]
+    others = ["the answer's way back", "the asker's device", "training the model"]
+    return (
+        f"Counted: {counted}. Left out: {'; '.join([*missing, *others])}. "
+        f"Per inference, location-based; intensity: {grid.get('factor', 'average')}."
+    )

@@ -1,0 +1,138 @@
+"""The coefficients that a ledger rests on: how low and how high each may be, and its totals with them. Pure.
+
+A coefficient is one number for a whole run, such as a device's power or a zone's factor, so its error is the
+same in every row and does not average out. Bounds are those of the box: every coefficient anywhere in its
+range. They are no confidence interval, and hold whatever the errors' distribution.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.carbon.accounting import Accounting
+from pipeline.domain.fleet import Device, Fleet, Link, Range
+
+Floats = npt.NDArray[np.float64]
+
+PARTS = ("active", "idle", "embodied")
+"""What a device's grams are made of beside those of links, each in proportion to a coefficient of its own."""
+MAX_LINKS = 10
+"""Links that differ in sign between two runs, beyond which their ends are taken apart device by device."""
+
+
+def known(fleet: Fleet, accounting: Accounting) -> bool:
+    """Whether any range is given at all; without one there are no bounds to tell."""
+    owners: list[Device | Link] = [*fleet.devices, *fleet.links]
+    return bool(accounting.ranges) or any(owner.ranges for owner in owners)
+
+
+def relative(owner: Device | Link, name: str, accounting: Accounting) -> Range:
+    """How low and how high a coefficient may be ÷ its value: its own range, else the accounting's share."""
+    value = getattr(owner, name)
+    if name not in owner.ranges:
+        low, high = accounting.ranges.get(name, (1.0, 1.0))
+        return low, high
+    low, high = owner.ranges[name]
+    return (low / value, high / value) if value else (1.0, 1.0)
+
+
+def table(fleet: Fleet, accounting: Accounting, intensity_g_per_kwh: Mapping[str, float]) -> pd.DataFrame:
+    """Every coefficient of a fleet: whose, low, value, high, and its source, which may be unknown.
+
+    intensity_g_per_kwh: by device, its mean over the run.
+    """
+    rows = []
+    owners: list[Device | Link] = [*fleet.devices, *fleet.links]
+    for owner in owners:
+        for name in owner.COEFFICIENTS:
+            value = getattr(owner, name)
+            if name == "intensity_g_per_kwh":
+                value = intensity_g_per_kwh.get(owner.name, value)
+            if value is None:
+                continue
+            low, high = relative(owner, name, accounting)
+            source = owner.sources.get(name, "the fleet's file")
+            if name == "intensity_g_per_kwh" and isinstance(owner, Device) and owner.zone is not None:
+                source = f"grid, zone {owner.zone}" if owner.intensity_g_per_kwh is None else source
+            ranged = (
+                "its own"
+                if name in owner.ranges
+                else "accounting.ranges"
+                if name in accounting.ranges
+                else "none"
+            )
+            rows.append((owner.name, name, value * low, value, value * high, ranged, source))
+    return pd.DataFrame(rows, columns=["owner", "coefficient", "low", "value", "high", "range", "source"])
+
+
+def parts(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
+    """Grams of each device in proportion to its active power, idle power and manufacture, and to each link.
+
+    One row a device, columns PARTS and `link NAME`; all add up to the ledger's total. Dynamic energy is
+    that of active_w - idle_w, so that its share of idle_w is negative: what a busy device does not draw as an
+    idle one. A device whose power is the same either way draws by `idle_w` alone.
+    """
+    by = ["device", "component", "link"]
+    sums: dict[Any, float] = ledger.groupby(by, observed=True)["carbon_g"].sum().to_dict()
+    links = [f"link {link.name}" for link in fleet.links]
+    found = {name: dict.fromkeys([*PARTS, *links], 0.0) for name in fleet.by_name}
+    for (name, component, link), grams in sums.items():
+        device, own = fleet.by_name[name], found[name]
+        if component != "dynamic":
+            own[f"link {link}" if component == "network" else component] += grams
+        elif grams:
+            above_w = device.active_w - device.idle_w
+            own["active"] += grams * device.active_w / above_w
+            own["idle"] -= grams * device.idle_w / above_w
+    return pd.DataFrame.from_dict(found, orient="index", columns=[*PARTS, *links])
+
+
+def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[float, float]:
+    """The least and the most that the sum of `parts` can be, wherever each coefficient lies in its range.
+
+    For the parts of a run, or for the difference of two runs' parts, whose errors are then shared: signs
+    may differ. A device's grams are price * (active + idle + links) + embodied / lifetime, each linear in
+    a coefficient of its own, so that the ends are at corners that can be told by sign; those of links, which
+    devices share, are all tried.
+    """
+    devices = [fleet.by_name[str(name)] for name in parts.index]
+    links = [link for link in fleet.links if (parts.get(f"link {link.name}", pd.Series(0.0)) != 0).any()]
+
+    def ends(name: str) -> Floats:
+        return np.array([relative(device, name, accounting) for device in devices]).reshape(-1, 2)
+
+    powers = {"active": ends("active_w"), "idle": ends("idle_w")}
+    drawn = sum(np.sort(parts[[part]].to_numpy() * own, axis=1) for part, own in powers.items())
+    moved = parts[[f"link {link.name}" for link in links]].to_numpy(dtype=float)
+    of_links = np.array([relative(link, "energy_j_per_byte", accounting) for link in links]).reshape(-1, 2)
+    price = ends("intensity_g_per_kwh") * ends("pue")
+    made = ends("embodied_kg") / ends("lifetime_years")[:, ::-1]
+    embodied = _times(parts[["embodied"]].to_numpy() * [1, 1], made).sum(axis=0)
+    if len(links) > MAX_LINKS:
+        apart = np.sort(moved[:, :, None] * of_links[None], axis=2).sum(axis=1)
+        low, high = (_times(drawn + apart, price).sum(axis=0) + embodied).tolist()
+        return low, high
+    totals = [
+        _times(drawn + (moved @ np.array(corner, dtype=float))[:, None], price).sum(axis=0) + embodied
+        for corner in itertools.product(*of_links.tolist())
+    ]
+    return float(min(low for low, _ in totals)), float(max(high for _, high in totals))
+
+
+def run_bounds(ledger: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[float, float]:
+    """Those of a run's total, which is never below 0: no device draws less when busy than when idle."""
+    low, high = bounds(parts(ledger, fleet), fleet, accounting)
+    return max(low, 0.0), high
+
+
+def _times(values: Floats, factors: Floats) -> Floats:
+    """Products of intervals (n, 2) with intervals of what is not negative."""
+    low = np.where(values[:, 0] >= 0, values[:, 0] * factors[:, 0], values[:, 0] * factors[:, 1])
+    high = np.where(values[:, 1] >= 0, values[:, 1] * factors[:, 1], values[:, 1] * factors[:, 0])
+    return np.stack([low, high], axis=1)

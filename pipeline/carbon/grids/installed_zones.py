@@ -1,0 +1,64 @@
+"""Annual averages of carbon intensity by zone, from the tables installed with CodeCarbon."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+G_PER_KWH_PER_LB_PER_MWH = 0.45359237
+"""One pound is 453.59237 g by definition."""
+INSTALLED = (
+    "installed with CodeCarbon: Ember / Our World in Data, EPA eGRID (US states), ENTSO-E (Nordic zones), "
+    "MEE / NBS (China), shares of sources x lifecycle factors (Canada), Google Cloud"
+)
+SOURCES_OF_CANADA = {
+    "coal": "coal",
+    "petroleum": "petroleum",
+    "naturalGas": "natural_gas",
+    "nuclear": "nuclear",
+    "hydro": "hydroelectricity",
+    "solar": "solar",
+    "wind": "wind",
+    "biomass": "biomass",
+}
+"""Installed shares and what the factors call them. `other` and `tidal` have no factor (and are 0)."""
+
+
+@functools.cache
+def installed_zones() -> Mapping[str, float]:
+    """gCO2e/kWh, annual average, by zone: WORLD, countries (DE, DEU), US states (US-CA), Nordic zones (SE3),
+    Chinese and Canadian provinces (CN-BJ, CA-QC), regions of a cloud (gcp:europe-west1).
+
+    From CodeCarbon's tables: Ember / Our World in Data for countries, EPA eGRID for US states (lb/MWh there),
+    ENTSO-E for the Nordic bidding zones, China's MEE / NBS, Google Cloud's own figures. Provinces of Canada
+    have shares of sources there, in per cent: each counts with the lifecycle factor that the same tables have
+    for it (CodeCarbon itself counts what is burned only, and so Quebec's dams as 0).
+    """
+    import pycountry
+    from codecarbon.input import DataSource
+
+    source = DataSource()  # type: ignore[no-untyped-call]
+    zones = {"WORLD": float(source.get_carbon_intensity_per_source_data()["world_average"])}
+    for alpha_3, mix in source.get_global_energy_mix_data().items():
+        if mix.get("carbon_intensity") is not None:
+            zones[alpha_3] = float(mix["carbon_intensity"])
+            country = pycountry.countries.get(alpha_3=alpha_3)
+            if country is not None:
+                zones[country.alpha_2] = zones[alpha_3]
+    for state, row in source.get_country_emissions_data("usa").items():
+        if not state.startswith("_"):
+            zones[f"US-{row['regionCode']}"] = row["emissions"] * G_PER_KWH_PER_LB_PER_MWH
+    for zone, row in source.get_nordic_country_energy_mix_data()["data"].items():
+        zones.setdefault(zone, float(row["emission_factor"]))
+    for zone, row in source.get_china_provincial_emissions_data()["data"].items():
+        zones.setdefault(zone, float(row["emission_factor"]))
+    factors = source.get_carbon_intensity_per_source_data()
+    provinces = pycountry.subdivisions.get(country_code="CA")  # type: ignore[no-untyped-call]
+    of_canada = {each.name.lower(): each.code for each in provinces}
+    for province, shares in source.get_country_energy_mix_data("can").items():
+        known = {name: shares[name] for name in SOURCES_OF_CANADA}
+        grams = sum(share * factors[SOURCES_OF_CANADA[name]] for name, share in known.items())
+        zones[of_canada[province]] = grams / sum(known.values())
+    for row in source.get_cloud_emissions_data().to_dict("records"):
+        zones[f"{row['provider']}:{row['region']}"] = float(row["impact"])
+    return zones

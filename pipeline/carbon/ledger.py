@@ -1,0 +1,211 @@
+"""Records x Fleet x Grid -> ledger: what each request emitted, by component. Pure.
+
+The boundary is the use of the devices: their dynamic and idle power, the links' energy where known, embodied
+carbon where known. Location-based, average intensity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.carbon.accounting import COMPONENTS, Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.checks import require
+from pipeline.domain.energy import carbon_g
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.records import Records
+
+Ints = npt.NDArray[np.int64]
+
+Floats = npt.NDArray[np.float64]
+
+SECONDS_PER_YEAR = 365.25 * 24 * 3600
+LEDGER_COLUMNS = (
+    "request",
+    "stage",
+    "device",
+    "component",
+    "link",
+    "energy_j",
+    "intensity_g_per_kwh",
+    "pue",
+    "carbon_g",
+)
+
+
+def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Accounting) -> pd.DataFrame:
+    """The ledger: one row per request, stage, device and component (columns: LEDGER_COLUMNS).
+
+    Energy of a device is active_w while a stage runs and idle_w otherwise, told apart as
+    dynamic = (active_w - idle_w) * busy_s and idle = idle_w * the seconds that the attribution rule counts.
+    The intensity of a row is the mean over the time in which its energy was drawn.
+    Idle and embodied rows belong to the run, not to a request (request and stage are -1). A link's energy is
+    shared half and half by its two ends. A component that nobody can know (a link without energy, a reserved
+    device without embodied carbon) has no rows.
+    """
+    known = known_components(records, fleet)
+    drawn = _computing(records, fleet, accounting.idle)
+    if "network" in known:
+        drawn += _moving(records, fleet)
+    rows = _Rows.together(drawn)
+    pue = np.array([device.pue for device in fleet.devices])[rows.device]
+    mean_g_per_kwh = intensity.mean(rows.device, rows.begin_s, rows.end_s)
+    ledger = _table(fleet, rows, mean_g_per_kwh, pue, carbon_g(rows.energy_j, mean_g_per_kwh, pue))
+    if "embodied" not in known:
+        return ledger
+    made = _table(fleet, _of_the_run("embodied", records, fleet), np.nan, np.nan, _embodied_g(records, fleet))
+    return pd.concat([ledger, made], ignore_index=True)
+
+
+def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:
+    """The components that this ledger can state; the others are left out of every figure."""
+    left_out = unknown(records, fleet)
+    return tuple(component for component in COMPONENTS if component not in left_out)
+
+
+def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
+    """The components that this ledger cannot state, and what is missing of which device or link.
+
+    Of the whole fleet, also of what this run did not use: runs of one fleet count the same.
+    """
+    ways = [str(way) for way in records.table.loc[records.table["kind"] == "transfer", "device"].unique()]
+    silent = [link.name for link in fleet.links if link.energy_j_per_byte is None]
+    silent += [f"a link {way}" for way in ways if fleet.link(*way.split("->")) is None]
+    made = [
+        device.name for device in fleet.devices if device.embodied_kg is None or device.lifetime_years is None
+    ]
+    found = {}
+    if silent:
+        found["network"] = f"energy_j_per_byte of {', '.join(silent)}"
+    if made:
+        found["embodied"] = f"embodied_kg or lifetime_years of {', '.join(made)}"
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of a ledger before they are priced; device and component by their index."""
+
+    request: Ints
+    stage: Ints
+    device: Ints
+    component: Ints
+    link: Ints
+    """Among the fleet's links, from 1; 0: none."""
+    begin_s: Floats
+    end_s: Floats
+    energy_j: Floats
+
+    @classmethod
+    def of(
+        cls, component: str, energy_j: npt.ArrayLike, link: npt.ArrayLike = 0, **columns: npt.ArrayLike
+    ) -> Self:
+        """All of one component; a column may be one value for all rows."""
+        names = ("request", "stage", "device", "begin_s", "end_s")
+        energy, link, *arrays = np.broadcast_arrays(energy_j, link, *(columns[name] for name in names))
+        request, stage, device = (each.astype(np.int64, copy=False) for each in arrays[:3])
+        codes = np.full(len(energy), COMPONENTS.index(component)), link.astype(np.int64, copy=False)
+        begin_s, end_s = (each.astype(float, copy=False) for each in arrays[3:])
+        return cls(request, stage, device, *codes, begin_s, end_s, energy.astype(float, copy=False))
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """One after the other."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+def _table(
+    fleet: Fleet, rows: _Rows, g_per_kwh: npt.ArrayLike, pue: npt.ArrayLike, grams: Floats
+) -> pd.DataFrame:
+    links = pd.Index(["", *(link.name for link in fleet.links)])
+    return pd.DataFrame(
+        {
+            "request": rows.request,
+            "stage": rows.stage,
+            "device": pd.Categorical.from_codes(rows.device, pd.Index(list(fleet.by_name))),
+            "component": pd.Categorical.from_codes(rows.component, pd.Index(COMPONENTS)),
+            "link": pd.Categorical.from_codes(rows.link, links),
+            "energy_j": rows.energy_j,
+            "intensity_g_per_kwh": g_per_kwh,
+            "pue": pue,
+            "carbon_g": grams,
+        },
+        columns=list(LEDGER_COLUMNS),
+    )
+
+
+def _of_the_run(component: str, records: Records, fleet: Fleet, energy_j: npt.ArrayLike = 0.0) -> _Rows:
+    """One row for each reserved device, over the whole run."""
+    places = {name: place for place, name in enumerate(fleet.by_name)}
+    place = np.array([places[name] for name in records.reserved], dtype=np.int64)
+    return _Rows.of(
+        component, energy_j, request=-1, stage=-1, device=place, begin_s=0.0, end_s=records.window_s
+    )
+
+
+def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
+    """Dynamic and idle energy: idle in one row a device, or under `proportional` in one for each task."""
+    done = records.table[(records.table["kind"] == "compute").to_numpy()]
+    device = _indices(done["device"], list(fleet.by_name))
+    begin_s, end_s = (done[name].to_numpy(dtype=float) for name in ("start_s", "end_s"))
+    idle_w = np.array([each.idle_w for each in fleet.devices])
+    above_w = np.array([each.active_w for each in fleet.devices]) - idle_w
+    busy = {"device": device, "begin_s": begin_s, "end_s": end_s}
+    dynamic = _Rows.of(
+        "dynamic",
+        request=done["request"].to_numpy(),
+        stage=done["stage"].to_numpy(),
+        energy_j=(end_s - begin_s) * above_w[device],
+        **busy,
+    )
+    if attribution == "proportional":
+        joules = (end_s - begin_s) * idle_w[device]
+        return [dynamic, _Rows.of("idle", request=-1, stage=-1, energy_j=joules, **busy)]
+    reserved_w = np.array([fleet.by_name[name].idle_w for name in records.reserved])
+    counted_s = records.window_s if attribution == "full" else 0.0
+    return [dynamic, _of_the_run("idle", records, fleet, counted_s * reserved_w)]
+
+
+def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
+    """Network energy, one row for each end of a transfer."""
+    moved = records.table[(records.table["kind"] == "transfer").to_numpy()]
+    ways = [str(way) for way in moved["device"].unique()]
+    way = _indices(moved["device"], ways)
+    places = {name: place for place, name in enumerate(fleet.by_name)}
+    ends = np.array([[places[end] for end in way.split("->")] for way in ways], dtype=np.int64)
+    links = [fleet.link(*way.split("->")) for way in ways]
+    j_per_byte = np.array([link.energy_j_per_byte if link else np.nan for link in links], dtype=float)
+    half_j = 0.5 * moved["bytes"].to_numpy(dtype=float) * j_per_byte[way]
+    about: dict[str, npt.ArrayLike] = {name: moved[name].to_numpy() for name in ("request", "stage")}
+    about |= {
+        "begin_s": moved["start_s"].to_numpy(dtype=float),
+        "end_s": moved["end_s"].to_numpy(dtype=float),
+    }
+    ends = ends.reshape(-1, 2)
+    place = np.array([fleet.links.index(link) + 1 if link else 0 for link in links], dtype=np.int64)
+    own = {"link": place[way], "energy_j": half_j, **about}
+    return [_Rows.of("network", device=ends[way, side], **own) for side in (0, 1)]
+
+
+def _embodied_g(records: Records, fleet: Fleet) -> Floats:
+    """By reserved device its manufacture's share of time: embodied * window / lifetime (SCI: M = TE * TS)."""
+    made_kg, lifetime_years = (
+        np.array([getattr(fleet.by_name[name], key) for name in records.reserved], dtype=float)
+        for key in ("embodied_kg", "lifetime_years")
+    )
+    return np.asarray(made_kg * 1e3 * records.window_s / (lifetime_years * SECONDS_PER_YEAR))
+
+
+def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:
+    """Where each value of a column of names stands among these."""
+    named = column.astype("category").cat.remove_unused_categories().cat
+    places = {name: place for place, name in enumerate(names)}
+    strange = [str(name) for name in named.categories if name not in places]
+    require(not strange, f"records: {', '.join(strange)} is not in the fleet (it has {', '.join(names)})")
+    return np.array([places[name] for name in named.categories], dtype=np.int64)[named.codes]

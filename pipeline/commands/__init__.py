@@ -1,0 +1,1 @@
+"""What `carbonedge ...` offers: one module a command."""

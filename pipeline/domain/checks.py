@@ -1,0 +1,69 @@
+"""Bad input and how it is found: ConfigError, and the checks that raise it. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class ConfigError(ValueError):
+    """Bad input, told in one line: the key or device, the value, what was expected. Exit code 2."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError(message) unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_number(owner: str, name: str, value: Any, *, least: float, above: bool = False) -> None:
+    """Require a finite number that is at least (or, with `above`, greater than) `least`."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = good and (value > least if above else value >= least)
+    relation = ">" if above else ">="
+    require(good, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
+
+
+def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
+    """Require a whole number that is at least `least`."""
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
+
+
+def utc(key: str, text: Any) -> datetime:
+    """A time as in 2021-06-01T00:00, in UTC where it says no offset; ConfigError naming the key else."""
+    try:
+        at = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: must be a time as in 2021-06-01T00:00, or null ({text!r})") from error
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as error:
+        raise ConfigError(f"{key}: is no time that can be reckoned with ({text!r})") from error
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes for people: `12.3 MB`, or kB below a tenth of that unit."""
+    return f"{num_bytes / 1e6:.1f} MB" if abs(num_bytes) >= 1e5 else f"{num_bytes / 1e3:.3g} kB"
+
+
+_Named = TypeVar("_Named", bound="DataclassInstance")
+
+
+def named(cls: type[_Named], key: str, name: str, values: Mapping[str, Any]) -> _Named:
+    """What a config says under a name. Raises ConfigError naming the key that is unknown, missing or bad."""
+    require(isinstance(values, Mapping), f"{key}.{name}: must be a mapping (it is {values!r})")
+    known = {f.name for f in fields(cls) if f.name != "name"}
+    for unknown in set(values) - known:
+        raise ConfigError(f"{key}.{name}: unknown key {unknown!r} (known: {', '.join(sorted(known))})")
+    try:
+        return cls(**{"name": name}, **values)
+    except TypeError as error:
+        missing = str(error).partition("argument")[2].lstrip("s: ")
+        raise ConfigError(f"{key}.{name}: missing {missing}") from error

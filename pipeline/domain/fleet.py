@@ -1,0 +1,220 @@
+"""Devices, the links between them, and how sure their figures are. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+from pipeline.domain.checks import named, require, require_number
+from pipeline.domain.plan import AUTO
+
+J_PER_BYTE_PER_KWH_PER_GB = 3.6e6 / 1e9
+Range = tuple[float, float]
+"""How low and how high a coefficient may be."""
+
+
+def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
+    """The holder's `ranges`, checked: each of a known coefficient that has a value, which lies within."""
+    ranges = {}
+    for name, ends in holder.ranges.items():
+        require(name in known, f"{owner}.ranges: unknown {name!r} (known: {', '.join(known)})")
+        value = getattr(holder, name)
+        require(value is not None, f"{owner}.ranges.{name}: the {name} itself must be given too")
+        good = isinstance(ends, list | tuple) and len(ends) == 2
+        require(good, f"{owner}.ranges.{name}: must be [low, high] (it is {ends!r})")
+        low, high = ends
+        for end in ends:
+            least, above = (1, False) if name == "pue" else (0, name == "lifetime_years")
+            require_number(f"{owner}.ranges", name, end, least=least, above=above)
+        require(
+            low <= value <= high, f"{owner}.ranges.{name}: {value:g} must lie in it ([{low:g}, {high:g}])"
+        )
+        # Bounds are told from what a run took at the value itself, which of 0 is nothing.
+        require(value > 0 or high == 0, f"{owner}.ranges.{name}: a range needs a value above 0 ({name}: 0)")
+        ranges[name] = (float(low), float(high))
+    return ranges
+
+
+def _sources(owner: str, holder: Any) -> dict[str, str]:
+    """The holder's `sources`, checked: texts about fields that it has."""
+    known = {f.name for f in fields(holder)}
+    for name, text in holder.sources.items():
+        require(name in known, f"{owner}.sources: unknown {name!r}")
+        require(isinstance(text, str), f"{owner}.sources.{name}: must be a text (it is {text!r})")
+    return dict(holder.sources)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine that can run stages. Power is the whole device's, at the wall where the source says so.
+
+    Its speed relative to one core of this host is, in this order: `speed`; this host's time for the
+    fleet's reference model ÷ `reference_latency_s`, its published time; else its CPU quota.
+    """
+
+    name: str
+    memory_bytes: float
+    active_w: float
+    idle_w: float = 0.0
+    cpu_quota: float = 1.0
+    """CPUs that the device may use: the quota of a container, the cores of a board."""
+    speed: float | None = None
+    reference_latency_s: float | None = None
+    zone: str | None = None
+    intensity_g_per_kwh: float | None = None
+    """Fixed intensity, which wins over the zone's."""
+    pue: float = 1.0
+    embodied_kg: float | None = None
+    lifetime_years: float | None = None
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
+    """[low, high] by name of a coefficient (COEFFICIENTS); others have the accounting's shares."""
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Where a figure comes from, by its name; every audit shows it."""
+
+    COEFFICIENTS: ClassVar = (
+        "active_w", "idle_w", "intensity_g_per_kwh", "pue", "embodied_kg", "lifetime_years",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        owner = f"fleet.devices.{self.name}"
+        require(
+            isinstance(self.name, str) and re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name) is not None,
+            f"{owner}: a device's name must be letters, digits, '_', '.' or '-' (name: {self.name!r})",
+        )
+        require_number(owner, "memory_bytes", self.memory_bytes, least=0, above=True)
+        require_number(owner, "idle_w", self.idle_w, least=0)
+        require_number(owner, "active_w", self.active_w, least=self.idle_w)
+        require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True)
+        require_number(owner, "pue", self.pue, least=1)
+        for name in ("speed", "reference_latency_s", "lifetime_years"):
+            if getattr(self, name) is not None:
+                require_number(owner, name, getattr(self, name), least=0, above=True)
+        for name in ("intensity_g_per_kwh", "embodied_kg"):
+            if getattr(self, name) is not None:
+                require_number(owner, name, getattr(self, name), least=0)
+        require(
+            self.zone is None or (isinstance(self.zone, str) and self.zone.strip() != ""),
+            f"{owner}: zone must be a text, in quotes where YAML reads it as something else ({self.zone!r})",
+        )
+        require(
+            self.zone is not None or self.intensity_g_per_kwh is not None,
+            f"{owner}: zone or intensity_g_per_kwh must be given (zone: a grid region such as DE)",
+        )
+        object.__setattr__(self, "ranges", _ranges(owner, self, self.COEFFICIENTS))
+        object.__setattr__(self, "sources", _sources(owner, self))
+
+
+@dataclass(frozen=True)
+class Link:
+    """A connection between two devices; without `between`, between any two that have none of their own."""
+
+    name: str
+    bandwidth_bytes_per_s: float
+    latency_s: float = 0.0
+    energy_j_per_byte: float | None = None
+    """Energy of both ends together; None where no source gives it (the ledger then leaves it out)."""
+    between: tuple[str, str] | None = None
+    energy_kwh_per_gb: float | None = None
+    """`energy_j_per_byte` as studies of wide-area networks state it (GB: 10^9 bytes); give one of the two."""
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
+    """[low, high] by name of a coefficient (COEFFICIENTS)."""
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Where a figure comes from, by its name."""
+
+    COEFFICIENTS: ClassVar = ("energy_j_per_byte", "energy_kwh_per_gb")
+
+    def __post_init__(self) -> None:
+        owner = f"fleet.links.{self.name}"
+        require_number(owner, "bandwidth_bytes_per_s", self.bandwidth_bytes_per_s, least=0, above=True)
+        require_number(owner, "latency_s", self.latency_s, least=0)
+        for name in self.COEFFICIENTS:
+            if getattr(self, name) is not None:
+                require_number(owner, name, getattr(self, name), least=0)
+        ranges = _ranges(owner, self, self.COEFFICIENTS)
+        if self.energy_kwh_per_gb is not None:
+            require(
+                self.energy_j_per_byte is None,
+                f"{owner}: give either energy_j_per_byte or energy_kwh_per_gb, not both",
+            )
+            object.__setattr__(self, "energy_j_per_byte", self.energy_kwh_per_gb * J_PER_BYTE_PER_KWH_PER_GB)
+            object.__setattr__(self, "energy_kwh_per_gb", None)
+            if "energy_kwh_per_gb" in ranges:
+                low, high = (end * J_PER_BYTE_PER_KWH_PER_GB for end in ranges.pop("energy_kwh_per_gb"))
+                ranges["energy_j_per_byte"] = low, high
+        object.__setattr__(self, "ranges", ranges)
+        renamed = {"energy_kwh_per_gb": "energy_j_per_byte"}
+        sources = {renamed.get(name, name): text for name, text in _sources(owner, self).items()}
+        object.__setattr__(self, "sources", sources)
+        if self.between is not None:
+            object.__setattr__(self, "between", tuple(self.between))
+            require(
+                len(self.between) == 2 and self.between[0] != self.between[1],
+                f"{owner}: between must name two different devices (between: {self.between})",
+            )
+
+    def transfer_s(self, num_bytes: float) -> float:
+        """Seconds to move that many bytes: latency + bytes ÷ bandwidth."""
+        return self.latency_s + num_bytes / self.bandwidth_bytes_per_s
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Devices and their links. `source` is where requests arise; None: wherever the first stage runs."""
+
+    name: str
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...] = ()
+    source: str | None = None
+    reference_model: str = "mobilenet_v2"
+    """The torchvision model whose published time on a device is its `reference_latency_s`."""
+    monolithic: str | None = None
+    """The device whose unsplit run stands for "monolithic" in comparisons."""
+    by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
+
+    def __post_init__(self) -> None:
+        require(len(self.devices) > 0, "fleet.devices: at least one device must be given")
+        object.__setattr__(self, "by_name", {device.name: device for device in self.devices})
+        require(AUTO not in self.by_name, f"fleet.devices: no device may be called {AUTO!r}")
+        for link in self.links:
+            for end in link.between or ():
+                self.require_device(f"fleet.links.{link.name}.between", end)
+        if self.source is not None:
+            self.require_device("fleet.source", self.source)
+        if self.monolithic is not None:
+            self.require_device("fleet.monolithic", self.monolithic)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        devices: Mapping[str, Mapping[str, Any]],
+        links: Mapping[str, Mapping[str, Any]] | None = None,
+        **rest: Any,
+    ) -> Self:
+        """A fleet from its config, where devices and links are keyed by name.
+
+        Raises ConfigError naming the device or link and the key that is unknown, missing or bad.
+        """
+        return cls(
+            name=name,
+            devices=tuple(named(Device, "fleet.devices", k, v) for k, v in (devices or {}).items()),
+            links=tuple(named(Link, "fleet.links", k, v) for k, v in (links or {}).items()),
+            **rest,
+        )
+
+    def require_device(self, key: str, name: str) -> Device:
+        """The device of that name; ConfigError naming the config key where there is none."""
+        require(
+            name in self.by_name,
+            f"{key}: unknown device {name!r} (the fleet {self.name!r} has {', '.join(self.by_name)})",
+        )
+        return self.by_name[name]
+
+    def link(self, a: str, b: str) -> Link | None:
+        """The link between two different devices, in either direction; None where they are not connected."""
+        for link in self.links:
+            if link.between is not None and {a, b} == set(link.between):
+                return link
+        return next((link for link in self.links if link.between is None), None)

@@ -1,0 +1,73 @@
+"""A plan: where a model is cut, which device runs each stage, how tensors cross. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.domain.checks import require
+
+AUTO = "auto"
+"""Stands in a plan where the scheduler chooses the device, task by task."""
+COMPRESSIONS = ("float32", "float16", "int8")
+"""How tensors may cross from stage to stage: as they are, halved, or as 8-bit integers by channel."""
+
+
+def require_compression(key: str, value: Any) -> None:
+    """Require one of COMPRESSIONS."""
+    require(value in COMPRESSIONS, f"{key}: must be one of {', '.join(COMPRESSIONS)} ({value!r})")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cuts and a device for each stage: stage k is layers[bounds[k]:bounds[k + 1]] on devices[k].
+
+    A device may be AUTO: the scheduler then chooses one for every task of that stage.
+    """
+
+    bounds: tuple[int, ...]
+    devices: tuple[str, ...]
+    order: tuple[int, ...] = ()
+    """The layers in the order in which they run, where that is not the chain's: `layers` above then means
+    the layers in this order, so that a stage can be any set of layers that needs none of a later stage."""
+    compression: str = COMPRESSIONS[0]
+    """Of the tensors that cross between stages on different devices."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bounds", tuple(self.bounds))
+        object.__setattr__(self, "devices", tuple(self.devices))
+        object.__setattr__(self, "order", tuple(self.order))
+        rising = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
+        require(
+            len(self.bounds) >= 2 and self.bounds[0] == 0 and rising,
+            f"bounds must rise strictly from 0 (bounds: {self.bounds})",
+        )
+        require(
+            len(self.devices) == len(self.bounds) - 1,
+            f"a plan needs a device (or auto) for each stage (stages: {len(self.bounds) - 1}, "
+            f"devices: {self.devices})",
+        )
+        require(
+            not self.order or sorted(self.order) == list(range(self.bounds[-1])),
+            f"order must hold each of the {self.bounds[-1]} layers once (order: {self.order})",
+        )
+        require_compression("compression", self.compression)
+
+    @property
+    def num_stages(self) -> int:
+        """How many stages the plan has."""
+        return len(self.devices)
+
+    def stage(self, index: int) -> tuple[int, int]:
+        """The half-open range of layers of a stage."""
+        return self.bounds[index], self.bounds[index + 1]
+
+    def compression_before(self, stage: int) -> str:
+        """How the tensors that enter a stage are compressed.
+
+        The model's input never is (stage 0), nor its answer (stage num_stages), nor what stays on one device.
+        """
+        if not 0 < stage < self.num_stages:
+            return COMPRESSIONS[0]
+        sender, receiver = self.devices[stage - 1 : stage + 1]
+        return COMPRESSIONS[0] if sender == receiver != AUTO else self.compression

@@ -1,0 +1,133 @@
+"""What each layer takes on each device, as a table. Pure; `execution.devices.profiler` measures it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.domain.checks import ConfigError, require, require_number
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One row per device and layer.
+
+    Columns: device, layer, name, op, cpu_s (CPU seconds on this host, measured in the device's process),
+    wall_s (seconds on the device: cpu_s ÷ its speed), param_bytes, peak_bytes, boundary_bytes (entering).
+    """
+
+    table: pd.DataFrame
+    speeds: Mapping[str, float]
+    """Of each device, relative to this host when profiled."""
+    reference_cpu_s: float
+    """This host's CPU seconds for the reference model when profiled."""
+    task_cpu_s: Mapping[str, float]
+    """CPU seconds that starting a stage costs on each device, beyond its layers: caches are cold."""
+    dispatch_s: float
+    """Seconds between a task's being ready and its start, where nothing has to be moved."""
+    codec_cpu_s: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    """By device and codec (`int8 encode` ...): a and b of its CPU seconds, a + b * bytes as float32."""
+    error: Mapping[str, float] = field(default_factory=dict)
+    """By device: |measured ÷ predicted - 1| of held-out stages, the 95th percentile (see Profiler)."""
+    variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By device: what the whole model and its parts took in each pass ÷ their medians."""
+    _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        require_number("profile", "reference_cpu_s", self.reference_cpu_s, least=0, above=True)
+        require_number("profile", "dispatch_s", self.dispatch_s, least=0)
+        for name, value in self.speeds.items():
+            require_number(f"profile of {name}", "speed", value, least=0, above=True)
+            require_number(f"profile of {name}", "task_cpu_s", self.task_cpu_s.get(name), least=0)
+        for device, rows in self.table.groupby("device", sort=False):
+            _require_times(str(device), rows)
+        sums = {
+            str(device): np.concatenate([[0.0], np.cumsum(rows["cpu_s"].to_numpy(dtype=float))])
+            for device, rows in self.table.groupby("device", sort=False)
+        }
+        object.__setattr__(self, "_cpu_s", sums)
+
+    def cumulative_s(self, device: str) -> npt.NDArray[np.float64]:
+        """Seconds on the device of the first k layers, for k = 0 ... layers."""
+        return self._cpu_s[device] / self.speeds[device]
+
+    def stage_s(self, device: str, begin: int, end: int) -> float:
+        """Seconds that a stage of layers[begin:end] takes on the device."""
+        cumulative = self.cumulative_s(device)
+        return float(cumulative[end] - cumulative[begin]) + self.task_s(device)
+
+    def task_s(self, device: str) -> float:
+        """Seconds that starting a stage costs on the device."""
+        return self.task_cpu_s[device] / self.speeds[device]
+
+    def encode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Seconds on the device to compress tensors of so many bytes as float32; 0 for float32.
+
+        Raises ConfigError where the profile has no measurement of that codec.
+        """
+        return self._codec_s(device, f"{compression} encode", num_bytes)
+
+    def decode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Seconds on the device to restore tensors of so many bytes as float32; see `encode_s`."""
+        return self._codec_s(device, f"{compression} decode", num_bytes)
+
+    def _codec_s(self, device: str, codec: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        sizes = np.asarray(num_bytes, dtype=float)
+        if codec.startswith("float32 "):
+            return np.zeros_like(sizes)
+        line = self.codec_cpu_s.get(device, {}).get(codec)
+        if line is None:
+            raise ConfigError(f"compression: the profile has no time of {codec} on {device}; measure it anew")
+        return np.asarray((line[0] + line[1] * sizes) / self.speeds[device])
+
+    def reordered(self, order: Sequence[int]) -> Profile:
+        """The profile of the chain whose layer k is this one's layer order[k].
+
+        Without boundary_bytes: other tensors cross between layers in another order.
+        """
+        places = list(order)
+        tables = []
+        for device, rows in self.table.groupby("device", sort=False):
+            known = rows.sort_values("layer")
+            require(
+                sorted(places) == known["layer"].tolist(),
+                f"order: must hold each of the {len(known)} layers of {device} once (order: {tuple(places)})",
+            )
+            tables.append(known.iloc[places].assign(layer=range(len(places))))
+        table = pd.concat(tables, ignore_index=True).drop(columns="boundary_bytes", errors="ignore")
+        return replace(self, table=table)
+
+    def to_json(self) -> str:
+        """All of it, as text."""
+        return json.dumps(
+            {
+                "speeds": dict(self.speeds),
+                "reference_cpu_s": self.reference_cpu_s,
+                "task_cpu_s": dict(self.task_cpu_s),
+                "dispatch_s": self.dispatch_s,
+                "codec_cpu_s": {device: dict(lines) for device, lines in self.codec_cpu_s.items()},
+                "error": dict(self.error),
+                "variation": {device: list(ratios) for device, ratios in self.variation.items()},
+                "table": self.table.to_csv(index=False),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Profile:
+        """The inverse of `to_json`."""
+        value = json.loads(text)
+        table = pd.read_csv(io.StringIO(value.pop("table")), float_precision="round_trip")
+        return cls(table=table, **value)
+
+
+def _require_times(device: str, rows: pd.DataFrame) -> None:
+    """A layer may take 0 s, since measuring rounds; all layers of a device may not."""
+    for layer, cpu_s in zip(rows["layer"], rows["cpu_s"], strict=True):
+        require_number(f"profile of {device}, layer {layer}", "cpu_s", float(cpu_s), least=0)
+    require(rows["cpu_s"].sum() > 0, f"profile of {device}: its layers must take more than 0 s together")

@@ -1,0 +1,61 @@
+"""Requests and the classes that they belong to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.domain.checks import named, require, require_number
+
+
+@dataclass(frozen=True)
+class RequestClass:
+    """Requests of one kind: whose they are, which model they ask, by when they want to be answered.
+
+    A short deadline is a promise of latency; a long one leaves slack in which a request may be deferred.
+    """
+
+    name: str = "default"
+    tenant: str = "default"
+    model: str | None = None
+    """By name; None: the config's own."""
+    deadline_s: float | None = None
+    """Seconds from arrival; None: whenever."""
+    share: float = 1.0
+    """Of all requests, relative to the other classes' shares."""
+
+    def __post_init__(self) -> None:
+        owner = f"workload.classes.{self.name}"
+        require_number(owner, "share", self.share, least=0)
+        if self.deadline_s is not None:
+            require_number(owner, "deadline_s", self.deadline_s, least=0, above=True)
+        require(isinstance(self.tenant, str), f"{owner}.tenant: must be a name ({self.tenant!r})")
+        model = self.model
+        require(model is None or isinstance(model, str), f"{owner}.model: must be a name ({model!r})")
+
+    @classmethod
+    def all(cls, classes: Mapping[str, Mapping[str, Any]] | tuple[Self, ...]) -> tuple[Self, ...]:
+        """The classes of a config, by name; one without deadline where there are none."""
+        if isinstance(classes, tuple):
+            return classes or (cls(),)
+        require(isinstance(classes, Mapping), f"workload.classes: must be a mapping (it is {classes!r})")
+        found = tuple(named(cls, "workload.classes", name, given) for name, given in classes.items())
+        require(not found or sum(c.share for c in found) > 0, "workload.classes: the shares are all 0")
+        return found or (cls(),)
+
+
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """Requests by arrival, one entry each."""
+
+    arrival_s: npt.NDArray[np.float64]
+    """Seconds from the run's start, rising; all 0 in a closed loop."""
+    kind: npt.NDArray[np.int64]
+    """Index of its class."""
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)

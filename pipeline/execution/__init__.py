@@ -1,0 +1,1 @@
+"""From a job to records: what runs where and when."""

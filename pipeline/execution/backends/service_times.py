@@ -1,0 +1,29 @@
+"""How long simulated stages take, drawn from what the profile saw. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.job import Job
+
+Floats = npt.NDArray[np.float64]
+
+
+class ServiceTimes:
+    """What each stage of each request takes ÷ what the profile predicts, drawn block by block."""
+
+    def __init__(self, seed: int, job: Job, work: Sequence[StageDeployment]) -> None:
+        self._random = np.random.default_rng(seed)
+        self._stages = max(stage.stage for stage in work) + 1
+        seen = {
+            tuple(ratios) for service in job.services for ratios in service.problem.profile.variation.values()
+        }
+        self._ratios = np.array([ratio for ratios in sorted(seen) for ratio in ratios] or [1.0])
+
+    def draw(self, requests: int) -> Floats:
+        """(requests, stages of the longest plan)."""
+        return self._random.choice(self._ratios, size=(requests, self._stages))

@@ -1,0 +1,140 @@
+"""Which devices hold which stage of which service, and what a stage needs and takes there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.domain.checks import require, size_text
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.requests import Requests
+from pipeline.execution.job import Job, Service
+from pipeline.network.compression import compressed_bytes
+from pipeline.planning.problem import Problem
+
+
+@dataclass(frozen=True)
+class StageDeployment:
+    """One stage of one service as it lies on the fleet."""
+
+    service: int
+    stage: int
+    """Its number within its plan."""
+    planned: str
+    """The device that runs it, or AUTO."""
+    memory_need_bytes: float
+    input_bytes: int
+    """That cross where it runs elsewhere than the stage before it."""
+    seconds: Mapping[str, float]
+    """By device that holds it: what it is predicted to take there, codecs and dispatch included."""
+    after_s: float
+    """Least seconds in which the stages after it can be done, transfers left out."""
+
+
+def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
+    """All stages of all services, in order; a task's `stage` is an index into this.
+
+    Raises ConfigError where a stage fits no device that it may run on.
+    """
+    placed = place(services)
+    work: list[StageDeployment] = []
+    for index, (service, devices) in enumerate(zip(services, placed, strict=True)):
+        own = [_work(service, index, stage, names) for stage, names in enumerate(devices)]
+        least = [min(stage.seconds.values()) for stage in own]
+        work += [replace(stage, after_s=sum(least[k + 1 :])) for k, stage in enumerate(own)]
+    return tuple(work)
+
+
+def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispatch_s: float) -> float:
+    """Requests a second that the fleet can answer at best; shares: of the requests, by service.
+
+    Where a plan leaves a stage on auto, every device that holds all stages takes whole requests; else the
+    busiest device of the plans is the limit. Links are taken to be free.
+    """
+    total = sum(shares)
+    busy_s: dict[str, float] = {}
+    on_auto = any(stage.planned == AUTO for stage in work)
+    for stage in work:
+        for name in stage.seconds if on_auto else [stage.planned]:
+            seconds = (stage.seconds[name] + dispatch_s) * shares[stage.service] / total
+            busy_s[name] = busy_s.get(name, 0.0) + seconds
+    if not on_auto:
+        return 1 / max(busy_s.values())
+    whole = [name for name in busy_s if all(name in stage.seconds for stage in work)]
+    return sum(1 / busy_s[name] for name in whole) or 1 / max(busy_s.values())
+
+
+def arrivals(job: Job, work: Sequence[StageDeployment]) -> Iterator[Requests]:
+    """The job's requests in blocks; the same ones each time."""
+    shares = [0.0] * len(job.services)
+    for kind, each in enumerate(job.workload.classes):
+        shares[job.service_of(kind)] += each.share
+    capacity = capacity_rps(work, shares, job.services[0].problem.profile.dispatch_s)
+    return job.workload.arrivals(capacity, job.start_utc)
+
+
+def _work(service: Service, index: int, stage: int, names: Sequence[str]) -> StageDeployment:
+    problem, plan = service.problem.along(service.plan), service.plan
+    graph, (begin, end) = problem.graph, plan.stage(stage)
+    return StageDeployment(
+        service=index,
+        stage=stage,
+        planned=plan.devices[stage],
+        memory_need_bytes=graph.stage_param_bytes(begin, end) + graph.stage_peak_bytes(begin, end),
+        input_bytes=compressed_bytes(graph.cuts[begin].tensors, plan.compression_before(stage)),
+        seconds={name: _seconds(problem, plan, stage, name) for name in names},
+        after_s=0.0,
+    )
+
+
+def _seconds(problem: Problem, plan: Plan, stage: int, device: str) -> float:
+    profile, cuts, (begin, end) = problem.profile, problem.graph.cuts, plan.stage(stage)
+    before, after = plan.compression_before(stage), plan.compression_before(stage + 1)
+    codecs_s = profile.decode_s(device, before, cuts[begin].num_bytes)
+    codecs_s += profile.encode_s(device, after, cuts[end].num_bytes)
+    return profile.stage_s(device, begin, end) + float(codecs_s)
+
+
+def place(services: Sequence[Service]) -> list[list[list[str]]]:
+    """For each service and stage the devices that hold it: the planned one, or for auto all where it fits.
+
+    A device holds the parameters of all stages on it at once, beside the largest set of activations among
+    them. Raises ConfigError naming the stage and what it lacks.
+    """
+    fleet = services[0].problem.fleet
+    held, peaks = dict.fromkeys(fleet.by_name, 0.0), dict.fromkeys(fleet.by_name, 0.0)
+    placed = [[[] for _ in service.plan.devices] for service in services]  # type: list[list[list[str]]]
+    stages = [(k, stage) for k, service in enumerate(services) for stage in range(service.plan.num_stages)]
+    # Stages with a device of their own come first: those on auto make do with what is left.
+    for k, stage in sorted(stages, key=lambda at: services[at[0]].plan.devices[at[1]] == AUTO):
+        plan, graph = services[k].plan, services[k].problem.along(services[k].plan).graph
+        begin, end = plan.stage(stage)
+        parameters, peak = graph.stage_param_bytes(begin, end), graph.stage_peak_bytes(begin, end)
+        wanted = list(fleet.by_name) if plan.devices[stage] == AUTO else [plan.devices[stage]]
+        needed = {name: parameters + max(peak, peaks[name]) for name in wanted}
+        left = {name: fleet.by_name[name].memory_bytes - held[name] for name in wanted}
+        fitting = [name for name in wanted if needed[name] <= left[name]]
+        roomiest = max(wanted, key=lambda name: left[name] - needed[name])
+        require(
+            bool(fitting),
+            f"fleet.devices.{roomiest}.memory_bytes: stage {stage} of {graph.name} (layers {begin} to {end}) "
+            f"needs {size_text(needed[roomiest])} and there are {size_text(left[roomiest])} left",
+        )
+        for name in fitting:
+            held[name] += parameters
+            peaks[name] = max(peak, peaks[name])
+        placed[k][stage] = fitting
+    for service, devices in zip(services, placed, strict=True):
+        _require_reached(service, devices)
+    return placed
+
+
+def _require_reached(service: Service, devices: Sequence[Sequence[str]]) -> None:
+    """Require a link to each stage that is not on auto from every device that may run the one before."""
+    fleet = service.problem.fleet
+    before = [[] if fleet.source is None else [fleet.source], *devices]
+    for stage, (senders, receivers) in enumerate(zip(before, devices, strict=False)):
+        for sender in senders if service.plan.devices[stage] != AUTO else ():
+            connected = sender == receivers[0] or fleet.link(sender, receivers[0]) is not None
+            pair = f"{sender} and {receivers[0]}"
+            require(connected, f"fleet.links: {pair} are not connected, and stage {stage} needs them to be")

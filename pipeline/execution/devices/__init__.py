@@ -1,0 +1,1 @@
+"""Device processes of this host: how they are started, asked and measured."""

@@ -1,0 +1,177 @@
+"""A run's tasks and where they may run, all known beforehand. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.energy import carbon_g
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.records import Records
+from pipeline.execution.deployment import StageDeployment, arrivals
+from pipeline.execution.job import Job, Outage
+
+Floats = npt.NDArray[np.float64]
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tasks:
+    """The tasks of requests, one entry each, in order of request and stage."""
+
+    request: Ints
+    """Numbered from 0 without gaps."""
+    stage: Ints
+    """Of all stages of all services (`deployment.deploy`)."""
+    ratio: Floats
+    """What it took ÷ what is predicted for the device that ran it."""
+    release_s: Floats
+    """Before which it cannot have begun: arrival, and the stages before it at their quickest."""
+    due_s: Floats
+    """By which it must be done if the request is to be in time; infinite without a deadline."""
+
+    def __len__(self) -> int:
+        return len(self.request)
+
+
+def tasks_of(job: Job, work: Sequence[StageDeployment], records: Records) -> Tasks:
+    """What the run's answered requests asked for; of a stage that was run several times, the last."""
+    table = records.table
+    failed = table.loc[table["status"] == "failed", "request"].unique()
+    arrival_s = table.groupby("request")["queued_s"].min()
+    rows = table[(table["kind"] == "compute") & (table["status"] == "ok") & ~table["request"].isin(failed)]
+    rows = rows.sort_values("end_s").drop_duplicates(["request", "stage"], keep="last")
+    rows = rows.sort_values(["request", "stage"])
+    models = [service.problem.graph.name for service in job.services]
+    places = {(models[w.service], w.stage): k for k, w in enumerate(work)}
+    stage = np.array([places[key] for key in zip(rows["model"], rows["stage"], strict=True)], dtype=np.int64)
+    took_s = (rows["end_s"] - rows["start_s"]).to_numpy(dtype=float)
+    predicted_s = [work[k].seconds[name] for k, name in zip(stage, rows["device"].astype(str), strict=True)]
+    ratio = took_s / np.maximum(predicted_s, 1e-12)
+    number = np.unique(rows["request"], return_inverse=True)[1].astype(np.int64)
+    arrived_s = arrival_s.loc[rows["request"]].to_numpy(dtype=float)
+    return _tasks(work, number, stage, ratio, arrived_s, rows["deadline_s"].to_numpy(dtype=float))
+
+
+def tasks_to_come(job: Job, work: Sequence[StageDeployment], margin: float) -> Tasks:
+    """What an open loop's requests will ask for, each task (1 + margin) times as slow as predicted."""
+    blocks = list(arrivals(job, work))
+    arrival_s = np.concatenate([np.empty(0), *(block.arrival_s for block in blocks)])
+    kind = np.concatenate([np.empty(0, dtype=np.int64), *(block.kind for block in blocks)])
+    services = [w.service for w in work]
+    service = np.array([job.service_of(k) for k in range(len(job.workload.classes))])[kind]
+    first = np.array([services.index(k) for k in range(len(job.services))])[service]
+    stages = np.array([services.count(k) for k in range(len(job.services))])[service]
+    number = np.repeat(np.arange(len(kind)), stages)
+    stage = first[number] + np.arange(len(number)) - (np.cumsum(stages) - stages)[number]
+    classes = job.workload.classes
+    deadline_s = np.array([math.inf if c.deadline_s is None else c.deadline_s for c in classes])[kind]
+    ratio = np.full(len(number), 1 + margin)
+    return _tasks(work, number, stage, ratio, arrival_s[number], deadline_s[number])
+
+
+def _tasks(
+    work: Sequence[StageDeployment],
+    number: Ints,
+    stage: Ints,
+    ratio: Floats,
+    arrived_s: Floats,
+    deadline_s: Floats,
+) -> Tasks:
+    """With their windows: each stage leaves the others of its request time enough, at their quickest."""
+    least_s = np.array([min(w.seconds.values()) for w in work])[stage] * ratio
+    per_request = np.bincount(number, least_s)[number] if len(number) else least_s
+    before_s = np.cumsum(least_s) - least_s
+    before_s -= before_s[np.searchsorted(number, number)]
+    due_s = arrived_s + deadline_s - (per_request - before_s - least_s)
+    return Tasks(number, stage, ratio, arrived_s + before_s, due_s)
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """Where and when the tasks may run, and what they emit there. Arrays are by stage and device."""
+
+    work: Sequence[StageDeployment]
+    fleet: Fleet
+    intensity: Intensity
+    outages: Sequence[Outage] = ()
+    counts_network: bool = True
+    """Whether the energy of moving tensors counts: where some link's is unknown, the ledger leaves it out."""
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """What each stage is predicted to take on each device; infinite where it is not held."""
+        return np.array([[w.seconds.get(name, math.inf) for name in self.fleet.by_name] for w in self.work])
+
+    @cached_property
+    def g_per_kwh(self) -> Floats:
+        """(devices, steps): intensity in the fleet's order."""
+        return self.intensity.g_per_kwh[[self.intensity.names.index(name) for name in self.fleet.by_name]]
+
+    @cached_property
+    def g_per_intensity(self) -> Floats:
+        """Grams of each stage on each device, per g/kWh there."""
+        active_w = np.array([device.active_w - device.idle_w for device in self.fleet.devices])
+        pue = np.array([device.pue for device in self.fleet.devices])
+        return np.asarray(carbon_g(self.seconds * active_w, 1.0, pue))
+
+    @cached_property
+    def num_stages(self) -> Ints:
+        """Of the plan that each stage belongs to."""
+        services = [w.service for w in self.work]
+        return np.array([services.count(service) for service in services])
+
+    def senders(self, k: int) -> Sequence[str]:
+        """Where a stage's input may lie; nobody where it is wherever the stage runs."""
+        if self.work[k].stage > 0:
+            return tuple(self.work[k - 1].seconds)
+        return () if self.fleet.source is None else (self.fleet.source,)
+
+    def moving_g(self, k: int, sender: str, receiver: str) -> float:
+        """Least grams of moving a stage's input; infinite between devices that are not connected."""
+        if sender == receiver:
+            return 0.0
+        link = self.fleet.link(sender, receiver)
+        if link is None:
+            return math.inf
+        if not self.counts_network:
+            return 0.0
+        half_j = 0.5 * self.work[k].input_bytes * (link.energy_j_per_byte or 0.0)
+        least = dict(zip(self.fleet.by_name, self.g_per_kwh.min(axis=1).tolist(), strict=True))
+        ends = (sender, receiver)
+        return math.fsum(carbon_g(half_j, least[end], self.fleet.by_name[end].pue) for end in ends)
+
+    def moving_s(self, k: int, sender: str, receiver: str) -> float:
+        """Seconds of that, over a free link."""
+        link = None if sender == receiver else self.fleet.link(sender, receiver)
+        return 0.0 if link is None else link.transfer_s(self.work[k].input_bytes)
+
+    @cached_property
+    def least_moving_g(self) -> Floats:
+        """Grams of bringing each stage's input to each device, from wherever that is least."""
+        return np.array(
+            [
+                [
+                    min((self.moving_g(k, sender, name) for sender in self.senders(k)), default=0.0)
+                    for name in self.fleet.by_name
+                ]
+                for k in range(len(self.work))
+            ]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Who runs each task, and not before when."""
+
+    device: Ints
+    """Its place in the fleet's order; -1: nobody can say."""
+    begin_s: Floats
+    """-inf: as soon as it is ready."""

@@ -1,0 +1,91 @@
+"""All that a backend is to run. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self, cast
+
+import torch
+
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.checks import require, require_number
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import Plan
+from pipeline.domain.records import Records
+from pipeline.execution.workloads.workload import Workload
+from pipeline.planning.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Service:
+    """A model as the fleet offers it: its problem, the plan by which it runs, and what requests ask of it.
+
+    Its name is its graph's; a run has each model once.
+    """
+
+    problem: Problem
+    plan: Plan
+    inputs: Sequence[torch.Tensor] = ()
+    """Taken in turn; empty where nothing is computed."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A device that is gone for a while, and with it what it was working on."""
+
+    device: str
+    at_s: float
+    duration_s: float = math.inf
+
+    @classmethod
+    def all(cls, outages: Sequence[Mapping[str, Any] | Self], fleet: Fleet) -> tuple[Self, ...]:
+        """The outages of a config, a list of mappings. Raises ConfigError naming the one that is bad."""
+        require(isinstance(outages, Sequence), f"outages: must be a list (it is {outages!r})")
+        found = []
+        for index, given in enumerate(outages):
+            known = isinstance(given, cls) or (
+                isinstance(given, Mapping)
+                and {"device", "at_s"} <= given.keys() <= {"device", "at_s", "duration_s"}
+            )
+            require(known, f"outages.{index}: must be {{device, at_s, duration_s}} (it is {given!r})")
+            outage = given if isinstance(given, cls) else cls(**cast("Mapping[str, Any]", given))
+            named = isinstance(outage.device, str)
+            require(named, f"outages.{index}.device: must be a name ({outage.device!r})")
+            fleet.require_device(f"outages.{index}.device", outage.device)
+            require_number(f"outages.{index}", "at_s", outage.at_s, least=0)
+            if outage.duration_s != math.inf:
+                require_number(f"outages.{index}", "duration_s", outage.duration_s, least=0, above=True)
+            found.append(outage)
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """All that a backend is to run. The services share one fleet."""
+
+    services: tuple[Service, ...]
+    workload: Workload
+    intensity: Intensity
+    start_utc: datetime
+    outages: tuple[Outage, ...] = ()
+    sink: Callable[[Records], object] | None = None
+    """Takes the records part by part, each with all rows of its requests, so that none are kept: those that
+    the backend gives back at the end have no rows then. None: they have all rows."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The services' fleet."""
+        return self.services[0].problem.fleet
+
+    def service_of(self, kind: int) -> int:
+        """Index of the service that a class of requests asks. Raises ConfigError where there is none."""
+        model = self.workload.classes[kind].model
+        if model is None:
+            return 0
+        names = [service.problem.graph.name for service in self.services]
+        key = f"workload.classes.{self.workload.classes[kind].name}.model"
+        require(model in names, f"{key}: unknown model {model!r} (the run has {', '.join(names)})")
+        return names.index(model)

@@ -1,0 +1,1 @@
+"""Which requests arise, and when: one file a kind, YAMLs in conf/workload/."""

@@ -1,0 +1,113 @@
+"""Requests that a file lists."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.requests import RequestClass, Requests
+from pipeline.execution.workloads.workload import BLOCK
+
+Floats = npt.NDArray[np.float64]
+
+REPLAY_COLUMNS = ("timestamp", "model", "deadline_s", "tenant")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The requests of a CSV file: timestamp (ISO time or seconds) and perhaps model, deadline_s, tenant.
+
+    Each distinct (model, deadline_s, tenant) is a class. The first request arises at the run's start.
+    """
+
+    path: str
+    count: ClassVar[None] = None
+    concurrency: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        self._read()
+
+    @property
+    def classes(self) -> tuple[RequestClass, ...]:
+        """By first appearance."""
+        return self._read()[1]
+
+    @property
+    def horizon_s(self) -> float:
+        """When the last request arises."""
+        return float(self._read()[0].arrival_s[-1])
+
+    def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
+        """The file's rows, in blocks."""
+        rows, _ = self._read()
+        for begin in range(0, len(rows), BLOCK):
+            part = slice(begin, begin + BLOCK)
+            yield Requests(rows.arrival_s[part], rows.kind[part])
+
+    def _read(self) -> tuple[Requests, tuple[RequestClass, ...]]:
+        require(isinstance(self.path, str), f"workload.path: must be a file's path (it is {self.path!r})")
+        path = Path(self.path).expanduser()
+        require(path.is_file(), f"workload.path: no such file ({path})")
+        return _read_requests(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[RequestClass, ...]]:
+    try:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            table = pd.read_csv(path, skipinitialspace=True, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise ConfigError(
+            f"workload.path: {path} has rows with more fields than its first line has names"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"workload.path: {path} is no CSV file ({str(error).splitlines()[0]})") from error
+    unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
+    require(
+        "timestamp" in table and not unknown and len(table) > 0,
+        f"workload.path: {path} must have rows under timestamp and perhaps {', '.join(REPLAY_COLUMNS[1:])} "
+        f"(it has {len(table)} under {', '.join(map(str, table.columns))})",
+    )
+    at_s = _seconds(table["timestamp"])
+    _require_rows(path, np.isfinite(at_s), "timestamp must be an ISO time or seconds")
+    _require_rows(path, np.diff(at_s, prepend=at_s[0]) >= 0, "timestamp must not be before the row above")
+    about = table.reindex(columns=list(REPLAY_COLUMNS[1:]))
+    deadline_s = pd.to_numeric(about["deadline_s"], errors="coerce")
+    good = about["deadline_s"].isna() | (np.isfinite(deadline_s) & (deadline_s > 0))
+    _require_rows(path, good.to_numpy(), "deadline_s must be a number > 0, or empty")
+    kind, distinct = pd.factorize(pd.MultiIndex.from_frame(about.astype(object).where(about.notna(), None)))
+    first = np.unique(kind, return_index=True)[1]
+    classes = tuple(
+        RequestClass(
+            name=" ".join([f"line {line}", *(str(each) for each in (tenant, model) if pd.notna(each))]),
+            tenant="default" if pd.isna(tenant) else str(tenant),
+            model=None if pd.isna(model) else str(model),
+            deadline_s=None if pd.isna(deadline) else float(deadline),
+        )
+        for line, (model, deadline, tenant) in zip(first + 2, distinct, strict=True)
+    )
+    return Requests(at_s - at_s[0], kind.astype(np.int64)), classes
+
+
+def _seconds(timestamps: pd.Series) -> Floats:
+    """Seconds of numbers, or of ISO times (UTC where none is said); NaN for neither."""
+    numbers = pd.to_numeric(timestamps, errors="coerce")
+    if numbers.notna().any():
+        return np.asarray(numbers, dtype=float)
+    times = pd.to_datetime(timestamps, errors="coerce", utc=True, format="ISO8601")
+    return np.asarray((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
+
+
+def _require_rows(path: Path, good: npt.NDArray[np.bool_], message: str) -> None:
+    bad = np.flatnonzero(~good)
+    require(not len(bad), f"workload.path: {path}, line {bad[0] + 2 if len(bad) else 0}: {message}")

@@ -1,0 +1,1 @@
+"""What the pipeline asks of the machine that it runs on: locks, files, processes."""

@@ -1,0 +1,111 @@
+"""What requests are about: seeded crops of real photographs, or a folder of the user's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.domain.checks import ConfigError, require, require_number, require_whole
+from pipeline.network.models import ModelSpec
+
+
+class Images(Protocol):
+    """What requests are about."""
+
+    def inputs(self, spec: Any, requests: int | None) -> Sequence[torch.Tensor]:
+        """Input tensors, each (1, 3, size, size), preprocessed as the model's spec says.
+
+        At most one a request where their number is known; requests take them in turn.
+        """
+        ...
+
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+RESIZE = 256 / 224
+"""ImageNet's usual evaluation, shorter side to 256 and centre crop of 224, in proportion for other sizes."""
+
+
+def preprocess(image: Image.Image, spec: ModelSpec) -> torch.Tensor:
+    """(1, 3, size, size), float32: the image at the model's size, on 0..1, then (x - mean) / std."""
+    size = spec.input_size
+    pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.float32)
+    values = (pixels / 255 - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Seeded square crops of the photographs that scikit-learn installs: real images without a download."""
+
+    count: int = 50
+    """Different crops."""
+    seed: int = 0
+    smallest: float = 0.5
+    """Least side of a crop, as a share of the photograph's shorter side."""
+
+    def __post_init__(self) -> None:
+        require_whole("images", "count", self.count, least=1)
+        require_whole("images", "seed", self.seed)
+        require_number("images", "smallest", self.smallest, least=0, above=True)
+        require(self.smallest <= 1, f"images.smallest: must lie in (0, 1] (smallest: {self.smallest})")
+
+    def inputs(self, spec: ModelSpec, requests: int | None = None) -> Sequence[torch.Tensor]:
+        """One crop a request, at most `count`."""
+        from sklearn.datasets import load_sample_image
+
+        photographs = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+        random = np.random.default_rng(self.seed)
+        crops = []
+        for index in range(_least(self.count, requests)):
+            photograph = photographs[index % len(photographs)]
+            side = int(random.uniform(self.smallest, 1) * min(photograph.size))
+            left = int(random.integers(0, photograph.width - side + 1))
+            top = int(random.integers(0, photograph.height - side + 1))
+            crops.append(preprocess(photograph.crop((left, top, left + side, top + side)), spec))
+        return crops
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The user's own images, in the order of their names."""
+
+    path: str
+    count: int = 50
+    """Of the folder's images, in its order."""
+
+    def __post_init__(self) -> None:
+        require_whole("images", "count", self.count, least=1)
+
+    def inputs(self, spec: ModelSpec, requests: int | None = None) -> Sequence[torch.Tensor]:
+        """The centre of one image a request, at most `count`.
+
+        Raises ConfigError for a folder without images, and for one that cannot be read.
+        """
+        folder = Path(self.path).expanduser()
+        require(folder.is_dir(), f"images.path: no such folder ({folder})")
+        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+        require(
+            bool(files),
+            f"images.path: no images in {self.path} (looked for {', '.join(sorted(SUFFIXES))})",
+        )
+        return [_centre(file, spec) for file in files[: _least(self.count, requests)]]
+
+
+def _centre(file: Path, spec: ModelSpec) -> torch.Tensor:
+    try:
+        with Image.open(file) as image:
+            side = min(image.size) / RESIZE
+            left, top = (image.width - side) / 2, (image.height - side) / 2
+            return preprocess(image.crop((int(left), int(top), int(left + side), int(top + side))), spec)
+    except (OSError, UnidentifiedImageError) as error:
+        raise ConfigError(f"images.path: cannot read the image {file}") from error
+
+
+def _least(count: int, requests: int | None) -> int:
+    return count if requests is None else min(count, requests)

@@ -1,0 +1,272 @@
+"""Plan x Profile x Fleet -> latency, period, energy, bytes, carbon, memory. Pure; vectorised over plans."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.carbon.ledger import SECONDS_PER_YEAR
+from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.energy import carbon_g
+from pipeline.domain.plan import AUTO, Plan
+from pipeline.network.compression import compressed_bytes
+from pipeline.planning.problem import Problem
+
+Floats = npt.NDArray[np.float64]
+
+Ints = npt.NDArray[np.int64]
+
+NOWHERE = -1
+"""The place of what costs nothing to fetch: the input of a request that arises where it is first used."""
+CHUNK_CELLS = 4_000_000
+"""Plans x devices^2 evaluated at once: bounds the memory that a million plans take."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted cost of one request alone in the fleet, one entry a plan.
+
+    Energy and carbon are the ledger's (`Accounting`), embodied carbon included where every device has it;
+    a link without energy counts as 0.
+    """
+
+    latency_s: Floats
+    period_s: Floats
+    """Least time between two answers if requests are pipelined: that of the busiest device or link."""
+    energy_j: Floats
+    dynamic_j: Floats
+    idle_j: Floats
+    carbon_g: Floats
+    transfer_bytes: Floats
+
+    def columns(self, names: Sequence[str]) -> Floats:
+        """The named fields side by side: plans x names."""
+        return np.stack([getattr(self, name) for name in names], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """A problem as arrays; D devices in the fleet's order, L layers, L + 1 cuts.
+
+    Every figure of a plan is a sum (`period_s`: a maximum of sums) of entries of these.
+    """
+
+    names: tuple[str, ...]
+    cumulative_s: Floats
+    """(D, L + 1): seconds of the first k layers."""
+    task_s: Floats
+    """(D,): seconds that starting a stage costs the device."""
+    dispatch_s: float
+    """Seconds before a stage in which nobody works."""
+    encode_s: Floats
+    """(D, L + 1): seconds to compress the tensors of a cut, on their way out."""
+    decode_s: Floats
+    """(D, L + 1): seconds to decompress them."""
+    sent_bytes: Floats
+    """(L + 1,): bytes that cross at a cut, compressed; the model's input (cut 0) never is."""
+    link_latency_s: Floats
+    """(D, D) by sender and receiver, 0 on the diagonal, infinite where they are not connected."""
+    link_s_per_byte: Floats
+    link_j_per_byte: Floats
+    link_g_per_byte: Floats
+    dynamic_w: Floats
+    """(D,): power above what the accounting counts as idle."""
+    busy_idle_w: Floats
+    """(D,): idle power that counts while the device works."""
+    held_w: Floats
+    """(D,): idle power that counts from a request's arrival to its answer, on every device of the plan."""
+    g_per_j: Floats
+    held_g_per_s: Floats
+    """(D,): carbon of `held_w` and of the device's manufacture, per second in which the plan holds it."""
+    memory_bytes: Floats
+    source: int
+    """Where requests arise: a device, or NOWHERE."""
+    param_bytes: Floats = field(repr=False)
+    """(L + 1, L + 1): parameters of layers[b:e]."""
+    peak_bytes: Floats = field(repr=False)
+    """(L + 1, L + 1): the largest activations of layers[b:e]."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The arrays of a problem, under its compression and its accounting of idle power."""
+        graph, fleet, profile = problem.graph, problem.fleet, problem.profile
+        names = tuple(fleet.by_name)
+        raw = np.array([cut.num_bytes for cut in graph.cuts], dtype=float)
+        sent = raw.copy()
+        sent[1:-1] = [compressed_bytes(cut.tensors, problem.compression) for cut in graph.cuts[1:-1]]
+        idle_w = np.array([device.idle_w for device in fleet.devices])
+        active_w = np.array([device.active_w for device in fleet.devices])
+        g_per_j = np.array([carbon_g(1.0, problem.intensity_g_per_kwh[d.name], d.pue) for d in fleet.devices])
+        held_w = idle_w if problem.idle == "full" else np.zeros_like(idle_w)
+        latency, s_per_byte, j_per_byte = _links(problem, names)
+        return cls(
+            names=names,
+            cumulative_s=np.stack([profile.cumulative_s(name) for name in names]),
+            task_s=np.array([profile.task_s(name) for name in names]),
+            dispatch_s=profile.dispatch_s,
+            encode_s=np.stack([profile.encode_s(name, problem.compression, raw) for name in names]),
+            decode_s=np.stack([profile.decode_s(name, problem.compression, raw) for name in names]),
+            sent_bytes=sent,
+            link_latency_s=latency,
+            link_s_per_byte=s_per_byte,
+            link_j_per_byte=j_per_byte,
+            link_g_per_byte=j_per_byte * 0.5 * (g_per_j[:, None] + g_per_j[None, :]),
+            dynamic_w=active_w - idle_w,
+            busy_idle_w=idle_w if problem.idle == "proportional" else np.zeros_like(idle_w),
+            held_w=held_w,
+            g_per_j=g_per_j,
+            held_g_per_s=held_w * g_per_j + _embodied_g_per_s(problem),
+            memory_bytes=np.array([device.memory_bytes for device in fleet.devices]),
+            source=NOWHERE if fleet.source is None else names.index(fleet.source),
+            param_bytes=graph.stage_param_bytes_table(),
+            peak_bytes=graph.stage_peak_bytes_table(),
+        )
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return int(self.cumulative_s.shape[1]) - 1
+
+    def cost(self, bounds: Ints, where: Ints) -> Cost:
+        """Cost of many plans: bounds (plans, stages + 1) and device indices (plans, stages).
+
+        A plan of fewer stages repeats L at the end of its bounds; the devices of those empty stages do not
+        matter. Infinite latency where two devices are not connected.
+        """
+        step = max(1, CHUNK_CELLS // len(self.names) ** 2)
+        starts = range(0, max(1, len(bounds)), step)
+        with np.errstate(invalid="ignore"):  # an infinite latency times no power
+            chunks = [self._cost(bounds[i : i + step], where[i : i + step]) for i in starts]
+        return Cost(*(np.concatenate([getattr(c, f.name) for c in chunks]) for f in fields(Cost)))
+
+    def _cost(self, bounds: Ints, where: Ints) -> Cost:
+        rows, devices = len(bounds), len(self.names)
+        begin, end = bounds[:, :-1], bounds[:, 1:]
+        real = end > begin
+        row = np.broadcast_to(np.arange(rows)[:, None], where.shape)
+
+        sender = np.concatenate([np.full((rows, 1), self.source), where[:, :-1]], axis=1)
+        moves = real & (sender != where) & (sender != NOWHERE)
+        inner = moves & (begin > 0)
+        # What leaves a stage is encoded there, so it counts for the sender; stages follow one another.
+        leaves = np.zeros_like(inner)
+        leaves[:, :-1] = inner[:, 1:]
+        busy_s = (
+            self.cumulative_s[where, end]
+            - self.cumulative_s[where, begin]
+            + np.where(real, self.task_s[where], 0.0)
+            + np.where(inner, self.decode_s[where, begin], 0.0)
+            + np.where(leaves, self.encode_s[where, end], 0.0)
+        )
+        moved = np.where(moves, self.sent_bytes[begin], 0.0)
+        travel_s = self.link_latency_s[sender, where] + moved * self.link_s_per_byte[sender, where]
+        travel_s = np.where(moves, travel_s, 0.0)
+        latency_s = (np.where(real, self.dispatch_s, 0.0) + travel_s + busy_s).sum(axis=1)
+
+        on_device = row * devices + where
+        held = np.bincount(on_device.ravel(), real.ravel(), rows * devices).reshape(rows, devices) > 0
+        load_s = np.bincount(on_device.ravel(), busy_s.ravel(), rows * devices).reshape(rows, devices)
+        on_link = (row * devices + sender) * devices + where
+        traffic_s = np.bincount(on_link[moves], travel_s[moves], rows * devices**2).reshape(rows, devices**2)
+
+        link_j = moved * self.link_j_per_byte[sender, where]
+        dynamic_j = (busy_s * self.dynamic_w[where] + link_j).sum(axis=1)
+        idle_j = (busy_s * self.busy_idle_w[where]).sum(axis=1) + held @ self.held_w * latency_s
+        busy_g_per_s = (self.dynamic_w + self.busy_idle_w) * self.g_per_j
+        link_g = moved * self.link_g_per_byte[sender, where]
+        return Cost(
+            latency_s=latency_s,
+            period_s=np.maximum(load_s.max(axis=1), traffic_s.max(axis=1)),
+            energy_j=dynamic_j + idle_j,
+            dynamic_j=dynamic_j,
+            idle_j=idle_j,
+            carbon_g=(busy_s * busy_g_per_s[where] + link_g).sum(axis=1)
+            + held @ self.held_g_per_s * latency_s,
+            transfer_bytes=moved.sum(axis=1),
+        )
+
+    def memory_need_bytes(self, bounds: Ints, where: Ints) -> Floats:
+        """(plans, D): what a plan needs of each device: the parameters of all its stages there beside the
+        largest activations among them."""
+        rows, devices = len(bounds), len(self.names)
+        begin, end = bounds[:, :-1], bounds[:, 1:]
+        place = (np.arange(rows)[:, None] * devices + where).ravel()
+        held = np.bincount(place, self.param_bytes[begin, end].ravel(), rows * devices)
+        peak = np.zeros(rows * devices)
+        np.maximum.at(peak, place, self.peak_bytes[begin, end].ravel())
+        return (held + peak).reshape(rows, devices)
+
+
+def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
+    """Cost of placed plans, each under its own compression and order.
+
+    latency = sum over stages of (dispatch + transfer to its device + its time there)
+    Raises ConfigError for a stage left on auto or two devices without a link.
+    """
+    alike: dict[tuple[tuple[int, ...], str], list[int]] = defaultdict(list)
+    for index, plan in enumerate(plans):
+        require(AUTO not in plan.devices, f"cost: every stage needs a device (devices: {plan.devices})")
+        alike[plan.order, plan.compression].append(index)
+    found: dict[str, Floats] = {f.name: np.empty(len(plans)) for f in fields(Cost)}
+    for (_, compression), group in alike.items():
+        own = replace(problem.along(plans[group[0]]), compression=compression)
+        tables = Tables.of(own)
+        cost = tables.cost(*arrays(tables, [plans[index] for index in group]))
+        for index, latency_s in zip(group, cost.latency_s, strict=True):
+            if not np.isfinite(latency_s):
+                require_connected(problem, plans[index])
+        for name, values in found.items():
+            values[group] = getattr(cost, name)
+    return Cost(**found)
+
+
+def arrays(tables: Tables, plans: Sequence[Plan]) -> tuple[Ints, Ints]:
+    """Plans as the bounds and device indices that `Tables.cost` takes."""
+    stages = max(plan.num_stages for plan in plans)
+    index = {name: i for i, name in enumerate(tables.names)}
+    bounds = [plan.bounds + (tables.num_layers,) * (stages - plan.num_stages) for plan in plans]
+    where = [[index[d] for d in p.devices] + [0] * (stages - p.num_stages) for p in plans]
+    return np.array(bounds), np.array(where)
+
+
+def require_connected(problem: Problem, plan: Plan) -> None:
+    """Raise ConfigError, naming two devices, where a placed plan sends between devices without a link."""
+    places = [problem.fleet.source, *plan.devices]
+    for stage, (sender, receiver) in enumerate(pairwise(places)):
+        connected = sender in (None, AUTO, receiver) or receiver == AUTO
+        if not connected and problem.fleet.link(str(sender), str(receiver)) is None:
+            raise ConfigError(
+                f"fleet.links: {sender} and {receiver} are not connected, and stage {stage} needs them to be"
+            )
+
+
+def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+    """Latency, seconds per byte and J per byte by (sender, receiver)."""
+    latency, s_per_byte, j_per_byte = (np.zeros((len(names), len(names))) for _ in range(3))
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            if i == j:
+                continue
+            link = problem.fleet.link(a, b)
+            latency[i, j] = np.inf if link is None else link.latency_s
+            if link is not None:
+                s_per_byte[i, j] = 1 / link.bandwidth_bytes_per_s
+                j_per_byte[i, j] = link.energy_j_per_byte or 0.0
+    return latency, s_per_byte, j_per_byte
+
+
+def _embodied_g_per_s(problem: Problem) -> Floats:
+    """Grams of manufacture per second of a device's lifetime; 0 unless every device states both."""
+    devices = problem.fleet.devices
+    rates = [
+        d.embodied_kg * 1e3 / (d.lifetime_years * SECONDS_PER_YEAR)
+        for d in devices
+        if d.embodied_kg is not None and d.lifetime_years is not None
+    ]
+    return np.array(rates) if len(rates) == len(devices) else np.zeros(len(devices))

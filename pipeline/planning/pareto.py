@@ -1,0 +1,114 @@
+"""The front, its hypervolume and its knee. Pure; every objective is minimised (see `signed`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.domain.checks import require
+
+Points = NDArray[np.float64]
+"""One row a trial, one column an objective, in the objectives' own units."""
+
+
+def signed(values: ArrayLike, directions: Sequence[str]) -> Points:
+    """The values with every objective that is to be maximised negated, so that less is better throughout."""
+    for direction in directions:
+        require(
+            direction in ("minimize", "maximize"),
+            f"directions must be minimize or maximize (directions: {list(directions)})",
+        )
+    signs = np.array([-1.0 if direction == "maximize" else 1.0 for direction in directions])
+    negated: Points = np.asarray(values, dtype=float) * signs
+    return negated
+
+
+def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
+    """Which rows no other row dominates: is nowhere worse than and somewhere better.
+
+    All copies of a front point are on the front; a row with NaN or infinity is no outcome and never is.
+    """
+    rows = np.asarray(points, dtype=float)
+    mask = _finite(rows)
+    mask[mask] = moocore.is_nondominated(rows[mask], keep_weakly=True)
+    return mask
+
+
+def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
+    """Which rows dominate which, wherever each value lies in its interval: (rows, rows), [a, b] if a does b.
+
+    a's high end is nowhere above b's low end, and somewhere below it.
+    """
+    least, most = (np.asarray(each, dtype=float) for each in (low, high))
+    worse, better = most[:, None, :] > least[None, :, :], most[:, None, :] < least[None, :, :]
+    return np.asarray(~worse.any(axis=2) & better.any(axis=2))
+
+
+def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
+    """Which rows no other can dominate, wherever each value lies in its interval.
+
+    Against each other row there is an objective whose interval lies below the other's, all of it.
+    """
+    least, most = (np.asarray(each, dtype=float) for each in (low, high))
+    better = np.asarray((most[:, None, :] < least[None, :, :]).any(axis=2))
+    np.fill_diagonal(better, True)
+    return np.asarray(better.all(axis=1) & _finite(most))
+
+
+def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
+    """The worst finite value of each objective over all points, that share of its size worse still.
+
+    For the usual positive objectives that is worst × 1.1, so that a front's extremes count too. A
+    hypervolume can be compared with another only if both used the same reference.
+    """
+    rows = np.asarray(points, dtype=float)
+    worst: Points = rows[_finite(rows)].max(axis=0)
+    return worst + margin * np.abs(worst)
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """The volume between the front and the reference point, in the product of the objectives' units.
+
+    Points that do not beat the reference in every objective, and rows with NaN, add nothing.
+    """
+    rows = np.asarray(points, dtype=float)
+    return float(moocore.hypervolume(rows[_finite(rows)], ref=np.asarray(reference, dtype=float)))
+
+
+def knee(points: ArrayLike) -> int:
+    """The row where the front bulges most: the best compromise if nobody says what matters.
+
+    I. Das, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary Intersection",
+    Structural Optimization 18 (1999): the front point farthest below the plane through the extremes.
+
+    1. Scale each objective so that the front spans [0, 1].
+    2. The extremes of two objectives are then (0, 1) and (1, 0), and a point's distance below their
+       chord is (1 - x - y) / √2; so the knee has the smallest sum. With more objectives the plane is
+       the one through the unit points, where the sum is 1 as well. The first of equals wins.
+    """
+    rows = np.asarray(points, dtype=float)
+    front = np.flatnonzero(non_dominated(rows))
+    best, worst = rows[front].min(axis=0), rows[front].max(axis=0)
+    span = np.where(worst > best, worst - best, 1.0)
+    return int(front[((rows[front] - best) / span).sum(axis=1).argmin()])
+
+
+def spread(points: ArrayLike, most: int) -> list[int]:
+    """At most that many rows of a front in order along it: the knee, each objective's best, then even gaps.
+
+    Each further row is the one with the most rows between it and the nearest that is taken already.
+    """
+    rows = np.asarray(points, dtype=float)
+    taken = list(dict.fromkeys([knee(rows), *map(int, rows.argmin(axis=0))]))[:most]
+    while len(taken) < min(most, len(rows)):
+        gaps = np.abs(np.arange(len(rows))[:, None] - taken).min(axis=1)
+        taken.append(int(gaps.argmax()))
+    return sorted(taken)
+
+
+def _finite(rows: Points) -> NDArray[np.bool_]:
+    return cast("NDArray[np.bool_]", np.isfinite(rows).all(axis=1))

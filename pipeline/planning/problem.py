@@ -1,0 +1,69 @@
+"""All that a partitioner may know, and what a partitioner must be able to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pipeline.domain.checks import require, size_text
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import AUTO, COMPRESSIONS, Plan
+from pipeline.domain.profile import Profile
+from pipeline.network.graph import Graph
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a partitioner may know."""
+
+    graph: Graph
+    fleet: Fleet
+    profile: Profile
+    intensity_g_per_kwh: Mapping[str, float]
+    """By device, at the run's start."""
+    compression: str = COMPRESSIONS[0]
+    """Of the tensors that cross between devices, in every plan for this problem."""
+    idle: str = "full"
+    """Which idle energy counts, as in `pipeline.carbon.accounting.Accounting`."""
+
+    def plan(self, bounds: Sequence[int], devices: Sequence[str], order: Sequence[int] = ()) -> Plan:
+        """A plan under the problem's compression.
+
+        Raises ConfigError where its stages do not fit a device: the parameters of all of a device's stages
+        stand in its memory beside the largest set of activations among them. Stages on auto do not count.
+        """
+        plan = Plan(tuple(bounds), tuple(devices), tuple(order), self.compression)
+        graph = self.along(plan).graph
+        for name in dict.fromkeys(plan.devices):
+            if name == AUTO:
+                continue
+            stages = [plan.stage(k) for k, device in enumerate(plan.devices) if device == name]
+            need = sum(graph.stage_param_bytes(*stage) for stage in stages)
+            need += max(graph.stage_peak_bytes(*stage) for stage in stages)
+            room = self.fleet.require_device("partitioner.devices", name).memory_bytes
+            require(
+                need <= room,
+                f"fleet.devices.{name}.memory_bytes: the plan needs {size_text(need)} there (layers "
+                f"{', '.join(f'{b} to {e}' for b, e in stages)}) and it has {size_text(room)}, "
+                f"{size_text(need - room)} short",
+            )
+        return plan
+
+    def along(self, plan: Plan) -> Problem:
+        """The problem with its layers in the plan's order, where the plan's bounds are a chain's.
+
+        Raises ConfigError for an order in which a layer comes before one that it needs.
+        """
+        if not plan.order:
+            return self
+        graph, profile = self.graph.reordered(plan.order), self.profile.reordered(plan.order)
+        return replace(self, graph=graph, profile=profile)
+
+
+class Partitioner(Protocol):
+    """Where to cut."""
+
+    def partition(self, problem: Problem) -> Plan:
+        """The plan for a problem; deterministic, its inputs unchanged."""
+        ...

@@ -1,0 +1,1 @@
+"""From records and ledgers to figures, tables and comparisons."""

@@ -1,0 +1,201 @@
+"""The front of a sweep as a figure to point at. Pure: data in, figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly import colors
+
+from pipeline.planning.pareto import Points, non_dominated, signed
+from pipeline.results.front import Front
+from pipeline.results.units import PLAN, number, readable, text
+
+GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
+"""Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""
+REGION = "where the front lies (95% intervals)"
+
+
+def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> go.Figure:
+    """An interactive figure of a sweep: what each trial is shows when pointed at.
+
+    One objective: its history. Two: the front, with 95% intervals and the region they leave it where known.
+    Three: a space, with the intervals. More: all pairs.
+    """
+    front = Front.of(trials, objectives, directions)
+    draw = {1: _plotly_history, 2: _plotly_front, 3: _plotly_space}.get(len(objectives), _plotly_pairs)
+    figure = draw(front)
+    figure.update_layout(
+        title=front.title,
+        template="plotly_white",
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        hoverlabel={"bgcolor": "white"},
+    )
+    return figure
+
+
+def hover(trials: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
+    """The text that is shown when one points at a trial, one a row."""
+    scales = [(*readable(key, trials[key]), key) for key in objectives]
+    known = [column for column in PLAN if column in trials]
+    return [
+        "<br>".join(
+            [f"{PLAN[column]}: {text(row[column])}" for column in known]
+            + [f"<b>{title}: {number(row[key] * factor)}</b>" for title, factor, key in scales]
+        )
+        for row in trials.to_dict("records")
+    ]
+
+
+def _plotly_groups(front: Front) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Other trials, front, knee: the rows of each and what all of its traces have in common."""
+    members = front.members
+    looks = [
+        ("other trials", front.others, {"color": GREY, "size": 7, "opacity": 0.5}),
+        ("front", members, {"color": BLUE, "size": 10}),
+        ("knee", members[members["knee"]], {"color": ORANGE, "size": 15, "symbol": "diamond"}),
+    ]
+    return [
+        (
+            rows,
+            {
+                "name": name,
+                "marker": marker,
+                "hoverinfo": "text",
+                "hovertext": hover(rows, front.objectives),
+            },
+        )
+        for name, rows, marker in looks
+    ]
+
+
+def _plotly_front(front: Front) -> go.Figure:
+    x, y = front.objectives
+    (x_title, x_factor), (y_title, y_factor) = front.axis(0), front.axis(1)
+    figure = go.Figure(layout={"xaxis_title": x_title, "yaxis_title": y_title})
+    for rows, common in _plotly_groups(front):
+        if common["name"] == "front":
+            common |= {"mode": "lines+markers", "line": {"color": BLUE, "shape": "hv"}}
+            for axis, key, factor in (("error_x", x, x_factor), ("error_y", y, y_factor)):
+                if (missed := missed_by(rows, key, factor)) is not None:
+                    common[axis] = {"array": missed["above"], "arrayminus": missed["below"], "thickness": 1}
+        else:
+            common |= {"mode": "markers"}
+        figure.add_scatter(x=rows[x] * x_factor, y=rows[y] * y_factor, **common)
+    if (region := front_region(front)) is not None:
+        figure.add_scatter(
+            x=region[:, 0] * x_factor, y=region[:, 1] * y_factor, name=REGION, mode="lines", fill="toself",
+            line={"width": 0}, fillcolor=BLUE, opacity=0.12, hoverinfo="skip",
+        )  # fmt: skip
+    return figure
+
+
+def overlay_figure(fronts: Mapping[str, Front]) -> go.Figure:
+    """Fronts of two objectives by name, with the trials behind them; a name in the legend hides its own."""
+    any_front = next(iter(fronts.values()))
+    whole = replace(any_front, trials=pd.concat([front.trials for front in fronts.values()]))
+    (x_title, x_factor), (y_title, y_factor) = whole.axis(0), whole.axis(1)
+    x, y = any_front.objectives
+    figure = go.Figure(layout={"xaxis_title": x_title, "yaxis_title": y_title, "template": "plotly_white"})
+    for index, (name, front) in enumerate(fronts.items()):
+        colour = colors.qualitative.Safe[index % len(colors.qualitative.Safe)]
+        dots = {"mode": "markers", "marker": {"size": 6, "opacity": 0.35, "color": colour}}
+        steps = {"mode": "lines+markers", "line": {"shape": "hv", "color": colour}, "marker": {"size": 10}}
+        for rows, look in ((front.others, dots), (front.members, steps)):
+            figure.add_scatter(
+                x=rows[x] * x_factor, y=rows[y] * y_factor, name=name, legendgroup=name,
+                showlegend=look is steps, hoverinfo="text", hovertext=hover(rows, front.objectives), **look,
+            )  # fmt: skip
+    figure.update_layout(title=f"{len(fronts)} fronts", legend={"orientation": "h", "y": -0.2})
+    return figure
+
+
+def _plotly_history(front: Front) -> go.Figure:
+    (key,) = front.objectives
+    title, factor = front.axis(0)
+    figure = go.Figure(layout={"xaxis_title": "Trial", "yaxis_title": title})
+    numbers, best = best_so_far(front)
+    figure.add_scatter(x=numbers, y=best * factor, name="best so far", line={"color": BLUE, "shape": "hv"})
+    for rows, common in _plotly_groups(front)[:2]:
+        common["name"] = "best" if common["name"] == "front" else "trials"
+        figure.add_scatter(x=trial_numbers(rows), y=rows[key] * factor, mode="markers", **common)
+    return figure
+
+
+def _plotly_space(front: Front) -> go.Figure:
+    axes = [front.axis(index) for index in range(3)]
+    scene = {f"{name}axis_title": title for name, (title, _) in zip("xyz", axes, strict=True)}
+    figure = go.Figure(layout={"scene": scene})
+    for rows, common in _plotly_groups(front):
+        common["marker"]["size"] *= 0.5
+        values = {
+            name: rows[key] * factor
+            for name, key, (_, factor) in zip("xyz", front.objectives, axes, strict=True)
+        }
+        if common["name"] == "front":
+            for name, key, (_, factor) in zip("xyz", front.objectives, axes, strict=True):
+                if (missed := missed_by(rows, key, factor)) is not None:
+                    common[f"error_{name}"] = {
+                        "array": missed["above"],
+                        "arrayminus": missed["below"],
+                        "thickness": 1,
+                    }
+        figure.add_scatter3d(mode="markers", **values, **common)
+    return figure
+
+
+def _plotly_pairs(front: Front) -> go.Figure:
+    axes = [front.axis(index) for index in range(len(front.objectives))]
+    figure = go.Figure()
+    for rows, common in _plotly_groups(front):
+        dimensions = [
+            {"label": title.replace(", ", "<br>"), "values": rows[key] * factor}
+            for key, (title, factor) in zip(front.objectives, axes, strict=True)
+        ]
+        figure.add_splom(dimensions=dimensions, showupperhalf=False, diagonal_visible=False, **common)
+    return figure
+
+
+def best_so_far(front: Front) -> tuple[pd.Series[Any], pd.Series[Any]]:
+    """Numbers of the trials, rising, and the best value of the only objective up to each."""
+    numbers = trial_numbers(front.trials).sort_values()
+    values = front.trials.loc[numbers.index, front.objectives[0]]
+    return numbers, values.cummin() if front.directions[0] == "minimize" else values.cummax()
+
+
+def trial_numbers(trials: pd.DataFrame) -> pd.Series[Any]:
+    """When each trial was made: its number, or its place in the table."""
+    return trials["number"] if "number" in trials else pd.Series(range(len(trials)), index=trials.index)
+
+
+def front_region(front: Front) -> NDArray[np.float64] | None:
+    """Outline, in the objectives' units, of where a front of two may lie if each is in its interval.
+
+    From the front of all best ends to that of all worst ends; None where there are no intervals.
+    """
+    if front.ends is None or not front.member.any():
+        return None
+    bounds = [ends[non_dominated(ends)] for ends in front.ends]
+    worst = np.concatenate(bounds).max(axis=0)
+    best_side, worst_side = (_steps(bound[bound[:, 0].argsort()], worst) for bound in bounds)
+    return signed(np.concatenate([best_side, worst_side[::-1]]), front.directions)
+
+
+def _steps(front: Points, worst: Points) -> Points:
+    """The corners of what a front dominates, along its first objective, between its worst values."""
+    xs = np.concatenate([front[:, 0].repeat(2), worst[:1]])
+    return np.column_stack([xs, np.concatenate([worst[1:], front[:, 1].repeat(2)])])
+
+
+def missed_by(trials: pd.DataFrame, key: str, factor: float) -> dict[str, NDArray[np.float64]] | None:
+    """How far a metric's 95% interval reaches above and below its value; None if it has none."""
+    if f"{key}_lo" not in trials or f"{key}_hi" not in trials:
+        return None
+    above = (trials[f"{key}_hi"] - trials[key]).to_numpy(dtype=float) * factor
+    below = (trials[key] - trials[f"{key}_lo"]).to_numpy(dtype=float) * factor
+    return {"above": np.nan_to_num(above).clip(0), "below": np.nan_to_num(below).clip(0)}

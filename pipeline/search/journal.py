@@ -1,0 +1,100 @@
+"""The journal files that studies are stored in: locks, torn lines. Shell."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from pipeline.domain.checks import ConfigError, require
+
+
+class _JournalLock(BaseJournalFileLock):
+    """Optuna's own outlive a process that is killed, and are waited for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        if self._path.exists():
+            _cut_torn_line(self._path)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def open_storage(storage: str) -> BaseStorage | str:
+    """What Optuna stores a study in: a journal file, or the URL of a database."""
+    if "://" in storage:
+        return storage
+    require(
+        storage.endswith(".journal"),
+        f"sweep.storage must be a path ending in .journal or a storage URL (it is {storage!r})",
+    )
+    path = Path(storage)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _require_whole(path)
+        return JournalStorage(JournalFileBackend(storage, _JournalLock(path)))
+    except OSError as error:
+        raise ConfigError(f"sweep.storage: cannot use {storage}: {error.strerror or error}") from error
+
+
+LINE_BEGINS = b'{"op_code"'
+"""What every line of a journal begins with."""
+
+
+def _require_whole(path: Path) -> None:
+    """Cut off a last line that was not written to its end; ConfigError for a line that is no JSON."""
+    if not path.exists():
+        return
+    with FileLock(f"{path}.lock"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            if line.endswith(b"\n") and _is_json(line):
+                continue
+            torn = not line.endswith(b"\n") and line.startswith(LINE_BEGINS[: len(line)])
+            require(
+                torn and number == len(lines),
+                f"sweep.storage: line {number} of {path} is broken; it is left as it is: move it aside "
+                "to begin anew, or give another sweep.storage",
+            )
+            with path.open("r+b") as file:
+                file.truncate(path.stat().st_size - len(line))
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take away what a killed writer, or a full disk, left of a line: the next one would go on in it."""
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read() in (b"", b"\n"):
+            return
+        content = path.read_bytes()
+        end = content.rfind(b"\n") + 1
+        if content[end:].startswith(LINE_BEGINS[: size - end]):
+            file.truncate(end)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def stored_names(storage: str) -> Sequence[str]:
+    """The studies that a storage has; none where there is no such storage yet."""
+    if "://" not in storage and not Path(storage).exists():
+        return []
+    return optuna.get_all_study_names(open_storage(storage))

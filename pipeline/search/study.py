@@ -1,0 +1,296 @@
+"""Where a sweep's trials come from and what came of them: an Optuna study, by ask and tell. Shell.
+
+The study is the truth and MLflow its view. All that a study knows is in its storage, so that another process
+goes on where one was killed, or beside one that runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.trial_result import TrialResult
+from pipeline.host.locks import machine_lock
+from pipeline.host.processes import alive, this_process
+from pipeline.search.journal import open_storage
+from pipeline.search.samplers import GRID, make_sampler
+from pipeline.search.search_space import Point, SearchSpace, Value
+
+_log = logging.getLogger(__name__)
+MOST_DIFFERENCES = 3
+"""Told of a study that cannot go on."""
+FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
+POLL_S = 1.0
+"""Between looks at the trials that other sweeps on the same study have under way."""
+
+
+@dataclass(frozen=True)
+class SweepTrial:
+    """One point of a sweep and what came of its repetitions; `failure` says why it does not count."""
+
+    number: int
+    point: Point
+    results: tuple[TrialResult, ...] = ()
+    failure: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The mean over repetitions of each metric that all of them know."""
+        each = [result.metrics for result in self.results]
+        known = [key for key in (each[0] if each else ()) if all(key in metrics for metrics in each)]
+        return {key: math.fsum(metrics[key] for metrics in each) / len(each) for key in known}
+
+    def values(self, objectives: Mapping[str, str]) -> list[float]:
+        """The objectives' values; NaN for those that it does not have."""
+        metrics = self.metrics
+        return [float(metrics.get(key, math.nan)) for key in objectives]
+
+
+class Study:
+    """A stored study of a search space, which any number of processes may work on.
+
+    A trial that was under way in a process that has died is run again by the next that asks, under its number
+    and at its point; every trial's draws are seeded by the study's seed and its number. So a study that was
+    killed ends as an undisturbed one does.
+
+    held: what is the same in all its trials (objectives, space, config), by config key. A stored study of
+    that name goes on only under the very same, as its trials could not be compared otherwise.
+    take_over: run again, too, what processes of other machines have under way, of which nobody here can tell
+    whether they live.
+    sampler: one of SAMPLERS, or `grid`: every combination in turn, whatever `total` says.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: dict[str, str],
+        *,
+        held: Mapping[str, str],
+        name: str,
+        storage: str,
+        total: int,
+        enqueue: Sequence[Point],
+        sampler: str,
+        sampler_options: Mapping[str, Any],
+        seed: int | None,
+        take_over: bool = False,
+    ) -> None:
+        self._take_over = take_over
+        self.name, self._objectives, self._space = name, objectives, space
+        self._asked: dict[int, optuna.Trial] = {}
+        self._grid = list(space.grid()) if sampler == GRID else None
+        self.total = total if self._grid is None else len(self._grid)
+        self._distributions = {} if sampler == GRID else space.distributions()
+        own = np.random.SeedSequence(seed).generate_state(1)[0] if seed is None else seed
+        name_of, options = ("random", {}) if sampler == GRID else (sampler, sampler_options)
+        self._sampler = partial(make_sampler, name=name_of, options=options, seed=int(own))
+        self._sampler((0,))  # bad options end here
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.turn = machine_lock(f"{os.path.abspath(storage)} {name}")
+        """Held by the process that changes what others rely on."""
+        with self.turn:
+            self._study = self._open(storage, held)
+            self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
+            """Whether trials were stored before; those to begin with were chosen then."""
+            self.total = max(self.total, len(self.trials))
+            if not self.resumed:
+                for point in enqueue if self._grid is None else ():
+                    self._study.enqueue_trial(point)
+
+    def _open(self, storage: str, held: Mapping[str, str]) -> optuna.Study:
+        directions = [StudyDirection[direction.upper()] for direction in self._objectives.values()]
+        try:
+            study = optuna.create_study(
+                study_name=self.name,
+                storage=open_storage(storage),
+                directions=directions,
+                load_if_exists=True,
+            )
+            stored = study.user_attrs.get("held")
+        except ConfigError:
+            raise
+        except Exception as error:  # of whichever database it is
+            said = str(error).splitlines()[0]
+            raise ConfigError(
+                f"sweep.storage: cannot read {storage} ({said}); it is left as it is"
+            ) from error
+        if stored is None:
+            study.set_user_attr("held", dict(held))
+        else:
+            differences = _differences(stored, held)
+            require(
+                not differences,
+                f"sweep.study_name: the study {self.name!r} is another: {differences}; choose another name",
+            )
+        return study
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The MLflow run that holds its trials; None before the first."""
+        found: str | None = self._study.user_attrs.get("parent_run_id")
+        return found
+
+    def set_parent_run_id(self, run_id: str) -> None:
+        """Note which MLflow run holds its trials."""
+        if run_id != self.parent_run_id:
+            self._study.set_user_attr("parent_run_id", run_id)
+
+    @property
+    def trials(self) -> Sequence[SweepTrial]:
+        """The trials that are finished, whichever process ran them, by number."""
+        return [
+            SweepTrial(
+                trial.number,
+                _point(trial),
+                tuple(TrialResult(**result) for result in trial.user_attrs.get("results", ())),
+                trial.user_attrs.get("failure", ""),
+            )
+            for trial in self._study.get_trials(deepcopy=False, states=FINISHED)
+        ]
+
+    def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
+        """The next points with their numbers, at most so many; none when the study is over.
+
+        Points come in batches that begin at multiples of num_trials, so that a batch that a kill cut short is
+        filled up as it would have been. Where all that is left is under way in other processes, it waits for
+        what comes of that.
+        """
+        told = False
+        while True:
+            with self.turn:
+                trials = self._study.get_trials(deepcopy=False)
+                dead = [
+                    trial
+                    for trial in trials
+                    if trial.state is TrialState.RUNNING and not _may_live(trial, self._take_over)
+                ]
+                waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
+                following = waiting[0] if waiting else len(trials)
+                due = num_trials - following % num_trials
+                if dead and due == num_trials:  # the batch that was cut short had its last trial
+                    due = 0
+                begun = sum(trial.state is not TrialState.WAITING for trial in trials)
+                again = [self._begun(trial._trial_id, trial.number) for trial in dead[:num_trials]]
+                fresh = [self._new() for _ in range(min(due, self.total - begun))]
+                if again or fresh:
+                    return [*again, *fresh]
+            others = [trial for trial in trials if trial.state is TrialState.RUNNING]
+            if not others:
+                return []
+            if not told:
+                told = True
+                owners = [(trial.number, trial.user_attrs.get("owner", ("?", "?"))) for trial in others]
+                said = ", ".join(f"{number} (process {owner[1]} on {owner[0]})" for number, owner in owners)
+                _log.warning(
+                    "waiting for trials that are under way elsewhere: %s; sweep.take_over=true runs those of "
+                    "other machines again, where these are gone",
+                    said,
+                )
+            time.sleep(POLL_S)
+
+    def _new(self) -> tuple[int, Point]:
+        trials = self._study.get_trials(deepcopy=False)
+        number = next((t.number for t in trials if t.state is TrialState.WAITING), len(trials))
+        self._study.sampler = self._sampler((number,))
+        trial = self._study.ask()
+        return self._begun(trial._trial_id, trial.number)
+
+    def _begun(self, trial_id: int, number: int) -> tuple[int, Point]:
+        """Take a trial: draw what is not yet drawn, each dimension by a seed of its own."""
+        self._study.sampler = self._sampler((number,))
+        trial = self._asked[number] = optuna.Trial(self._study, trial_id)
+        trial.set_user_attr("owner", this_process())
+        if self._grid is not None:
+            point = self._grid[number]
+            trial.set_user_attr("point", point)
+            return number, point
+        _ = trial.relative_params  # drawn together, under the trial's own seed
+        point = {}
+        for index, (key, distribution) in enumerate(self._distributions.items(), start=1):
+            if self._space.active(key, point):
+                self._study.sampler = self._sampler((number, index))
+                point[key] = _suggested(trial, key, distribution)
+        return number, point
+
+    def tell(self, trial: SweepTrial, bounds: Mapping[str, float] | None = None) -> SweepTrial:
+        """Store a trial and give back what was stored; bounds: how far it is beyond each constraint.
+
+        One without a finite value for each objective is a failure, unless in a grid: nothing learns from it.
+        """
+        values = trial.values(self._objectives)
+        bad = [key for key, value in zip(self._objectives, values, strict=True) if not math.isfinite(value)]
+        failure = trial.failure or (
+            f"no finite {', '.join(bad)}" if bad and not (self._grid is not None and trial.results) else ""
+        )
+        asked = self._asked.pop(trial.number)
+        if trial.results:
+            asked.set_user_attr("results", [asdict(result) for result in trial.results])
+        for key, beyond in (bounds or {}).items():
+            asked.set_constraint(key, beyond)
+        if failure:
+            asked.set_user_attr("failure", failure)
+            self._study.tell(asked, state=TrialState.FAIL)
+        else:
+            self._study.tell(asked, [value if math.isfinite(value) else math.inf for value in values])
+        return replace(trial, failure=failure)
+
+
+def _point(trial: FrozenTrial) -> Point:
+    return dict(trial.user_attrs.get("point", trial.params))
+
+
+def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Value:
+    found: Value
+    if isinstance(distribution, CategoricalDistribution):
+        found = trial.suggest_categorical(key, distribution.choices)  # type: ignore[assignment]
+    elif isinstance(distribution, IntDistribution):
+        found = trial.suggest_int(
+            key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    else:
+        assert isinstance(distribution, FloatDistribution)
+        found = trial.suggest_float(
+            key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    return found
+
+
+def _may_live(trial: FrozenTrial, take_over: bool) -> bool:
+    """Whether the process that runs a trial may still live: one of another machine may, unless taken over.
+
+    Without an owner it died between two lines of `Study.ask`, as whoever asks has the lock.
+    """
+    if "owner" not in trial.user_attrs:
+        return False
+    owner = trial.user_attrs["owner"]
+    return alive(owner) and not (take_over and owner[0] != this_process()[0])
+
+
+def _differences(stored: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first few keys that differ, with both values; empty where none does."""
+    absent = "not set"
+    differences = [
+        f"{key} was {stored.get(key, absent)} and is {now.get(key, absent)}"
+        for key in dict.fromkeys([*now, *stored])
+        if stored.get(key) != now.get(key)
+    ]
+    more = len(differences) - MOST_DIFFERENCES
+    return "; ".join(differences[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")

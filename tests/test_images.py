@@ -1,0 +1,58 @@
+"""Requests are real images at the model's size and scale, the same for a seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.domain.checks import ConfigError
+from pipeline.network.images import ImageFolder, Photographs, preprocess
+from pipeline.network.models import ModelSpec
+
+SPEC = ModelSpec(name="mobilenet_v2", library="torchvision", input_size=32)
+
+
+def test_preprocess_by_hand() -> None:
+    spec = ModelSpec(
+        name="mobilenet_v2", library="torchvision", input_size=32, mean=(0.5, 0, 0), std=(0.25, 1, 2)
+    )
+    x = preprocess(Image.new("RGB", (40, 40), (255, 51, 102)), spec)
+    assert x.shape == (1, 3, 32, 32)
+    assert x[0, :, 0, 0].tolist() == pytest.approx([2.0, 0.2, 0.2])
+
+
+def test_crops_are_of_both_photographs_seeded_and_different() -> None:
+    first = Photographs(seed=3).inputs(SPEC, 4)
+    again = Photographs(seed=3).inputs(SPEC, 4)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], Photographs(seed=4).inputs(SPEC, 1)[0])
+    assert len({float(x.sum()) for x in first}) == 4
+    assert all(x.std() > 0.1 for x in first)
+
+
+def test_a_folder_is_taken_in_order(tmp_path: Path) -> None:
+    for name, value in (("b.png", 200), ("a.jpg", 100), ("notes.txt", 0)):
+        if name.endswith("txt"):
+            (tmp_path / name).write_text("not a picture")
+        else:
+            Image.fromarray(np.full((50, 70, 3), value, np.uint8)).save(tmp_path / name)
+    x = ImageFolder(str(tmp_path)).inputs(SPEC, 3)
+    assert len(x) == 2
+    assert x[0].mean() < x[1].mean()
+    assert torch.equal(x[0], ImageFolder(str(tmp_path), count=1).inputs(SPEC)[0])
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="images.path: no such folder .*nowhere"):
+        ImageFolder(str(tmp_path / "nowhere")).inputs(SPEC, 3)
+    with pytest.raises(ConfigError, match="images.path: no images in"):
+        ImageFolder(str(tmp_path)).inputs(SPEC, 3)
+    (tmp_path / "broken.png").write_bytes(b"no")
+    with pytest.raises(ConfigError, match="cannot read the image .*broken.png"):
+        ImageFolder(str(tmp_path)).inputs(SPEC, 3)
+    with pytest.raises(ConfigError, match=r"images.count: must be a whole number >= 1 \(it is 0\)"):
+        Photographs(count=0)
