@@ -37,18 +37,18 @@ test-docs: $(STAMP) ## every command of README and docs, on less work
 	$(BIN)/python -m pytest -m docs --numprocesses 2 $(ARGS)
 
 bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedulers, simulation and logging are
-	$(BIN)/python tests/bench.py
-	$(BIN)/python tests/bench_load.py
-	$(BIN)/python tests/bench_tracking.py
+	$(BIN)/python -m tests.bench.planning
+	$(BIN)/python -m tests.bench.load
+	$(BIN)/python -m tests.bench.tracking
 
 paper: $(STAMP) ## the paper's tables and figures, measured here, beside its own: paper.html, paper.md; ~10 minutes
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" -e paper $(ARGS)
 
 soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~20 minutes
-	$(BIN)/python tests/soak.py $(ARGS)
+	$(BIN)/python -m tests.search.soak $(ARGS)
 
 agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~25 minutes
-	$(BIN)/python tests/agreement.py $(ARGS)
+	$(BIN)/python -m tests.execution.agreement $(ARGS)
 
 fidelity: $(STAMP) ## predicted against measured latency: three models on two fleets, 50 random plans each; ~20 minutes
 	for fleet in paper boards; do for model in mobilenet_v2 efficientnet_b0 resnet50; do \

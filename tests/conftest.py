@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from hydra.utils import instantiate
+from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -20,6 +22,7 @@ from pipeline.carbon.intensity import Intensity
 from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.plan import Plan
 from pipeline.domain.profile import Profile
+from pipeline.domain.records import RECORD_COLUMNS, Records
 from pipeline.execution.devices.pool import discard_pools
 from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.workload import Workload
@@ -141,3 +144,49 @@ def _end_devices() -> Iterator[None]:
     yield
     discard_pools()
     atexit.unregister(discard_pools)
+
+
+INTENSITY = Intensity.constant({"fast": 600.0, "clean": 100.0})
+
+
+def record(
+    request: int, stage: int, kind: str, device: str, start_s: float, end_s: float, **rest: Any
+) -> Any:
+    row = dict.fromkeys(RECORD_COLUMNS) | {"status": "ok", "reason": "", "bytes": 0, "cpu_s": 0.0}
+    row |= {"tenant": "default", "model": "tiny", "deadline_s": math.inf}
+    row |= {"request": request, "stage": stage, "kind": kind, "device": device, "queued_s": start_s}
+    return row | {"start_s": start_s, "end_s": end_s, **rest}
+
+
+def records(rows: list[Any], window_s: float, reserved: tuple[str, ...] = ("fast", "clean")) -> Records:
+    table = pd.DataFrame(rows, columns=list(RECORD_COLUMNS))
+    return Records(table, datetime(2030, 1, 1, tzinfo=UTC), window_s, reserved, "simulated")
+
+
+TWO_STAGES = records(
+    [
+        record(0, 0, "compute", "fast", 0.0, 2.0),
+        record(0, 1, "transfer", "fast->clean", 2.0, 3.0, bytes=4_000_000),
+        record(0, 1, "compute", "clean", 3.0, 8.0),
+    ],
+    window_s=10.0,
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Records:
+    rows = []
+    now = 0.0
+    for request in range(draw(st.integers(0, 6))):
+        place = None
+        for stage in range(draw(st.integers(1, 3))):
+            device = draw(st.sampled_from(["fast", "clean"]))
+            if place not in (None, device):
+                moved = draw(st.integers(0, 10**9))
+                rows.append(
+                    record(request, stage, "transfer", f"{place}->{device}", now, now + 0.1, bytes=moved)
+                )
+            end = now + draw(st.floats(0, 100))
+            rows.append(record(request, stage, "compute", device, now, end))
+            now, place = end, device
+    return records(rows, window_s=now)

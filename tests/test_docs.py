@@ -21,12 +21,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import CONF, ROOT
 from mlflow import MlflowClient
 from PIL import Image
 
 import schedulers
 from pipeline.commands.run import main
+from tests.conftest import CONF, ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 START = re.compile(r" {4,6}(?=(python|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")

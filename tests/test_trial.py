@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_grid import NOW, trace
 
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.trial import Trial
+from tests.carbon.conftest import NOW, trace
 
 
 def test_where_a_grid_ends_before_a_closed_loop_its_last_value_holds(

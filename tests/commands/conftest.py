@@ -1,0 +1,71 @@
+"""The command line as a user runs it, and what it left in a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from mlflow import MlflowClient
+
+from tests.conftest import ROOT
+
+PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
+
+
+SMALL = (
+    f"profiler.cache_dir={PROFILES.name}",
+    "model=mobilenetv4_conv_small",
+    "model.input_size=64",
+    "workload.requests=4",
+    "profiler.warmup=0",
+    "profiler.repeats=2",
+    "backend.warmup=1",
+    "meter=none",
+)
+
+
+SIMULATED = (*(each for each in SMALL if not each.startswith(("workload.", "backend."))), "backend=simulated")
+
+
+class Outcome(NamedTuple):
+    code: int
+    output: str
+    errors: str
+
+
+def carbonedge(directory: Path, *arguments: str, **environment: str) -> Outcome:
+    """Run `python -m pipeline` in a directory of its own, with its own store."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=directory,
+        env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Outcome(result.returncode, result.stdout, result.stderr)
+
+
+def client(directory: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{directory}/mlflow.db")
+
+
+def table(directory: Path, run_id: str, path: str) -> pd.DataFrame:
+    """A table artifact, as MLflow stores it: columns and rows."""
+    file = client(directory).download_artifacts(run_id, path, str(directory))
+    return pd.DataFrame(**json.loads(Path(file).read_text()))
+
+
+def runs(directory: Path) -> list:  # type: ignore[type-arg]
+    store = client(directory)
+    experiments = [experiment.experiment_id for experiment in store.search_experiments()]
+    return list(store.search_runs(experiments))

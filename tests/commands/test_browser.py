@@ -1,0 +1,170 @@
+"""MLflow's UI on a finished sweep, in a real browser: runs table, compare page, the front's figure.
+
+Screenshots go to `$SCREENSHOTS` where that is set, for people to look at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from mlflow.tracking import MlflowClient
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.commands.conftest import SIMULATED, carbonedge
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no browser here (Debian: chromium, chromium-driver)"
+    ),
+]
+COLOURS = 20
+"""Of a page that shows something; an empty one has a few."""
+
+
+class Shown(NamedTuple):
+    url: str
+    experiment_id: str
+    parent: str
+    front: list[str]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """A server over a small finished sweep."""
+    folder = tmp_path_factory.mktemp("ui")
+    done = carbonedge(folder, *SIMULATED, "sweep=pareto", "sweep.n_trials=8", "sweep.warm_start=exact")
+    assert done.code == 0, done.errors
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("carbonedge")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    [parent] = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    front = [run.info.run_id for run in runs if run.data.tags.get("pareto") == "true"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1",
+         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"],
+        cwd=folder, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    url = f"http://127.0.0.1:{port}"
+    yield Shown(url, str(experiment.experiment_id), parent, front, folder)
+    os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    """Chromium without a window."""
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1500,1100"):
+        options.add_argument(argument)
+    chrome = Chrome(options=options, service=Service(DRIVER))
+    yield chrome
+    chrome.quit()
+
+
+def wait_for(browser: Chrome, found: Callable[[Chrome], Any]) -> Any:
+    """What comes up on a page within a minute."""
+    return WebDriverWait(browser, 60).until(found)
+
+
+def elements(selector: str) -> Callable[[Chrome], Any]:
+    return lambda page: page.find_elements(By.CSS_SELECTOR, selector)
+
+
+def text_of(browser: Chrome) -> str:
+    return str(browser.find_element(By.TAG_NAME, "body").text)
+
+
+def colours(browser: Chrome, shown: Shown, name: str) -> int:
+    """Takes a screenshot; how many colours it has."""
+    folder = Path(os.environ.get("SCREENSHOTS", shown.folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(folder / f"{name}.png"))
+    pixels = (imread(folder / f"{name}.png")[..., :3] * 255).astype(np.uint8)
+    return len(np.unique(pixels.reshape(-1, 3), axis=0))
+
+
+def test_the_runs_table_has_names_that_people_can_read(shown: Shown, browser: Chrome) -> None:
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs")
+    wait_for(browser, lambda page: "tpe study of 8" in text_of(page))
+    [unfold] = wait_for(browser, elements("[role=row] button[data-component-id*=runnamecell]"))
+    unfold.click()
+    wait_for(browser, lambda page: "pinned · 1 stage · node-high" in text_of(page))
+    assert colours(browser, shown, "runs") >= COLOURS
+
+
+def test_the_parents_page_says_how_to_compare(shown: Shown, browser: Chrome) -> None:
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
+    wait_for(browser, lambda page: "A sweep to minimize" in text_of(page))
+    text = text_of(browser)
+    assert "front.html" in text
+    assert "tpe study of 8 · mobilenetv4_conv_small on paper" in text
+    assert colours(browser, shown, "parent") >= COLOURS
+
+
+def test_the_parents_page_leads_to_the_runs_of_the_front(shown: Shown, browser: Chrome) -> None:
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
+    in_note = [f"table a[href$='{run}']" for run in shown.front]
+    for link in in_note:
+        wait_for(browser, elements(link))
+    run = shown.front[0]
+    browser.get(str(browser.find_element(By.CSS_SELECTOR, in_note[0]).get_attribute("href")))
+    wait_for(browser, lambda page: "A sweep to minimize" not in text_of(page) and run in text_of(page))
+    assert "profile of mobilenetv4_conv_small on paper" in text_of(browser)  # among its datasets
+
+
+def test_front_members_can_be_compared(shown: Shown, browser: Chrome) -> None:
+    runs, experiments = json.dumps(shown.front), json.dumps([shown.experiment_id])
+    browser.get(f"{shown.url}/#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}")
+    wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".parcoords"))
+    text = text_of(browser)
+    assert f"Comparing {len(shown.front)} Runs" in text
+    assert "node-green" in text
+    drawn = [axis.text for axis in browser.find_elements(By.CSS_SELECTOR, ".parcoords .axis-title")]
+    assert "carbon_g_per_inf" in drawn
+    assert colours(browser, shown, "compare") >= COLOURS
+
+
+def test_the_front_is_drawn_among_the_artifacts(shown: Shown, browser: Chrome) -> None:
+    path = f"experiments/{shown.experiment_id}/runs/{shown.parent}/artifacts/front.html"
+    browser.get(f"{shown.url}/#/{path}")
+    [frame] = wait_for(browser, lambda page: page.find_elements(By.TAG_NAME, "iframe"))
+    browser.switch_to.frame(frame)
+    wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace"))
+    assert f"Pareto front: {len(shown.front)} of 8 trials" in text_of(browser)
+    points = browser.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace .points path")
+    assert len(points) == 8 + 1  # the knee is drawn once more
+    browser.switch_to.default_content()
+    assert colours(browser, shown, "front") >= COLOURS

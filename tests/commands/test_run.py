@@ -1,0 +1,337 @@
+"""The command line as people use it: real processes, a real store; bad input in one line with exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline.commands.cli import complaint, spread_overrides
+from pipeline.commands.run import main
+from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
+
+"""Shared by all tests here: the same profile need not be measured in each."""
+
+
+def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path) -> None:
+    outcome = carbonedge(
+        tmp_path, *SMALL, "partitioner=explicit", "partitioner.devices=[node-high,auto,auto]"
+    )
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FINISHED"
+    metrics = run.data.metrics
+    assert metrics["requests_ok"] == 4
+    assert metrics["stages"] == 2
+    assert metrics["top1_agreement"] == 1.0
+    assert metrics["scheduling_us_per_task"] > 0
+    parts = sum(metrics[f"carbon_{part}_g"] for part in ("dynamic", "idle", "network"))
+    assert parts == pytest.approx(metrics["carbon_total_g"])
+    assert run.data.tags["measurement"] == "emulated"
+    assert run.data.tags["mlflow.runName"] in outcome.output
+    assert "Median latency (ms)" in outcome.output
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in outcome.output
+    assert run.data.tags["mlflow.runName"].startswith("green · 2 stages · cut 4")
+    artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(run.info.run_id)}
+    assert artifacts >= {"config.yaml", "overrides.yaml", "ledger.json", "records.json", "profile.json"}
+    fed = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
+    assert fed == {"profile of mobilenetv4_conv_small on paper": "profiler", "photographs": "images"}
+    ledger = table(tmp_path, run.info.run_id, "ledger.json")
+    assert isinstance(ledger, pd.DataFrame)
+    assert ledger["carbon_g"].sum() == pytest.approx(metrics["carbon_total_g"])
+
+
+def test_the_profile_alone(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, "action=profile")
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    devices = set(table(tmp_path, run.info.run_id, "profile.json")["device"])
+    assert devices == {"node-high", "node-medium", "node-green"}
+    assert "node-green (ms)" in outcome.output
+    speeds = {key: float(value) for key, value in run.data.params.items() if key.startswith("speed.")}
+    assert speeds == {"speed.node-high": 1, "speed.node-medium": 0.6, "speed.node-green": 0.4}
+
+
+def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, "sweep=pareto", "sweep.n_trials=8", "sweep.warm_start=exact")
+    assert outcome.code == 0, outcome.errors
+    found = runs(tmp_path)
+    (parent,) = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in found if run is not parent]
+    assert len(children) == 8
+    assert {run.info.status for run in found} == {"FINISHED"}
+    points = {
+        run.info.run_id: (run.data.metrics["carbon_g_per_inf"], run.data.metrics["latency_ms_p50"])
+        for run in children
+    }
+    front = {
+        a
+        for a, p in points.items()
+        if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points.values())
+    }
+    assert {run.info.run_id for run in children if run.data.tags.get("pareto") == "true"} == front
+    assert parent.data.metrics["trials_complete"] == 8
+    regret = client(tmp_path).get_metric_history(parent.info.run_id, "regret_to_exact")
+    assert [point.step for point in regret] == list(range(8))
+    values = [point.value for point in regret]
+    assert values == pytest.approx(sorted(values, reverse=True), abs=1e-12)
+    assert 0 <= values[-1] < 1
+    config = Path(client(tmp_path).download_artifacts(children[0].info.run_id, "config.yaml", str(tmp_path)))
+    assert {"sweep", "hydra"}.isdisjoint(yaml.safe_load(config.read_text()))
+    assert parent.data.metrics["front_size"] == len(front)
+    assert "monolithic" in outcome.output
+    assert "mlflow ui --backend-store-uri" in outcome.output
+
+
+@pytest.mark.full
+def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
+    """Three processes make one parent, run each trial once, and each writes the front that it sees."""
+    first = carbonedge(tmp_path, *SIMULATED)  # the store and the profile are there
+    assert first.code == 0, first.errors
+    with ThreadPoolExecutor() as pool:
+        asked = (*SIMULATED, "sweep=pareto", "sweep.n_trials=10")
+        outcomes = list(pool.map(lambda _: carbonedge(tmp_path, *asked), range(3)))
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0], [outcome.errors for outcome in outcomes]
+    sweep = [run for run in runs(tmp_path) if "sweep" in run.data.tags or "trial" in run.data.tags]
+    [parent] = [run for run in sweep if "sweep" in run.data.tags]
+    children = [run for run in sweep if run is not parent]
+    assert sorted(int(run.data.tags["trial"]) for run in children) == list(range(10))
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in sweep} == {"FINISHED"}
+    assert parent.data.metrics["trials_complete"] == 10
+    assert "front.html" in {file.path for file in client(tmp_path).list_artifacts(parent.info.run_id)}
+    assert not (tmp_path / "outbox").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "outputs"), "outputs: Read-only file"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device; make room",
+        ),
+        (OSError(errno.EBADF, "Bad file descriptor"), None),
+    ],
+)
+def test_where_nothing_can_be_written_one_line_says_so(error: OSError, line: str | None) -> None:
+    said = complaint(error)
+    assert said is None if line is None else said is not None and said.startswith(line)
+
+
+BAD = [
+    (("model=mobile_net",), ["model", "mobile_net"]),
+    (("model=torchvision", "model.name=resnet5"), ["model.name", "resnet5", "resnet50"]),
+    (("model.weights=/no/such.pth",), ["model.weights", "/no/such.pth"]),
+    (("fleet.devices.node-high.memory_bytes=null",), ["fleet.devices.node-high", "memory_bytes"]),
+    (("fleet.devices.node-high.intensity_g_per_kwh=null",), ["fleet.devices.node-high", "zone"]),
+    (
+        ("fleet.devices.node-high.intensity_g_per_kwh=null", "+fleet.devices.node-high.zone=XX"),
+        ["fleet.devices.node-high.zone", "XX"],
+    ),
+    (("fleet.links.lan.bandwidth_bytes_per_s=-5",), ["fleet.links.lan", "bandwidth_bytes_per_s", "-5"]),
+    (("scheduler.carbon_weight=1.5",), ["scheduler.carbon_weight", "[0, 1]", "1.5"]),
+    (("partitioner=explicit", "partitioner.cuts=[1.2]"), ["partitioner.cuts.0", "1.2"]),
+    (("partitioner.device=node-blue",), ["partitioner.device", "node-blue", "node-high"]),
+    (("images=imagefolder", "images.path=."), ["images.path", "no images"]),
+    (("action=validate", "validation.requests=1.5"), ["validation.requests", "whole number"]),
+    (("backend.warmup=1.5",), ["backend.warmup", "whole number", "1.5"]),
+    (("partitioner=exact", "partitioner.objectives=[carbon]"), ["partitioner.objectives", "'carbon'"]),
+    (("workload.colour=red",), ["workload.colour"]),
+    (("+workload.colour=red",), ["workload", "colour"]),
+    (("-m", "scheduler.colour=1,2"), ["scheduler.colour"]),
+    (("-m", "scheduler=green,grey"), ["scheduler", "grey"]),
+    (("sweep=pareto", "scheduler.carbon_wait=interval(0,1)"), ["carbon_wait"]),
+    (("tracking.uri=http://127.0.0.1:9",), ["tracking.uri", "127.0.0.1:9"]),
+    (("model.name=",), ["model.name"]),
+    (("workload.requests=(",), ["workload.requests"]),
+    (("overrides=workload.requests='3",), ["overrides=workload.requests='3", "No closing quotation"]),
+    (("sweep=pareto", "hydra.sweeper.n_trials=4"), ["hydra.sweeper.n_trials", "use sweep.n_trials"]),
+    (("sweep=pareto", "sweep.n_trials=abc"), ["sweep.n_trials", "whole number >= 1", "'abc'"]),
+    (("sweep=pareto", "sweep.seed=x"), ["sweep.seed", "whole number", "'x'"]),
+    (
+        ("sweep=pareto", "+sweep.conditions={partitioner.cuts.7: {partitioner.stages: [3]}}"),
+        ["sweep.conditions.partitioner.cuts.7", "not among what may vary", "partitioner.cuts.1"],
+    ),
+    (("sweep=pareto", "sweep.enqueue=3"), ["sweep.enqueue", "a list"]),
+    (("sweep=pareto", "sweep.params=[1]"), ["sweep.params=[1]"]),
+    (("sweep=pareto", "sweep.n_trails=3"), ["sweep.n_trails"]),
+    (("sweep=pareto", "partitioner.stages=range(1,3,0)"), ["partitioner.stages", "step must not be 0"]),
+    (("sweep=pareto", "scheduler.carbon_weight=interval(0,inf)"), ["carbon_weight", "finite"]),
+    (("sweep=pareto", "scheduler.carbon_weight=int(interval(0,inf))"), ["carbon_weight"]),
+    (("-m", "scheduler.carbon_weight=range(0,inf,0.5)"), ["carbon_weight", "finite"]),
+    (("+model@extra_models.b=resnet50",), ["extra_models.b", "no class", "'resnet50'"]),
+    (("+model@extra_models.b=mobilenetv4_conv_small",), ["extra_models.b", "already there", "model"]),
+    (("+workload.classes.a.model=resnet5",), ["workload.classes.a.model", "resnet5", "extra_models"]),
+    (("per_request=3",), ["per_request", "true or false"]),
+    (("per_request=false",), ["per_request", "backend=simulated"]),
+    (("+extra_models.x=null",), ["extra_models.x", "must be a model"]),
+    (("extra_models=null",), ["extra_models", "must be a mapping"]),
+    (("+workload.classes.a.tenant=null",), ["workload.classes.a.tenant", "must be a name"]),
+    (("outages=[{device: [a], at_s: 1}]",), ["outages.0.device", "must be a name"]),
+    (
+        ("-m", "scheduler=green,fastest", "+sweep.baseline.scheduler=gren"),
+        ["sweep.baseline.scheduler", "'gren'"],
+    ),
+    (("-m", "scheduler=green,fastest", "+sweep.baseline.scheduler=[a]"), ["sweep.baseline.scheduler"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other_model = any(argument.startswith("model=") for argument in arguments)
+    small = [argument for argument in SMALL if not (other_model and argument.startswith("model"))]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline", *small, *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    errors = capsys.readouterr().err
+    assert end.value.code == 2, errors
+    assert "Traceback" not in errors
+    line = errors.splitlines()[-1]  # before it, in this process, what MLflow logs
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    if (tmp_path / "mlflow.db").exists():
+        assert runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "scheduler=green,grey"), ("model.name=",), ("workload.requests=(",)]
+)
+def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, *arguments)
+    assert outcome.code == 2
+    assert outcome.output == ""
+    assert outcome.errors.startswith("error: ")
+    assert outcome.errors.count("\n") == 1
+
+
+def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, "fleet.devices.node-medium.memory_bytes=1000")
+    assert outcome.code == 2
+    assert outcome.errors.startswith("error: fleet.devices.node-medium.memory_bytes: the plan needs 15.")
+    assert outcome.errors.count("\n") == 1
+    assert runs(tmp_path) == []
+
+
+@pytest.mark.full
+def test_a_plan_over_unconnected_devices_opens_no_run(tmp_path: Path) -> None:
+    # The explicit partitioner's second stage is on another device, and the only link leads elsewhere.
+    outcome = carbonedge(
+        tmp_path,
+        *SMALL,
+        "partitioner=explicit",
+        "partitioner.devices=[node-high,node-green]",
+        "+fleet.links.lan.between=[node-high,node-medium]",
+    )
+    assert outcome.code == 2
+    assert outcome.errors.startswith("error: fleet.links: node-high and node-green are not connected")
+    assert runs(tmp_path) == []
+
+
+def test_overrides_of_an_mlproject_are_spread() -> None:
+    assert spread_overrides(["model=a", "overrides=x=1 y='b c' 'z=[1, 2]'"]) == [
+        "model=a",
+        "x=1",
+        "y=b c",
+        "z=[1, 2]",
+    ]
+    assert spread_overrides(["overrides="]) == []
+
+
+@pytest.mark.full
+def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
+    done = carbonedge(
+        tmp_path, *SIMULATED, "workload=poisson",
+        "workload.duration_s=2", "+workload.classes.all.deadline_s=0.1", "partitioner.device=auto",
+        "scheduler=constrained", "oracle=true", "accounting.idle=marginal",
+    )  # fmt: skip
+    assert (done.code, done.errors) == (0, "")
+    (run,) = client(tmp_path).search_runs(["0", "1"])
+    assert run.data.tags["measurement"] == "simulated"
+    assert run.data.metrics["requests_ok"] > 10
+    assert 0 <= run.data.metrics["slo_miss_rate"] <= 1
+    assert 0 <= run.data.metrics["regret_to_oracle"] < 2
+
+
+SEVERAL = (
+    "+model@extra_models.b=timm", "extra_models.b.name=mobilenetv3_small_050",
+    "extra_models.b.input_size=64", "workload.requests=12",
+    "+workload.classes={a: {tenant: t, deadline_s: 9}, b: {model: mobilenetv3_small_050, share: 2}}",
+)  # fmt: skip
+
+
+@pytest.mark.full
+def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
+    outcome = carbonedge(tmp_path, *SMALL, *SEVERAL, "partitioner=explicit")
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    assert run.data.metrics["requests_ok"] == 12
+    assert run.data.metrics["top1_agreement"] == 1.0
+    assert run.data.metrics["slo_miss_rate"] == 0.0
+    assert run.data.params["extra_models.b"] == "timm"
+    classes = table(tmp_path, run.info.run_id, "classes.json").set_index("model")
+    assert list(classes.index) == ["mobilenetv3_small_050", "mobilenetv4_conv_small"]
+    assert classes["tenant"].tolist() == ["default", "t"]
+    assert classes["requests_ok"].sum() == 12
+    assert (classes["requests_ok"] > 0).all()
+    records = table(tmp_path, run.info.run_id, "records.json")
+    assert set(records["model"]) == set(classes.index)
+
+
+def test_a_closed_loop_is_accounted_at_the_hours_it_ran(tmp_path: Path) -> None:
+    """A trace that changes every 10 ms: the first request's intensity is not the last one's."""
+    rows = [f"A,2030-01-01T00:00:{k / 100:05.2f}Z,{k}" for k in range(1000)]
+    (tmp_path / "trace.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *rows]))
+    nodes = ("node-high", "node-medium", "node-green")
+    zones = [f"fleet.devices.{node}.intensity_g_per_kwh=null" for node in nodes]
+    zones += [f"+fleet.devices.{node}.zone=A" for node in nodes]
+    outcome = carbonedge(
+        tmp_path, *SIMULATED, *zones, "grid=trace", "grid.path=trace.csv", "start_utc=2030-01-01",
+        "workload.requests=30", "accounting.idle=marginal",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.errors
+    (run,) = runs(tmp_path)
+    ledger = table(tmp_path, run.info.run_id, "ledger.json")
+    dynamic = ledger[ledger["component"] == "dynamic"].sort_values("request")
+    records = table(tmp_path, run.info.run_id, "records.json").sort_values("request")
+    middle_s = (records["start_s"] + records["end_s"]).to_numpy() / 2
+    assert middle_s[-1] > 0.05
+    # Of a ramp of 1 g/kWh every 10 ms the mean over an interval is that of its middle, to half a step.
+    assert dynamic["intensity_g_per_kwh"].to_numpy() == pytest.approx(middle_s * 100, abs=1)
+    assert "Counted: dynamic" in run.data.tags["boundary"]
+    assert "embodied_kg or lifetime_years of node-high, node-medium, node-green" in run.data.tags["boundary"]
+    assert run.data.metrics["carbon_total_g_low"] < run.data.metrics["carbon_total_g"]
+
+
+@pytest.mark.full
+def test_without_records_of_each_request_the_figures_are_the_same(tmp_path: Path) -> None:
+    simulated = (*SIMULATED, "workload=poisson",
+                 "workload.duration_s=3", "partitioner=explicit")  # fmt: skip
+    for kept in ("true", "false"):
+        outcome = carbonedge(tmp_path, *simulated, f"per_request={kept}")
+        assert outcome.code == 0, outcome.errors
+    refused = carbonedge(tmp_path, *simulated, "per_request=false", "oracle=true")
+    assert refused.errors.startswith("error: oracle: it needs the records of each request")
+    without, whole = runs(tmp_path)
+    assert whole.data.params["per_request"] == "true"
+    timed = "scheduling_us_per_task"
+    figures = [{k: v for k, v in run.data.metrics.items() if k != timed} for run in (whole, without)]
+    assert figures[0] == pytest.approx(figures[1])
+    artifacts = {artifact.path for artifact in client(tmp_path).list_artifacts(without.info.run_id)}
+    assert "records.json" not in artifacts
+    ledger = table(tmp_path, without.info.run_id, "ledger.json")
+    assert set(ledger["request"]) == {-1}
+    assert ledger["carbon_g"].sum() == pytest.approx(figures[1]["carbon_total_g"])

@@ -1,0 +1,211 @@
+"""Layer times add up to the model's; a kept profile is used again and only for what it was measured on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Device, Fleet
+from pipeline.domain.profile import Profile
+from pipeline.execution.devices.profiler import Profiler, speed
+from pipeline.execution.devices.stage_fit import fit_line, split_times
+from pipeline.network.graph import Graph
+from pipeline.network.models import ModelSpec
+from tests.conftest import MakeProblem
+
+SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
+
+
+def test_starts_and_calls_are_told_apart_from_layers() -> None:
+    # Medians: layers 3, 5, 2, 2; the whole 11; two parts 7 and 5, so a start costs 12 - 11 = 1 and the layers
+    # of the parts have 6 and 4. One by one they took 8, so that a call costs 1 there, and 4.
+    layer_s = [[3, 5, 2, 2], [1, 9, 2, 9], [4, 2, 1, 1]]
+    layers, task = split_times(layer_s, [11, 11, 30], [[7, 5], [6, 6], [9, 5]], [0, 2, 4])
+    assert layers.tolist() == [2, 4, 2, 2]
+    assert task == 1
+
+
+def test_no_time_is_below_nothing() -> None:
+    # Two parts took less than the whole: no cost of a start. A call of the second part costs (5.5 - 3) / 2 =
+    # 1.25, more than its first layer: 0, 3.75 scaled to 3; and all of them from 5 to the whole's 6.
+    layers, task = split_times([[5, 0.5, 5]], [6], [[2, 3]], [0, 1, 3])
+    assert layers.tolist() == pytest.approx([2.4, 0, 3.6])
+    assert task == 0
+    layers, _ = split_times([[0, 0]], [6], [[6]], [0, 2])  # too quick for the clock one by one
+    assert layers.tolist() == [3, 3]
+
+
+def test_a_line_by_hand() -> None:
+    assert fit_line([100, 200, 400], [3, 4, 6]) == pytest.approx((2, 0.01))
+    assert fit_line([100, 400], [4, 2]) == pytest.approx(
+        (0.75 / 0.3125, 0)
+    )  # falling: relative least squares
+    assert fit_line([100, 300], [1, 5]) == pytest.approx((0, 160 / (100**2 + 60**2)))  # below 0 at size 0
+    a, b = fit_line([500], [2])
+    assert a + 500 * b == pytest.approx(2)
+
+
+TIMES = st.floats(1e-6, 1)
+
+
+@given(
+    points=st.lists(st.tuples(st.floats(1, 1e7), st.floats(1e-6, 1)), min_size=1, max_size=5),
+)
+def test_no_line_goes_below_nothing(points: list[tuple[float, float]]) -> None:
+    assert min(fit_line(*zip(*points, strict=True))) >= 0
+
+
+@given(
+    parts=st.lists(st.tuples(TIMES, st.lists(TIMES, min_size=1, max_size=10)), min_size=1, max_size=4),
+    whole=TIMES,
+)
+def test_layers_and_one_start_add_up_to_the_whole(
+    parts: list[tuple[float, list[float]]], whole: float
+) -> None:
+    layers = [layer for _, own in parts for layer in own]
+    bounds = [0, *itertools.accumulate(len(own) for _, own in parts)]
+    result, task = split_times([layers], [whole], [[taken for taken, _ in parts]], bounds)
+    assert result.sum() + task == pytest.approx(whole)
+    assert (result >= 0).all()
+    assert task >= 0
+
+
+def test_speed_is_given_published_or_the_quota() -> None:
+    device = Device("d", memory_bytes=1e9, active_w=5, zone="DE", cpu_quota=0.4)
+    assert speed(device, 0.020) == 0.4
+    assert speed(replace(device, reference_latency_s=0.010), 0.020) == 2.0
+    assert speed(replace(device, reference_latency_s=0.010, speed=3.0), 0.020) == 3.0
+
+
+def test_a_stage_is_a_start_and_its_layers(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    profile = make_problem(two_devices).profile
+    assert profile.stage_s("fast", 1, 4) == pytest.approx(0.002 + 0.003 + 0.004 + 0.0005)
+    assert profile.stage_s("clean", 1, 4) == pytest.approx(0.018 + 0.001)
+    assert profile.stage_s("clean", 0, 6) == pytest.approx(0.042 + 0.001)
+
+
+def test_a_codec_takes_its_line_over_the_speed(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    profile = make_problem(two_devices).profile
+    sizes = np.array([0, 1000])
+    assert profile.encode_s("fast", "int8", sizes) == pytest.approx([4e-4, 5e-4])
+    assert profile.encode_s("clean", "int8", sizes) == pytest.approx([8e-4, 10e-4])
+    assert profile.decode_s("clean", "float16", 1000) == pytest.approx(2 * (1e-4 + 2.5e-5))
+    assert profile.encode_s("fast", "float32", sizes).tolist() == [0, 0]
+    bare = replace(profile, codec_cpu_s={})
+    assert bare.decode_s("fast", "float32", 1000) == 0
+    with pytest.raises(ConfigError, match="compression: the profile has no time of int8 decode on clean"):
+        bare.decode_s("clean", "int8", 1000)
+
+
+def test_reordered_rows_are_the_same_layers_under_new_numbers(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    profile = make_problem(two_devices).profile
+    moved = profile.reordered((0, 2, 1, 3, 5, 4))
+    rows = moved.table[moved.table["device"] == "clean"]
+    assert rows["layer"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows["cpu_s"].tolist() == [0.001, 0.003, 0.002, 0.004, 0.006, 0.005]
+    assert moved.stage_s("clean", 1, 2) == pytest.approx(2 * 0.0035)
+    assert moved.reordered((0, 2, 1, 3, 5, 4)).table.equals(profile.table)
+    assert replace(moved, table=profile.table) == profile
+    with pytest.raises(ConfigError, match="order: must hold each of the 6 layers"):
+        profile.reordered((0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "complaint"),
+    [
+        ([1, 2, np.nan, 4, 5, 6], "profile of clean, layer 2: cpu_s must be a number >= 0 .cpu_s: nan."),
+        ([1, 2, 3, 4, -5, 6], "profile of clean, layer 4: cpu_s must be a number >= 0 .cpu_s: -5.0."),
+        ([1, 2, 3, np.inf, 5, 6], "profile of clean, layer 3"),
+        ([0] * 6, "profile of clean: its layers must take more than 0 s together"),
+    ],
+)
+def test_bad_times_are_refused(
+    make_problem: MakeProblem, two_devices: Fleet, cpu_s: list[float], complaint: str
+) -> None:
+    profile = make_problem(two_devices).profile
+    table = profile.table.copy()
+    table.loc[table["device"] == "clean", "cpu_s"] = np.array(cpu_s, dtype=float)
+    with pytest.raises(ConfigError, match=complaint):
+        replace(profile, table=table)
+    table.loc[table["device"] == "clean", "cpu_s"] = [0, 1, 0, 0, 0, 0]
+    assert replace(profile, table=table).stage_s("clean", 0, 1) == pytest.approx(0.001)
+    with pytest.raises(ConfigError, match="profile of fast: task_cpu_s must be a number >= 0"):
+        replace(profile, task_cpu_s={"clean": 0.1})
+
+
+def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
+    profiler = Profiler(warmup=1, repeats=3, cache_dir=str(tmp_path))
+    profile = profiler.profile(SPEC, tiny_graph, two_devices)
+    table = profile.table
+    assert table.groupby("device", sort=False).size().to_dict() == {"fast": 6, "clean": 6}
+    assert (table["cpu_s"] >= 0).all()
+    assert (table.groupby("device")["cpu_s"].sum() > 1e-5).all()
+    speeds = table["device"].map({"fast": 1.0, "clean": 0.5})
+    np.testing.assert_allclose(table["wall_s"], table["cpu_s"] / speeds)
+    assert table["boundary_bytes"].tolist()[:4] == [768, 1024, 1024, 2048]
+    assert table.loc[0, "param_bytes"] == (3 * 3 * 3 * 4 + 4) * 4
+
+    assert set(profile.task_cpu_s) == {"fast", "clean"}
+    assert 0 < profile.dispatch_s < 0.05
+    assert set(profile.error) == {"fast", "clean"}
+    assert all(error >= 0 for error in profile.error.values())
+    for compression in ("float16", "int8"):
+        for name in ("fast", "clean"):
+            assert 0 < profile.encode_s(name, compression, 1000) < 0.01
+            assert 0 < profile.decode_s(name, compression, 1000) < 0.01
+
+    again = profiler.profile(SPEC, tiny_graph, two_devices)
+    assert again.table.equals(table)
+    assert replace(again, table=table) == replace(profile, table=table)
+    assert len(list(tmp_path.iterdir())) == 1
+
+    faster = replace(
+        two_devices, devices=(replace(two_devices.devices[0], speed=2.0), two_devices.devices[1])
+    )
+    profiler.profile(SPEC, tiny_graph, faster)
+    replace(profiler, repeats=2).profile(SPEC, tiny_graph, two_devices)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_broken_file_is_measured_anew(
+    tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.execution.devices.profiler.FIRST_LOOKS", 1)
+    profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
+    profiler.profile(SPEC, tiny_graph, two_devices)
+    (kept,) = tmp_path.iterdir()
+    whole = json.loads(kept.read_text())
+    rows = whole["table"].splitlines(keepends=True)
+    broken = [
+        kept.read_text()[:100],
+        "[]",
+        json.dumps(whole | {"table": "".join(rows[:-1])}),
+        json.dumps(whole | {"table": "".join([*rows[:-1], rows[-2]])}),
+        json.dumps(whole | {"speeds": {"fast": 1.0}}),
+        json.dumps(whole | {"error": {}}),
+        json.dumps(whole | {"reference_cpu_s": float("nan")}),
+    ]
+    for text in broken:
+        kept.write_text(text)
+        profile = profiler.profile(SPEC, tiny_graph, two_devices)
+        assert Profile.from_json(kept.read_text()).table.equals(profile.table)
+        assert profile.table["layer"].tolist() == [*range(6), *range(6)]
+
+
+def test_a_profile_that_is_far_off_names_its_device(
+    tiny_graph: Graph, two_devices: Fleet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.execution.devices.profiler.MAX_ERROR", 0.0)  # which no measurement attains
+    Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert "tiny on fast: stages that it was not fitted to" in caplog.text

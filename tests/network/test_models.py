@@ -1,0 +1,221 @@
+"""Models are built alike for a seed, fail in one line, and real weights see what is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import MissingMandatoryValue, OmegaConf
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from torch import Tensor
+
+from pipeline.domain.checks import ConfigError
+from pipeline.network import models
+from pipeline.network.models import ModelSpec, torchvision_models
+from tests.conftest import ROOT
+
+CONF = ROOT / "conf" / "model"
+DAISY = 985
+"""Its index among ImageNet's classes."""
+
+
+def small(**changes: Any) -> ModelSpec:
+    spec: dict[str, Any] = {"name": "mobilenet_v2", "library": "torchvision", "input_size": 32}
+    return ModelSpec(**spec | changes)
+
+
+# --- configuration --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_yaml_gives_a_spec(path: Path) -> None:
+    config = OmegaConf.load(path)
+    if path.stem in ("torchvision", "timm"):
+        with pytest.raises(MissingMandatoryValue):
+            instantiate(config)
+        config.name = "resnet18"
+    spec = instantiate(config)
+    assert isinstance(spec, ModelSpec)
+    assert isinstance(spec.mean, tuple)
+    assert isinstance(spec.std, tuple)
+    hash(spec)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"library": "keras"}, r"model.library: must be torchvision or timm \(library: 'keras'\)"),
+        ({"name": ""}, r"model.name: must be text"),
+        ({"weights": None}, r"model.weights: must be text"),
+        ({"seed": -1}, r"model.seed: must be an integer >= 0 \(seed: -1\)"),
+        ({"input_size": 0}, r"model.input_size: must be an integer >= 1"),
+        ({"mean": [0.5]}, r"model.mean: must be three numbers, one a channel \(mean: \[0.5\]\)"),
+        ({"std": [1, 1, "x"]}, r"model.std: must be three numbers"),
+        ({"std": [1, 1, 0]}, r"model.std: must be above 0"),
+        ({"options": ["image_size"]}, r"model.options: must map"),
+    ],
+)
+def test_bad_keys_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        small(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"name": "mobilnet_v2"},
+            "model.name: torchvision has no classification model 'mobilnet_v2' .*mobilenet_v2",
+        ),
+        ({"name": "fasterrcnn_resnet50_fpn"}, "model.name: torchvision has no classification model"),
+        (
+            {"name": "mobilenetv4_conv_smal", "library": "timm"},
+            "model.name: timm has no .*mobilenetv4_conv_small",
+        ),
+        ({"options": {"colour": 1}}, "model.options: mobilenet_v2 cannot be built .*colour"),
+        ({"weights": "nowhere.pth"}, "model.weights: cannot read nowhere.pth .*No such file"),
+        (
+            {"weights": "best"},
+            r"model.weights: cannot read best \(expected random, pretrained, package:MODULE",
+        ),
+        ({"weights": "package:nowhere/x.pth"}, "model.weights: cannot read package:nowhere/x.pth .*nowhere"),
+        ({"weights": "package:torch/x.pth"}, "model.weights: cannot read package:torch/x.pth .*No such file"),
+        ({"input_size": 1, "name": "alexnet"}, "model.input_size: .*alexnet"),
+    ],
+)
+def test_what_cannot_be_built_is_told_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}") as caught:
+        small(**changes).build()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("library", models.LIBRARIES)
+def test_no_internet_offers_random_weights(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise OSError("Name or service not known")
+
+    owner = models._timm() if library == "timm" else torchvision_models()
+    monkeypatch.setattr(owner, "create_model" if library == "timm" else "get_model", unreachable)
+    with pytest.raises(ConfigError, match=r"^model.weights: cannot get .*not known.*model.weights=random"):
+        ModelSpec("resnet18", library, weights="pretrained").build()
+
+
+# --- random weights -------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_one_model_and_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    one, two, other = small().build(), small().build(), small(seed=1).build()
+    assert torch.equal(torch.get_rng_state(), before)
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(one(x), two(x))
+    assert not torch.equal(one(x), other(x))
+    assert not one.training
+    assert not any(p.requires_grad for p in one.parameters())
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        small(),
+        small(name="vit_b_32", options={"image_size": 32}),  # its head starts at 0
+        small(name="resnet18", library="timm"),  # its residual branches end in weights of 0
+        small(name="googlenet", input_size=64),
+    ],
+    ids=lambda spec: spec.name,
+)
+def test_random_weights_answer_at_about_unit_scale(spec: ModelSpec) -> None:
+    model = spec.build()
+    one, two = (torch.randn(1, 3, spec.input_size, spec.input_size) for _ in range(2))
+    assert 0.05 < model(one).std() < 20
+    assert (model(one) - model(two)).abs().max() > 0.05
+    assert all(p.any() for name, p in model.named_parameters() if name.endswith("weight"))
+    assert not any("aux" in name for name, _ in model.named_parameters())
+
+
+# --- weights from files ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["pt", "pth", "safetensors"])
+def test_weights_from_a_file(ending: str, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    source, path = small(seed=3).build(), tmp_path / f"weights.{ending}"
+    (save_file if ending == "safetensors" else torch.save)(source.state_dict(), path)
+    loaded = small(weights=str(path)).build()
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(loaded(x), source(x))
+
+
+def test_weights_with_other_keys_go_by_order(tmp_path: Path) -> None:
+    source, path = small(seed=3).build(), tmp_path / "weights.pt"
+    torch.save({f"net/{key}": value for key, value in source.state_dict().items()}, path)
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(small(weights=str(path)).build()(x), source(x))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": torch.zeros(1)}, r"does not fit mobilenet_v2 \(missing: 314, unknown: 1"),
+        ([1, 2], r"must hold a state_dict \(it holds a list\)"),
+        ({"a": 1}, "must hold a state_dict"),
+        (subprocess.Popen, "must hold tensors alone"),
+    ],
+)
+def test_files_that_hold_something_else(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match=f"^model.weights: .*{message}"):
+        small(weights=str(path)).build()
+
+
+def test_a_broken_file(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ConfigError, match=r"^model.weights: cannot read"):
+        small(weights=str(path)).build()
+
+
+def test_efficientnet_lite0_sees_a_daisy() -> None:
+    """Real weights, offline; and only under the preprocessing that the config says they want."""
+    spec = instantiate(OmegaConf.load(CONF / "efficientnet_lite0.yaml"))
+    model = spec.build()
+
+    def top1(mean: tuple[float, ...], std: tuple[float, ...]) -> int:
+        pixels = flower(spec.input_size)
+        x = ((pixels - torch.tensor(mean)) / torch.tensor(std)).permute(2, 0, 1)[None]
+        return int(model(x).argmax())
+
+    assert top1(spec.mean, spec.std) == DAISY
+    imagenet = small()
+    assert top1(imagenet.mean, imagenet.std) != DAISY
+
+
+def flower(size: int) -> Tensor:
+    """sklearn's flower.jpg as ImageNet models see it: the middle 87.5%, bicubic; (size, size, 3) on 0..1."""
+    image = Image.fromarray(load_sample_image("flower.jpg"))
+    side = int(0.875 * min(image.size))
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(square, dtype=np.float32) / 255)
+
+
+# --- libraries ------------------------------------------------------------------------------------
+
+
+def test_torchvision_imports_in_a_fresh_process_and_before_timm() -> None:
+    code = (
+        "import torch; from pipeline.network.models import ModelSpec;"
+        "print(ModelSpec('resnet18', 'timm', input_size=32).build()(torch.zeros(1, 3, 32, 32)).shape[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "1000"

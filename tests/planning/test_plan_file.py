@@ -1,0 +1,69 @@
+"""A plan goes through a file and comes back the same; a file of something else is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import Plan
+from pipeline.planning.plan_file import plan_text, read_plan
+from tests.conftest import MakeProblem
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan((0, 6), ("fast",)),
+        Plan((0, 2, 6), ("fast", "clean"), compression="int8"),
+        Plan((0, 3, 6), ("clean", "fast"), order=(0, 1, 2, 3, 4, 5)),
+    ],
+)
+def test_it_comes_back_the_same(
+    tmp_path: Path, make_problem: MakeProblem, two_devices: Fleet, plan: Plan
+) -> None:
+    problem = make_problem(two_devices)
+    file = tmp_path / "plan.json"
+    file.write_text(plan_text(plan, problem.graph.name, "pair"))
+    assert read_plan(str(file), problem) == plan
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"model": "huge"}, "is of model 'huge', and this run's is"),
+        ({"bounds": [0, 2, 7]}, "has 7 layers, and .* has 6"),
+        ({"bounds": [0, 6, 2]}, "bounds must rise"),
+        ({"devices": ["fast", "gone"]}, "plan: unknown device 'gone'"),
+        ({"devices": ["fast"]}, "needs a device"),
+        ({"colour": "red"}, "is no plan file"),
+        ({"compression": "zip"}, "compression"),
+        ({"bounds": [0, 2.5, 6]}, "is no plan file .*whole numbers"),
+        ({"bounds": [False, 2, 6]}, "is no plan file .*whole numbers"),
+        ({"devices": [{}, "fast"]}, "is no plan file .*names"),
+    ],
+)
+def test_another_models_or_fleets_is_refused(
+    tmp_path: Path, make_problem: MakeProblem, two_devices: Fleet, change: dict[str, object], complaint: str
+) -> None:
+    problem = make_problem(two_devices)
+    fields = json.loads(plan_text(Plan((0, 2, 6), ("fast", "clean")), problem.graph.name, "pair"))
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(fields | change))
+    with pytest.raises(ConfigError, match=complaint):
+        read_plan(str(file), problem)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "no json", "[" * 100_000])
+def test_what_is_no_plan_is_named(
+    tmp_path: Path, make_problem: MakeProblem, two_devices: Fleet, text: str
+) -> None:
+    problem = make_problem(two_devices)
+    with pytest.raises(ConfigError, match="plan: no such file"):
+        read_plan(str(tmp_path / "plan.json"), problem)
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"plan: .*plan.json is no plan file"):
+        read_plan(str(tmp_path / "plan.json"), problem)

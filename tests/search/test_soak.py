@@ -1,0 +1,12 @@
+"""A sweep that is killed, and one whose server is, end as undisturbed ones: a few kills of `make soak`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.search.soak import main
+
+
+@pytest.mark.full
+def test_a_sweep_that_is_killed_ends_as_an_undisturbed_one() -> None:
+    main(kills=3, server_kills=2)
