@@ -9,6 +9,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,12 +26,28 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT
 CONF = str(Path(__file__).resolve().parents[2] / "conf")
 
 
-def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num_names: int) -> None:
-    """Run a command on the names and the overrides of `NAME ... [KEY=VALUE ...]`.
+@dataclass(frozen=True)
+class Help:
+    """What `--help` says of a command."""
+
+    usage: str
+    """Such as `carbonedge compare A B [KEY=VALUE ...]`."""
+    about: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"usage: {self.usage}\n\n{self.about}\n\nExample:\n  {self.example}"
+
+
+def run(command: Callable[[Sequence[str], Sequence[str]], None], told: Help, num_names: int) -> None:
+    """Run a command on the names and the overrides of `NAME ... [KEY=VALUE ...]`, or print its help.
 
     Raises SystemExit: code 2 and one line for bad input.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    if {"--help", "-h"} & {*sys.argv[1:]}:
+        print(told)
+        return
     try:
         arguments = spread_overrides(sys.argv[1:])
     except ConfigError as error:
@@ -38,7 +55,7 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], usage: str, num
     overrides = [argument for argument in arguments if re.match(r"[+~]*[A-Za-z_][\w.@/-]*=", argument)]
     names = [argument for argument in arguments if argument not in overrides]
     try:
-        require(len(names) == num_names, f"usage: {usage}")
+        require(len(names) == num_names, f"usage: {told.usage}")
         command(names, overrides)
     except KeyboardInterrupt:
         sys.exit("interrupted")

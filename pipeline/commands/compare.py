@@ -32,7 +32,11 @@ from pipeline.results.units import number, readable
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 
-USAGE = "carbonedge compare A B [KEY=VALUE ...], each a run's id or FILE:NAME (conf/published/*.csv)"
+HELP = cli.Help(
+    "carbonedge compare A B [KEY=VALUE ...]",
+    "Explains why the carbon of two runs differs: energy, intensity, network, embodied carbon. A and B are run ids,\nor FILE:NAME for a row of published figures (conf/published/*.csv).",
+    "carbonedge compare 1f0c 9e7d",
+)
 
 
 @dataclass(frozen=True)
@@ -285,4 +289,4 @@ def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(compare, USAGE, 2)
+    cli.run(compare, HELP, num_names=2)

@@ -22,7 +22,11 @@ from pipeline.search.settings import Constraint
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 
-USAGE = "carbonedge fronts EXPERIMENT [tracking.uri=URI]"
+HELP = cli.Help(
+    "carbonedge fronts EXPERIMENT [tracking.uri=URI]",
+    "Draws the fronts of all sweeps of an experiment in one figure.",
+    "carbonedge fronts carbonedge",
+)
 
 
 def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
@@ -94,4 +98,4 @@ def overlay(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(overlay, USAGE, 1)
+    cli.run(overlay, HELP, num_names=1)

@@ -38,7 +38,11 @@ from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 from pipeline.trial import Trial
 
-USAGE = "carbonedge paper [KEY=VALUE ...]"
+HELP = cli.Help(
+    "carbonedge paper [KEY=VALUE ...]",
+    "Measures the tables and figures of the CarbonEdge paper here, and writes them beside the published ones.",
+    "carbonedge paper workload.requests=20",
+)
 NAMES = {
     "monolithic": "Monolithic",
     "amp4ec": "AMP4EC",
@@ -498,4 +502,4 @@ def _write(path: Path, text: str) -> None:
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(paper_page, USAGE, 0)
+    cli.run(paper_page, HELP, num_names=0)

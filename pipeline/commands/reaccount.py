@@ -30,7 +30,11 @@ from pipeline.results.metrics import carbon_metrics, summed
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 
-USAGE = "carbonedge reaccount RUN [grid=... accounting.idle=... fleet.devices.NAME.pue=... start_utc=...]"
+HELP = cli.Help(
+    "carbonedge reaccount RUN [grid=... accounting.idle=... fleet.devices.NAME.pue=... start_utc=...]",
+    "Computes the ledger of a finished run again, under another grid, attribution, PUE or boundary.",
+    "carbonedge reaccount 1f0c grid=static accounting.idle=marginal",
+)
 FAMILIES = ("grid", "accounting", "fleet")
 CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "measurement")
 """Tags that a re-accounted run has from the run."""
@@ -54,7 +58,7 @@ def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
     Raises ConfigError for what accounting does not read, and for another fleet, whose devices did not run.
     """
-    require(len(overrides) > 0, f"nothing to change; usage: {USAGE}")
+    require(len(overrides) > 0, f"nothing to change; usage: {HELP.usage}")
     config = stored.copy()
     chosen = {each.partition("=")[0] for each in overrides} & {*FAMILIES}
     own = []
@@ -150,4 +154,4 @@ def _shown(metrics: Any) -> dict[str, float]:
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(reaccount, USAGE, 1)
+    cli.run(reaccount, HELP, num_names=1)

@@ -29,7 +29,11 @@ from pipeline.results.units import number
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 
-USAGE = "carbonedge report RUN [tracking.uri=...]"
+HELP = cli.Help(
+    "carbonedge report RUN [tracking.uri=...]",
+    "Writes the audit of a run or a sweep: where every gram comes from.",
+    "carbonedge report 1f0c",
+)
 METHODS = {
     "emulated": "emulated: stages ran on this host, their CPU time ÷ the device's speed; energy is "
     "modelled as power × that time, not metered on a device",
@@ -227,4 +231,4 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(report, USAGE, 1)
+    cli.run(report, HELP, num_names=1)

@@ -11,6 +11,12 @@ from rich.console import Console
 from pipeline.commands import cli
 from pipeline.tracking.tracking import Tracking
 
+HELP = cli.Help(
+    "carbonedge sync [tracking.outbox=FOLDER]",
+    "Sends to the MLflow store what it did not take while it was away.",
+    "carbonedge sync",
+)
+
 
 def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Send all runs that wait in `tracking.outbox`, each to the store that it was meant for.
@@ -29,4 +35,4 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(sync, "carbonedge sync [tracking.outbox=FOLDER]", 0)
+    cli.run(sync, HELP, num_names=0)

@@ -179,7 +179,10 @@ def test_a_database_serves_as_well_as_a_journal(tmp_path: Path) -> None:
 
 def in_a_process(path: Path, body: str) -> subprocess.Popen[bytes]:
     """Lines that work on the study `s` of this file, in a process of their own."""
-    script = f"import os\nfrom pathlib import Path\nfrom tests.search import test_study as t\nwhere = Path({str(path)!r})\n{body}"
+    script = (
+        "import os\nfrom pathlib import Path\nfrom tests.search import test_study as t\n"
+        f"where = Path({str(path)!r})\n{body}"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-c", script], env=environment)
 
