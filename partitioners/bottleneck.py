@@ -15,7 +15,7 @@ import numpy as np
 from partitioners.balanced import first_devices, require_stages
 from pipeline.domain.checks import require, size_text
 from pipeline.domain.plan import Plan
-from pipeline.planning.cost import Floats, require_connected
+from pipeline.planning.cost import Floats, Tables, require_connected
 from pipeline.planning.problem import Problem
 
 
@@ -32,13 +32,13 @@ class Bottleneck:
         """Raises ConfigError for too many stages, and where none fit or neighbours are not connected."""
         names = first_devices(problem, self.stages)
         graph = problem.graph
-        whole = graph.stage_param_bytes(0, len(graph)) + graph.stage_peak_bytes(0, len(graph))
+        tables = Tables.of(problem)
         rooms = ", ".join(f"{name} ({size_text(problem.fleet.by_name[name].memory_bytes)})" for name in names)
-        bounds = least_bottleneck(np.stack([_stage_s(problem, name) for name in names]))
+        bounds = least_bottleneck(_stage_s(tables)[: len(names)])
         require(
             len(bounds) > 0,
             f"fleet.devices.*.memory_bytes: no {len(names)} stages of {graph.name} fit {rooms}, in this "
-            f"order; one stage of it all needs {size_text(whole)}",
+            f"order; one stage of it all needs {size_text(tables.stage_bytes[0, -1])}",
         )
         plan = problem.plan(bounds, names)
         require_connected(problem, plan)
@@ -67,12 +67,9 @@ def least_bottleneck(stage_s: Floats) -> list[int]:
     return bounds[::-1]
 
 
-def _stage_s(problem: Problem, device: str) -> Floats:
-    """(L + 1, L + 1): Profile.stage_s of layers[b:e], infinite where e <= b or the stage does not fit."""
-    graph, profile = problem.graph, problem.profile
-    cumulative_s = profile.cumulative_s(device)
-    stage_s = cumulative_s - cumulative_s[:, None] + profile.task_s(device)
-    need_bytes = graph.stage_param_bytes_table() + graph.stage_peak_bytes_table()
-    upward = np.triu(np.ones(stage_s.shape, dtype=bool), 1)
-    fits = need_bytes <= problem.fleet.by_name[device].memory_bytes
+def _stage_s(tables: Tables) -> Floats:
+    """(D, L + 1, L + 1): seconds of layers[b:e] on a device; infinite if e <= b or it does not fit."""
+    stage_s = tables.times.all_stages(codecs=False)
+    upward = np.triu(np.ones(stage_s.shape[1:], dtype=bool), 1)
+    fits = tables.stage_bytes <= tables.memory_bytes[:, None, None]
     return np.where(upward & fits, stage_s, np.inf)

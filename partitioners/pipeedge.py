@@ -119,11 +119,9 @@ def _ranks(tables: Tables) -> tuple[npt.NDArray[np.float64], Ranks, Ranks, Ranks
     """All times in order, and the ranks of: a stage (device, begin, end), a transfer (cut, from, to), the
     fetching of the input (device). What cannot be has a rank of its own, beyond all others."""
     t, layers = tables, tables.num_layers
-    stage_s = t.cumulative_s[:, None, :] - t.cumulative_s[:, :, None] + t.task_s[:, None, None]
-    stage_s[:, 1:] += t.decode_s[:, 1:, None]
-    stage_s[:, :, :-1] += t.encode_s[:, None, :-1]
+    stage_s = t.times.all_stages(codecs=True)
     upward = np.triu(np.ones((layers + 1, layers + 1), dtype=bool), 1)
-    fits = (t.param_bytes + t.peak_bytes)[None] <= t.memory_bytes[:, None, None]
+    fits = t.stage_bytes[None] <= t.memory_bytes[:, None, None]
     stage_s[~(upward & fits)] = np.inf
     travel_s = t.link_latency_s + t.sent_bytes[:, None, None] * t.link_s_per_byte
     fetch_s = np.zeros(len(t.names)) if t.source == NOWHERE else travel_s[0, t.source]

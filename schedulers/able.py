@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from pipeline.domain.energy import J_PER_KWH
+from pipeline.domain.energy import carbon_g
 from pipeline.domain.tasks import Decision, Refuse, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
@@ -94,8 +94,8 @@ def green_g(task: Task, device: DeviceState, state: FleetState) -> float:
     if device.seconds[task.stage] is None:
         return math.inf
     link = state.shared_link(task.location)
-    joules = 0.5 * task.input_bytes * (link.energy_j_per_byte or 0.0) if link else 0.0
-    return device.carbon_g(task.stage) + joules / J_PER_KWH * device.intensity_g_per_kwh * device.device.pue
+    joules = task.input_bytes * (link.end_j_per_byte or 0.0) if link else 0.0
+    return device.carbon_g(task.stage) + carbon_g(joules, device.intensity_g_per_kwh, device.device.pue)
 
 
 def least_carbon(task: Task, state: FleetState) -> DeviceState | None:

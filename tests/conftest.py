@@ -97,6 +97,13 @@ CODECS = {
 MakeProblem = Callable[[Fleet], Problem]
 
 
+def stage_s(profile: Profile, device: str, begin: int, end: int) -> float:
+    """Seconds of a stage without codecs, added up layer by layer."""
+    rows = profile.table[profile.table["device"] == device].sort_values("layer")
+    cpu_s = math.fsum(rows["cpu_s"].iloc[begin:end]) + profile.task_cpu_s[device]
+    return cpu_s / profile.speeds[device]
+
+
 @pytest.fixture
 def make_problem(tiny_graph: Graph) -> MakeProblem:
     """The tiny graph, where layer k takes (k + 1) ms of CPU, a start .5 ms and a dispatch .2 ms.

@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.checks import require
-from pipeline.domain.energy import carbon_g
+from pipeline.domain.energy import carbon_g, counted_idle_w, embodied_g
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
 
@@ -25,7 +25,6 @@ Ints = npt.NDArray[np.int64]
 
 Floats = npt.NDArray[np.float64]
 
-SECONDS_PER_YEAR = 365.25 * 24 * 3600
 LEDGER_COLUMNS = (
     "request",
     "stage",
@@ -142,11 +141,16 @@ def _table(
 
 def _of_the_run(component: str, records: Records, fleet: Fleet, energy_j: npt.ArrayLike = 0.0) -> _Rows:
     """One row for each reserved device, over the whole run."""
-    places = {name: place for place, name in enumerate(fleet.by_name)}
-    place = np.array([places[name] for name in records.reserved], dtype=np.int64)
     return _Rows.of(
-        component, energy_j, request=-1, stage=-1, device=place, begin_s=0.0, end_s=records.window_s
-    )
+        component, energy_j, request=-1, stage=-1, device=_reserved(records, fleet), begin_s=0.0,
+        end_s=records.window_s,
+    )  # fmt: skip
+
+
+def _reserved(records: Records, fleet: Fleet) -> Ints:
+    """Indices of the reserved devices."""
+    places = {name: place for place, name in enumerate(fleet.by_name)}
+    return np.array([places[name] for name in records.reserved], dtype=np.int64)
 
 
 def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
@@ -154,22 +158,22 @@ def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
     done = records.table[(records.table["kind"] == "compute").to_numpy()]
     device = _indices(done["device"], list(fleet.by_name))
     begin_s, end_s = (done[name].to_numpy(dtype=float) for name in ("start_s", "end_s"))
+    above_idle_w = np.array([each.above_idle_w for each in fleet.devices])
     idle_w = np.array([each.idle_w for each in fleet.devices])
-    above_w = np.array([each.active_w for each in fleet.devices]) - idle_w
+    busy_idle_w, reserved_w = counted_idle_w(idle_w, attribution)
     busy = {"device": device, "begin_s": begin_s, "end_s": end_s}
     dynamic = _Rows.of(
         "dynamic",
         request=done["request"].to_numpy(),
         stage=done["stage"].to_numpy(),
-        energy_j=(end_s - begin_s) * above_w[device],
+        energy_j=(end_s - begin_s) * above_idle_w[device],
         **busy,
     )
     if attribution == "proportional":
-        joules = (end_s - begin_s) * idle_w[device]
+        joules = (end_s - begin_s) * busy_idle_w[device]
         return [dynamic, _Rows.of("idle", request=-1, stage=-1, energy_j=joules, **busy)]
-    reserved_w = np.array([fleet.by_name[name].idle_w for name in records.reserved])
-    counted_s = records.window_s if attribution == "full" else 0.0
-    return [dynamic, _of_the_run("idle", records, fleet, counted_s * reserved_w)]
+    joules = records.window_s * reserved_w[_reserved(records, fleet)]
+    return [dynamic, _of_the_run("idle", records, fleet, joules)]
 
 
 def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
@@ -180,8 +184,8 @@ def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
     places = {name: place for place, name in enumerate(fleet.by_name)}
     ends = np.array([[places[end] for end in way.split("->")] for way in ways], dtype=np.int64)
     links = [fleet.link(*way.split("->")) for way in ways]
-    j_per_byte = np.array([link.energy_j_per_byte if link else np.nan for link in links], dtype=float)
-    half_j = 0.5 * moved["bytes"].to_numpy(dtype=float) * j_per_byte[way]
+    end_j_per_byte = np.array([link.end_j_per_byte if link else np.nan for link in links], dtype=float)
+    end_j = moved["bytes"].to_numpy(dtype=float) * end_j_per_byte[way]
     about: dict[str, npt.ArrayLike] = {name: moved[name].to_numpy() for name in ("request", "stage")}
     about |= {
         "begin_s": moved["start_s"].to_numpy(dtype=float),
@@ -189,7 +193,7 @@ def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
     }
     ends = ends.reshape(-1, 2)
     place = np.array([fleet.links.index(link) + 1 if link else 0 for link in links], dtype=np.int64)
-    own = {"link": place[way], "energy_j": half_j, **about}
+    own = {"link": place[way], "energy_j": end_j, **about}
     return [_Rows.of("network", device=ends[way, side], **own) for side in (0, 1)]
 
 
@@ -199,7 +203,7 @@ def _embodied_g(records: Records, fleet: Fleet) -> Floats:
         np.array([getattr(fleet.by_name[name], key) for name in records.reserved], dtype=float)
         for key in ("embodied_kg", "lifetime_years")
     )
-    return np.asarray(made_kg * 1e3 * records.window_s / (lifetime_years * SECONDS_PER_YEAR))
+    return embodied_g(made_kg, lifetime_years, records.window_s)
 
 
 def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:

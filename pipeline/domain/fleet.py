@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from pipeline.domain.checks import named, require, require_number
+from pipeline.domain.energy import J_PER_KWH, LINK_END_SHARE
 from pipeline.domain.plan import AUTO
 
-J_PER_BYTE_PER_KWH_PER_GB = 3.6e6 / 1e9
+J_PER_BYTE_PER_KWH_PER_GB = J_PER_KWH / 1e9
 Range = tuple[float, float]
 """How low and how high a coefficient may be."""
 
@@ -105,6 +106,11 @@ class Device:
         object.__setattr__(self, "ranges", _ranges(owner, self, self.COEFFICIENTS))
         object.__setattr__(self, "sources", _sources(owner, self))
 
+    @property
+    def above_idle_w(self) -> float:
+        """Power that a running stage adds to idle power: the device's dynamic power."""
+        return self.active_w - self.idle_w
+
 
 @dataclass(frozen=True)
 class Link:
@@ -153,6 +159,11 @@ class Link:
                 len(self.between) == 2 and self.between[0] != self.between[1],
                 f"{owner}: between must name two different devices (between: {self.between})",
             )
+
+    @property
+    def end_j_per_byte(self) -> float | None:
+        """Joules per byte at each of the two ends; None where no source gives the link's energy."""
+        return None if self.energy_j_per_byte is None else LINK_END_SHARE * self.energy_j_per_byte
 
     def transfer_s(self, num_bytes: float) -> float:
         """Seconds to move that many bytes: latency + bytes ÷ bandwidth."""

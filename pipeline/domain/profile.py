@@ -57,12 +57,7 @@ class Profile:
         """Seconds on the device of the first k layers, for k = 0 ... layers."""
         return self._cpu_s[device] / self.speeds[device]
 
-    def stage_s(self, device: str, begin: int, end: int) -> float:
-        """Seconds that a stage of layers[begin:end] takes on the device."""
-        cumulative = self.cumulative_s(device)
-        return float(cumulative[end] - cumulative[begin]) + self.task_s(device)
-
-    def task_s(self, device: str) -> float:
+    def start_s(self, device: str) -> float:
         """Seconds that starting a stage costs on the device."""
         return self.task_cpu_s[device] / self.speeds[device]
 

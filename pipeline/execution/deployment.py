@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain.checks import require, size_text
-from pipeline.domain.plan import AUTO, Plan
+from pipeline.domain.plan import AUTO, COMPRESSIONS
 from pipeline.domain.requests import Requests
 from pipeline.execution.job import Job, Service
 from pipeline.network.compression import compressed_bytes
-from pipeline.planning.problem import Problem
+from pipeline.planning.memory import needed_bytes
+from pipeline.planning.stage_times import StageTimes
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
     placed = place(services)
     work: list[StageDeployment] = []
     for index, (service, devices) in enumerate(zip(services, placed, strict=True)):
-        own = [_work(service, index, stage, names) for stage, names in enumerate(devices)]
+        own = _stages(service, index, devices)
         least = [min(stage.seconds.values()) for stage in own]
         work += [replace(stage, after_s=sum(least[k + 1 :])) for k, stage in enumerate(own)]
     return tuple(work)
@@ -73,26 +74,30 @@ def arrivals(job: Job, work: Sequence[StageDeployment]) -> Iterator[Requests]:
     return job.workload.arrivals(capacity, job.start_utc)
 
 
-def _work(service: Service, index: int, stage: int, names: Sequence[str]) -> StageDeployment:
+def _stages(service: Service, index: int, devices: Sequence[Sequence[str]]) -> list[StageDeployment]:
+    """The stages of a service, without what comes after each; devices: by stage, those that hold it."""
     problem, plan = service.problem.along(service.plan), service.plan
-    graph, (begin, end) = problem.graph, plan.stage(stage)
-    return StageDeployment(
-        service=index,
-        stage=stage,
-        planned=plan.devices[stage],
-        memory_need_bytes=graph.stage_param_bytes(begin, end) + graph.stage_peak_bytes(begin, end),
-        input_bytes=compressed_bytes(graph.cuts[begin].tensors, plan.compression_before(stage)),
-        seconds={name: _seconds(problem, plan, stage, name) for name in names},
-        after_s=0.0,
-    )
-
-
-def _seconds(problem: Problem, plan: Plan, stage: int, device: str) -> float:
-    profile, cuts, (begin, end) = problem.profile, problem.graph.cuts, plan.stage(stage)
-    before, after = plan.compression_before(stage), plan.compression_before(stage + 1)
-    codecs_s = profile.decode_s(device, before, cuts[begin].num_bytes)
-    codecs_s += profile.encode_s(device, after, cuts[end].num_bytes)
-    return profile.stage_s(device, begin, end) + float(codecs_s)
+    graph, times = problem.graph, StageTimes.of(replace(problem, compression=plan.compression))
+    places = {name: place for place, name in enumerate(problem.fleet.by_name)}
+    found = []
+    for stage, names in enumerate(devices):
+        begin, end = plan.stage(stage)
+        codecs = [plan.compression_before(at) != COMPRESSIONS[0] for at in (stage, stage + 1)]
+        seconds = times.seconds([places[name] for name in names], begin, end, *codecs).tolist()
+        found.append(
+            StageDeployment(
+                service=index,
+                stage=stage,
+                planned=plan.devices[stage],
+                memory_need_bytes=needed_bytes(
+                    graph.stage_param_bytes(begin, end), graph.stage_peak_bytes(begin, end)
+                ),
+                input_bytes=compressed_bytes(graph.cuts[begin].tensors, plan.compression_before(stage)),
+                seconds=dict(zip(names, seconds, strict=True)),
+                after_s=0.0,
+            )
+        )
+    return found
 
 
 def place(services: Sequence[Service]) -> list[list[list[str]]]:
@@ -111,7 +116,7 @@ def place(services: Sequence[Service]) -> list[list[list[str]]]:
         begin, end = plan.stage(stage)
         parameters, peak = graph.stage_param_bytes(begin, end), graph.stage_peak_bytes(begin, end)
         wanted = list(fleet.by_name) if plan.devices[stage] == AUTO else [plan.devices[stage]]
-        needed = {name: parameters + max(peak, peaks[name]) for name in wanted}
+        needed = {name: needed_bytes(parameters, max(peak, peaks[name])) for name in wanted}
         left = {name: fleet.by_name[name].memory_bytes - held[name] for name in wanted}
         fitting = [name for name in wanted if needed[name] <= left[name]]
         roomiest = max(wanted, key=lambda name: left[name] - needed[name])

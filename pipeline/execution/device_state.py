@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from pipeline.domain.energy import J_PER_KWH
+from pipeline.domain.energy import carbon_g, counted_idle_w
 from pipeline.domain.fleet import Device
 from pipeline.domain.tasks import Task
 
@@ -72,7 +72,7 @@ class DeviceState:
         self.intensity_g_per_kwh = intensity_g_per_kwh
         self.seconds = seconds
         """What each stage is predicted to take here; None where this device does not hold it."""
-        self.task_w = device.active_w - (device.idle_w if idle != "proportional" else 0.0)
+        self.task_w = device.above_idle_w + counted_idle_w(device.idle_w, idle)[0]
         """Power that a task adds to what the device draws anyway, as the accounting counts it."""
         self.in_flight = 0
         """Tasks given to it and not ended, the waiting ones included."""
@@ -112,7 +112,7 @@ class DeviceState:
 
     def carbon_g(self, stage: int) -> float:
         """What a stage adds to the run's carbon here and now, as predicted; transfers left out (Eq. 2)."""
-        return self.task_w * self.predicted_s(stage) / J_PER_KWH * self.intensity_g_per_kwh * self.device.pue
+        return carbon_g(self.task_w * self.predicted_s(stage), self.intensity_g_per_kwh, self.device.pue)
 
     def done_at_s(self, stage: int, ready_s: float) -> float:
         """When a stage would be done here if its input were here at that time."""

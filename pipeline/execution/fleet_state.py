@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeVar, cast
 
 from pipeline.carbon.intensity import Intensity
-from pipeline.domain.energy import J_PER_KWH
+from pipeline.domain.energy import carbon_g
 from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.tasks import Task
 from pipeline.execution.deployment import StageDeployment
@@ -146,11 +146,11 @@ class FleetState:
         if task.location is None or task.location == device.name:
             return grams
         link = self.fleet.link(task.location, device.name)
-        if link is None or not link.energy_j_per_byte:
+        if link is None or not link.end_j_per_byte:
             return grams
-        joules = 0.5 * task.input_bytes * link.energy_j_per_byte
+        joules = task.input_bytes * link.end_j_per_byte
         ends = (self.devices[task.location], device)
-        return grams + sum(joules / J_PER_KWH * d.intensity_g_per_kwh * d.device.pue for d in ends)
+        return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, d.device.pue) for d in ends)
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
         """A scheduler's own view under its own key; made anew after the intensity has changed."""

@@ -11,12 +11,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.carbon.ledger import SECONDS_PER_YEAR
 from pipeline.domain.checks import ConfigError, require
-from pipeline.domain.energy import carbon_g
+from pipeline.domain.energy import carbon_g, counted_idle_w, embodied_g
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.network.compression import compressed_bytes
+from pipeline.planning.memory import needed_bytes
 from pipeline.planning.problem import Problem
+from pipeline.planning.stage_times import StageTimes
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,16 +59,9 @@ class Tables:
     """
 
     names: tuple[str, ...]
-    cumulative_s: Floats
-    """(D, L + 1): seconds of the first k layers."""
-    task_s: Floats
-    """(D,): seconds that starting a stage costs the device."""
+    times: StageTimes
     dispatch_s: float
-    """Seconds before a stage in which nobody works."""
-    encode_s: Floats
-    """(D, L + 1): seconds to compress the tensors of a cut, on their way out."""
-    decode_s: Floats
-    """(D, L + 1): seconds to decompress them."""
+    """Seconds before each stage in which neither a device nor a link works."""
     sent_bytes: Floats
     """(L + 1,): bytes that cross at a cut, compressed; the model's input (cut 0) never is."""
     link_latency_s: Floats
@@ -97,28 +91,23 @@ class Tables:
         """The arrays of a problem, under its compression and its accounting of idle power."""
         graph, fleet, profile = problem.graph, problem.fleet, problem.profile
         names = tuple(fleet.by_name)
-        raw = np.array([cut.num_bytes for cut in graph.cuts], dtype=float)
-        sent = raw.copy()
+        sent = np.array([cut.num_bytes for cut in graph.cuts], dtype=float)
         sent[1:-1] = [compressed_bytes(cut.tensors, problem.compression) for cut in graph.cuts[1:-1]]
         idle_w = np.array([device.idle_w for device in fleet.devices])
-        active_w = np.array([device.active_w for device in fleet.devices])
         g_per_j = np.array([carbon_g(1.0, problem.intensity_g_per_kwh[d.name], d.pue) for d in fleet.devices])
-        held_w = idle_w if problem.idle == "full" else np.zeros_like(idle_w)
-        latency, s_per_byte, j_per_byte = _links(problem, names)
+        busy_idle_w, held_w = counted_idle_w(idle_w, problem.idle)
+        latency, s_per_byte, j_per_byte, end_j_per_byte = _links(problem, names)
         return cls(
             names=names,
-            cumulative_s=np.stack([profile.cumulative_s(name) for name in names]),
-            task_s=np.array([profile.task_s(name) for name in names]),
+            times=StageTimes.of(problem),
             dispatch_s=profile.dispatch_s,
-            encode_s=np.stack([profile.encode_s(name, problem.compression, raw) for name in names]),
-            decode_s=np.stack([profile.decode_s(name, problem.compression, raw) for name in names]),
             sent_bytes=sent,
             link_latency_s=latency,
             link_s_per_byte=s_per_byte,
             link_j_per_byte=j_per_byte,
-            link_g_per_byte=j_per_byte * 0.5 * (g_per_j[:, None] + g_per_j[None, :]),
-            dynamic_w=active_w - idle_w,
-            busy_idle_w=idle_w if problem.idle == "proportional" else np.zeros_like(idle_w),
+            link_g_per_byte=end_j_per_byte * (g_per_j[:, None] + g_per_j[None, :]),
+            dynamic_w=np.array([device.above_idle_w for device in fleet.devices]),
+            busy_idle_w=busy_idle_w,
             held_w=held_w,
             g_per_j=g_per_j,
             held_g_per_s=held_w * g_per_j + _embodied_g_per_s(problem),
@@ -129,9 +118,14 @@ class Tables:
         )
 
     @property
+    def stage_bytes(self) -> Floats:
+        """(L + 1, L + 1): memory that a device needs which holds layers[b:e] and nothing else."""
+        return needed_bytes(self.param_bytes, self.peak_bytes)
+
+    @property
     def num_layers(self) -> int:
         """L."""
-        return int(self.cumulative_s.shape[1]) - 1
+        return int(self.times.layers_s.shape[1]) - 1
 
     def cost(self, bounds: Ints, where: Ints) -> Cost:
         """Cost of many plans: bounds (plans, stages + 1) and device indices (plans, stages).
@@ -157,13 +151,7 @@ class Tables:
         # What leaves a stage is encoded there, so it counts for the sender; stages follow one another.
         leaves = np.zeros_like(inner)
         leaves[:, :-1] = inner[:, 1:]
-        busy_s = (
-            self.cumulative_s[where, end]
-            - self.cumulative_s[where, begin]
-            + np.where(real, self.task_s[where], 0.0)
-            + np.where(inner, self.decode_s[where, begin], 0.0)
-            + np.where(leaves, self.encode_s[where, end], 0.0)
-        )
+        busy_s = np.where(real, self.times.seconds(where, begin, end, decodes=inner, encodes=leaves), 0.0)
         moved = np.where(moves, self.sent_bytes[begin], 0.0)
         travel_s = self.link_latency_s[sender, where] + moved * self.link_s_per_byte[sender, where]
         travel_s = np.where(moves, travel_s, 0.0)
@@ -197,10 +185,10 @@ class Tables:
         rows, devices = len(bounds), len(self.names)
         begin, end = bounds[:, :-1], bounds[:, 1:]
         place = (np.arange(rows)[:, None] * devices + where).ravel()
-        held = np.bincount(place, self.param_bytes[begin, end].ravel(), rows * devices)
+        held: Floats = np.bincount(place, self.param_bytes[begin, end].ravel(), rows * devices).astype(float)
         peak = np.zeros(rows * devices)
         np.maximum.at(peak, place, self.peak_bytes[begin, end].ravel())
-        return (held + peak).reshape(rows, devices)
+        return needed_bytes(held, peak).reshape(rows, devices)
 
 
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
@@ -246,9 +234,9 @@ def require_connected(problem: Problem, plan: Plan) -> None:
             )
 
 
-def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floats]:
-    """Latency, seconds per byte and J per byte by (sender, receiver)."""
-    latency, s_per_byte, j_per_byte = (np.zeros((len(names), len(names))) for _ in range(3))
+def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Latency, seconds per byte, J per byte, and J per byte at each end, by (sender, receiver)."""
+    latency, s_per_byte, j_per_byte, end_j_per_byte = (np.zeros((len(names), len(names))) for _ in range(4))
     for i, a in enumerate(names):
         for j, b in enumerate(names):
             if i == j:
@@ -258,14 +246,15 @@ def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floa
             if link is not None:
                 s_per_byte[i, j] = 1 / link.bandwidth_bytes_per_s
                 j_per_byte[i, j] = link.energy_j_per_byte or 0.0
-    return latency, s_per_byte, j_per_byte
+                end_j_per_byte[i, j] = link.end_j_per_byte or 0.0
+    return latency, s_per_byte, j_per_byte, end_j_per_byte
 
 
 def _embodied_g_per_s(problem: Problem) -> Floats:
     """Grams of manufacture per second of a device's lifetime; 0 unless every device states both."""
     devices = problem.fleet.devices
     rates = [
-        d.embodied_kg * 1e3 / (d.lifetime_years * SECONDS_PER_YEAR)
+        embodied_g(d.embodied_kg, d.lifetime_years, 1.0)
         for d in devices
         if d.embodied_kg is not None and d.lifetime_years is not None
     ]

@@ -137,7 +137,7 @@ def _require_known(key: str, names: Sequence[str] | Mapping[str, float], known: 
 
 def why_none(problem: Problem, tables: Tables, rules: PlanRules) -> str:
     """What keeps every plan from counting, the tightest thing first."""
-    layer_bytes = np.diagonal(tables.param_bytes, 1) + np.diagonal(tables.peak_bytes, 1)
+    layer_bytes = np.diagonal(tables.stage_bytes, 1)
     roomiest = int(tables.memory_bytes.argmax())
     room, hungriest = tables.memory_bytes[roomiest], int(layer_bytes.argmax())
     if rules.memory and layer_bytes[hungriest] > room:
@@ -147,7 +147,7 @@ def why_none(problem: Problem, tables: Tables, rules: PlanRules) -> str:
             f"{size_text(layer_bytes[hungriest])} and this roomiest device has {size_text(room)}, "
             f"{size_text(layer_bytes[hungriest] - room)} short"
         )
-    need, held = tables.param_bytes[0, -1] + tables.peak_bytes[0, -1], tables.memory_bytes.sum()
+    need, held = tables.stage_bytes[0, -1], tables.memory_bytes.sum()
     if not rules.memory or need <= room:
         return (
             f"fleet.links: no device that can hold {problem.graph.name} can be reached from "

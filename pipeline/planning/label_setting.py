@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pipeline.domain.checks import require
 from pipeline.planning.cost import NOWHERE, Floats, Ints, Tables
+from pipeline.planning.memory import needed_bytes
 
 BLENDS = 9
 """Weighted sums of each pair of objectives whose best plans guide the search from its start."""
@@ -166,7 +167,7 @@ class _Search:
         if "latency_s" not in self.sums and (self.rates or not self.sums):
             self.sums.append("latency_s")
         # fits[d, b]: the last cut that a stage on device d from cut b may reach; b if no layer fits.
-        need = tables.param_bytes + tables.peak_bytes
+        need = tables.stage_bytes
         layers = np.triu(np.ones_like(need, dtype=bool), 1)
         self.fits = np.full((self.num_devices, self.num_layers + 1), self.num_layers)
         if rules.memory:
@@ -180,10 +181,9 @@ class _Search:
         t, shape = self.tables, (self.num_layers + 1, self.num_devices, self.num_devices)
         w = t.dynamic_w + t.busy_idle_w
         g = w * t.g_per_j
-        layer_s = np.diff(t.cumulative_s, axis=1)
+        layer_s = t.times.layer_s
         travel_s = t.link_latency_s + t.sent_bytes[:, None, None] * t.link_s_per_byte
-        encode_s, decode_s = t.encode_s.T[:, :, None], t.decode_s.T[:, None, :]
-        receive_s = t.task_s + decode_s
+        encode_s, receive_s = t.times.encode_s.T[:, :, None], t.times.opening_s.T[:, None, :]
         moved = np.broadcast_to(t.sent_bytes[:, None, None], shape)
         # The first stage decodes nothing; its input comes from the source, or from nowhere at no cost.
         devices = np.arange(self.num_devices)
@@ -193,17 +193,17 @@ class _Search:
             "latency_s": (
                 layer_s,
                 t.dispatch_s + travel_s + encode_s + receive_s,
-                t.dispatch_s + fetch_s + t.task_s,
+                t.dispatch_s + fetch_s + t.times.start_s,
             ),
             "energy_j": (
                 layer_s * w[:, None],
                 encode_s * w[:, None] + receive_s * w + moved * t.link_j_per_byte,
-                t.task_s * w + fetched * t.link_j_per_byte[t.source],
+                t.times.start_s * w + fetched * t.link_j_per_byte[t.source],
             ),
             "carbon_g": (
                 layer_s * g[:, None],
                 encode_s * g[:, None] + receive_s * g + moved * t.link_g_per_byte,
-                t.task_s * g + fetched * t.link_g_per_byte[t.source],
+                t.times.start_s * g + fetched * t.link_g_per_byte[t.source],
             ),
             "transfer_bytes": (np.zeros_like(layer_s), moved, fetched),
         }
@@ -383,7 +383,7 @@ class _Search:
         used[:, : len(self.sums)] = self.start_cost[device]
         if self.period >= 0:
             used[:, self.period] = self.fetch_s[device]
-            used[:, self.busy] = self.tables.task_s[device]
+            used[:, self.busy] = self.tables.times.start_s[device]
         self._open(used, device, 0)
         return _Labels(device, used, np.zeros_like(device), trail.open(0, device, np.full(len(device), -1)))
 
@@ -436,7 +436,7 @@ class _Search:
             device, column = labels.device[rows], self.memory_of[labels.device[rows]]
             held = labels.used[rows, column] + self._more_bytes(labels.begin[rows], k)
             peak = np.maximum(labels.used[rows, column + 1], self.tables.peak_bytes[k, k + 1])
-            fits[rows] = held + peak <= self.tables.memory_bytes[device]
+            fits[rows] = needed_bytes(held, peak) <= self.tables.memory_bytes[device]
         return fits
 
     def _more_bytes(self, begin: Ints, k: int) -> Floats:
@@ -456,7 +456,7 @@ class _Search:
         used = labels.used[row]
         used[:, : len(self.sums)] += self.move_cost[k, sender, device]
         if self.period >= 0:
-            closed_s = used[:, self.busy] + self.tables.encode_s[sender, k]
+            closed_s = used[:, self.busy] + self.tables.times.encode_s[sender, k]
             slowest_s = np.maximum(closed_s, self.travel_s[k, sender, device])
             used[:, self.period] = np.maximum(used[:, self.period], slowest_s)
             used[:, self.busy] = self.receive_s[k, device]

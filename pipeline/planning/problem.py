@@ -11,6 +11,7 @@ from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import AUTO, COMPRESSIONS, Plan
 from pipeline.domain.profile import Profile
 from pipeline.network.graph import Graph
+from pipeline.planning.memory import needed_bytes
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ class Problem:
             if name == AUTO:
                 continue
             stages = [plan.stage(k) for k, device in enumerate(plan.devices) if device == name]
-            need = sum(graph.stage_param_bytes(*stage) for stage in stages)
-            need += max(graph.stage_peak_bytes(*stage) for stage in stages)
+            need = needed_bytes(
+                sum(graph.stage_param_bytes(*stage) for stage in stages),
+                max(graph.stage_peak_bytes(*stage) for stage in stages),
+            )
             room = self.fleet.require_device("partitioner.devices", name).memory_bytes
             require(
                 need <= room,

@@ -32,7 +32,7 @@ from pipeline.domain.profile import Profile
 from pipeline.network.graph import Graph
 from pipeline.planning.cost import predict
 from pipeline.planning.problem import Partitioner, Problem
-from tests.conftest import CODECS, MakeProblem, choices, configured
+from tests.conftest import CODECS, MakeProblem, choices, configured, stage_s
 
 # --- networks and problems ------------------------------------------------------------------------
 
@@ -445,14 +445,14 @@ def test_bottleneck_is_the_least_of_all_chains(seed: int, make_problem: MakeProb
     for cuts in combinations(range(1, 6), 2):
         plan = Plan((0, *cuts, 6), tuple(names))
         if all(need_bytes(problem, plan, d.name) <= d.memory_bytes for d in devices):
-            slowest_s = max(problem.profile.stage_s(name, *plan.stage(k)) for k, name in enumerate(names))
+            slowest_s = max(stage_s(problem.profile, name, *plan.stage(k)) for k, name in enumerate(names))
             best_s = min(best_s, slowest_s)
     if np.isinf(best_s):
         with pytest.raises(ConfigError, match="memory_bytes: no 3 stages of tiny fit d0, d1, d2"):
             Bottleneck().partition(problem)
         return
     plan = Bottleneck().partition(problem)
-    found_s = max(problem.profile.stage_s(name, *plan.stage(k)) for k, name in enumerate(plan.devices))
+    found_s = max(stage_s(problem.profile, name, *plan.stage(k)) for k, name in enumerate(plan.devices))
     assert plan.devices == tuple(names)
     assert found_s == pytest.approx(best_s)
 

@@ -55,7 +55,8 @@ def by_definition(problem: Problem, plan: Plan) -> Cost:
     for stage, device in enumerate(plan.devices):
         begin, end = plan.stage(stage)
         before, after = plan.compression_before(stage), plan.compression_before(stage + 1)
-        busy_s = profile.stage_s(device, begin, end)
+        layers_s = profile.cumulative_s(device)
+        busy_s = layers_s[end] - layers_s[begin] + profile.start_s(device)
         busy_s += float(profile.decode_s(device, before, graph.cuts[begin].num_bytes))
         busy_s += float(profile.encode_s(device, after, graph.cuts[end].num_bytes))
         load_s[device] += busy_s

@@ -19,6 +19,7 @@ from pipeline.planning import pareto
 from pipeline.planning.cost import NOWHERE, Floats, Ints, Tables, predict
 from pipeline.planning.exact_front import ExactFront, exact_front
 from pipeline.planning.label_setting import PlanRules, front_arrays
+from pipeline.planning.stage_times import StageTimes
 from tests.conftest import MakeProblem
 
 MAX_LAYERS, MAX_DEVICES = 5, 3
@@ -90,11 +91,13 @@ def random_tables(
     link_j = between(0, 1e-7)
     return Tables(
         names=tuple(f"d{index}" for index in range(devices)),
-        cumulative_s=np.concatenate([start, np.cumsum(layer_s, axis=1)], axis=1),
-        task_s=draw(1e-5, 1e-4, devices),
+        times=StageTimes(
+            layers_s=np.concatenate([start, np.cumsum(layer_s, axis=1)], axis=1),
+            start_s=draw(1e-5, 1e-4, devices),
+            decode_s=2 * coded,
+            encode_s=coded,
+        ),
         dispatch_s=2e-5,
-        encode_s=coded,
-        decode_s=2 * coded,
         sent_bytes=sent,
         link_latency_s=latency_s,
         link_s_per_byte=between(1e-8, 1e-6),

@@ -118,9 +118,9 @@ class Situation:
     @cached_property
     def g_per_intensity(self) -> Floats:
         """Grams of each stage on each device, per g/kWh there."""
-        active_w = np.array([device.active_w - device.idle_w for device in self.fleet.devices])
+        above_idle_w = np.array([device.above_idle_w for device in self.fleet.devices])
         pue = np.array([device.pue for device in self.fleet.devices])
-        return np.asarray(carbon_g(self.seconds * active_w, 1.0, pue))
+        return np.asarray(carbon_g(self.seconds * above_idle_w, 1.0, pue))
 
     @cached_property
     def num_stages(self) -> Ints:
@@ -143,10 +143,10 @@ class Situation:
             return math.inf
         if not self.counts_network:
             return 0.0
-        half_j = 0.5 * self.work[k].input_bytes * (link.energy_j_per_byte or 0.0)
+        end_j = self.work[k].input_bytes * (link.end_j_per_byte or 0.0)
         least = dict(zip(self.fleet.by_name, self.g_per_kwh.min(axis=1).tolist(), strict=True))
         ends = (sender, receiver)
-        return math.fsum(carbon_g(half_j, least[end], self.fleet.by_name[end].pue) for end in ends)
+        return math.fsum(carbon_g(end_j, least[end], self.fleet.by_name[end].pue) for end in ends)
 
     def moving_s(self, k: int, sender: str, receiver: str) -> float:
         """Seconds of that, over a free link."""

@@ -85,13 +85,6 @@ def test_speed_is_given_published_or_the_quota() -> None:
     assert speed(replace(device, reference_latency_s=0.010, speed=3.0), 0.020) == 3.0
 
 
-def test_a_stage_is_a_start_and_its_layers(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    profile = make_problem(two_devices).profile
-    assert profile.stage_s("fast", 1, 4) == pytest.approx(0.002 + 0.003 + 0.004 + 0.0005)
-    assert profile.stage_s("clean", 1, 4) == pytest.approx(0.018 + 0.001)
-    assert profile.stage_s("clean", 0, 6) == pytest.approx(0.042 + 0.001)
-
-
 def test_a_codec_takes_its_line_over_the_speed(make_problem: MakeProblem, two_devices: Fleet) -> None:
     profile = make_problem(two_devices).profile
     sizes = np.array([0, 1000])
@@ -113,7 +106,7 @@ def test_reordered_rows_are_the_same_layers_under_new_numbers(
     rows = moved.table[moved.table["device"] == "clean"]
     assert rows["layer"].tolist() == [0, 1, 2, 3, 4, 5]
     assert rows["cpu_s"].tolist() == [0.001, 0.003, 0.002, 0.004, 0.006, 0.005]
-    assert moved.stage_s("clean", 1, 2) == pytest.approx(2 * 0.0035)
+    assert moved.cumulative_s("clean")[[1, 2]] == pytest.approx([0.002, 0.008])
     assert moved.reordered((0, 2, 1, 3, 5, 4)).table.equals(profile.table)
     assert replace(moved, table=profile.table) == profile
     with pytest.raises(ConfigError, match="order: must hold each of the 6 layers"):
@@ -138,7 +131,7 @@ def test_bad_times_are_refused(
     with pytest.raises(ConfigError, match=complaint):
         replace(profile, table=table)
     table.loc[table["device"] == "clean", "cpu_s"] = [0, 1, 0, 0, 0, 0]
-    assert replace(profile, table=table).stage_s("clean", 0, 1) == pytest.approx(0.001)
+    assert replace(profile, table=table).cumulative_s("clean")[1] == 0
     with pytest.raises(ConfigError, match="profile of fast: task_cpu_s must be a number >= 0"):
         replace(profile, task_cpu_s={"clean": 0.1})
 
