@@ -16,7 +16,7 @@ from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.plan import Plan
 from pipeline.planning.cost import NOWHERE, Tables
 from pipeline.planning.exact_front import why_none
-from pipeline.planning.label_setting import PlanRules
+from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.problem import Problem
 
 MAX_DEVICES = 18

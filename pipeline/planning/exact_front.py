@@ -14,7 +14,8 @@ from pipeline.domain.checks import ConfigError, require, size_text
 from pipeline.domain.plan import Plan
 from pipeline.planning import pareto
 from pipeline.planning.cost import Floats, Ints, Tables
-from pipeline.planning.label_setting import PlanRules, front_arrays
+from pipeline.planning.label_setting.front import front_arrays
+from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.problem import Problem
 
 OBJECTIVES = ("carbon_g", "latency_s", "energy_j", "transfer_bytes", "period_s")

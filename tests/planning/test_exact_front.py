@@ -18,7 +18,8 @@ from pipeline.domain.plan import Plan
 from pipeline.planning import pareto
 from pipeline.planning.cost import NOWHERE, Floats, Ints, Tables, predict
 from pipeline.planning.exact_front import ExactFront, exact_front
-from pipeline.planning.label_setting import PlanRules, front_arrays
+from pipeline.planning.label_setting.front import front_arrays
+from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.stage_times import StageTimes
 from tests.conftest import MakeProblem
 

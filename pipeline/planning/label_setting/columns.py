@@ -1,0 +1,47 @@
+"""The columns of a label: everything by which one partial plan can be better than another. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.planning.label_setting.prices import Prices
+from pipeline.planning.label_setting.rules import Bools
+
+
+class Columns:
+    """Where each figure of a label stands; -1: it is not needed. All are better when less.
+
+    sums      of each objective but the period (`Prices.sums`): the first columns
+    period    the busiest closed device or link so far; busy: seconds of the device at work
+    stages    how many so far
+    reach     minus the layer up to which the stage at work fits its device (where some would not fit)
+    memory_of (D,): parameters and, one further, peak of each watched device
+    held_of   (D,): a flag for each device that costs while it is held, or that is watched and may not return
+    once      (D,): the watched devices that may hold one stage only
+    shared    where stages share parameters, when the stage at work began: labels that differ are kept
+    """
+
+    def __init__(self, prices: Prices, watched: Bools) -> None:
+        tables, rules, num_devices = prices.tables, prices.rules, prices.num_devices
+        width = len(prices.sums)
+        self.period = self.busy = self.stages = self.reach = self.shared = -1
+        if "period_s" in prices.objectives:
+            self.period, self.busy, width = width, width + 1, width + 2
+        if rules.max_stages is not None:
+            self.stages, width = width, width + 1
+        if (prices.fits[:, :-1] < prices.num_layers).any():
+            self.reach, width = width, width + 1
+        self.memory_of = np.full(num_devices, -1)
+        if rules.memory and not rules.distinct and watched.any():
+            self.memory_of[watched] = width + 2 * np.arange(watched.sum())
+            width += 2 * int(watched.sum())
+            layer_bytes = np.diagonal(tables.param_bytes, 1)
+            if layer_bytes.sum() > tables.param_bytes[0, -1]:
+                self.shared, width = width, width + 2
+        flagged = watched & rules.distinct
+        for rate in prices.rates.values():
+            flagged = flagged | (rate > 0)
+        self.once = flagged & watched & rules.distinct
+        self.held_of = np.full(num_devices, -1)
+        self.held_of[flagged] = width + np.arange(flagged.sum())
+        self.width = width + int(flagged.sum())

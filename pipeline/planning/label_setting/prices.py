@@ -1,0 +1,79 @@
+"""What running a layer, moving to a device and starting on one adds to each objective. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.planning.cost import NOWHERE, Tables
+from pipeline.planning.label_setting.rules import PlanRules
+
+
+class Prices:
+    """The additive objectives of a problem, priced step by step; D devices, L layers, L + 1 cuts.
+
+    sums       the objectives that are sums over steps: all but the period; the latency too, where devices
+               that a plan holds cost per second
+    rates      (D,) by objective: what a held device costs per second of latency, where that counts
+    fits       (D, L + 1): the last cut that a stage on device d from cut b may reach; b if no layer fits
+    layer_cost (D, L, sums), move_cost (L + 1, from, to, sums), start_cost (D, sums)
+    connected  (D, D): pairs of different devices with a link; startable (D,): devices that may run layer 0
+    travel_s   (L + 1, from, to): seconds of a transfer; fetch_s (D,): seconds to fetch the model's input
+    """
+
+    def __init__(self, tables: Tables, objectives: tuple[str, ...], rules: PlanRules) -> None:
+        self.tables, self.objectives, self.rules = tables, objectives, rules
+        self.num_devices, self.num_layers = len(tables.names), tables.num_layers
+        rates = {"energy_j": tables.held_w, "carbon_g": tables.held_g_per_s}
+        self.rates = {name: rates[name] for name in objectives if name in rates and rates[name].any()}
+        self.sums = [name for name in objectives if name != "period_s"]
+        if "latency_s" not in self.sums and (self.rates or not self.sums):
+            self.sums.append("latency_s")
+        layers = np.triu(np.ones_like(tables.stage_bytes, dtype=bool), 1)
+        self.fits = np.full((self.num_devices, self.num_layers + 1), self.num_layers)
+        if rules.memory:
+            for d, room in enumerate(tables.memory_bytes):
+                fitting = layers & (tables.stage_bytes <= room)
+                self.fits[d] = np.arange(self.num_layers + 1) + fitting.sum(axis=1)
+        self._price()
+
+    def _price(self) -> None:
+        """What each column of `sums` pays for running a layer, for moving to a device, and for starting."""
+        t, shape = self.tables, (self.num_layers + 1, self.num_devices, self.num_devices)
+        w = t.dynamic_w + t.busy_idle_w
+        g = w * t.g_per_j
+        layer_s = t.times.layer_s
+        travel_s = t.link_latency_s + t.sent_bytes[:, None, None] * t.link_s_per_byte
+        encode_s, receive_s = t.times.encode_s.T[:, :, None], t.times.opening_s.T[:, None, :]
+        moved = np.broadcast_to(t.sent_bytes[:, None, None], shape)
+        # The first stage decodes nothing; its input comes from the source, or from nowhere at no cost.
+        devices = np.arange(self.num_devices)
+        fetched = np.where((t.source == NOWHERE) | (devices == t.source), 0.0, t.sent_bytes[0])
+        fetch_s = np.where(fetched > 0, travel_s[0, t.source], 0.0)
+        priced = {
+            "latency_s": (
+                layer_s,
+                t.dispatch_s + travel_s + encode_s + receive_s,
+                t.dispatch_s + fetch_s + t.times.start_s,
+            ),
+            "energy_j": (
+                layer_s * w[:, None],
+                encode_s * w[:, None] + receive_s * w + moved * t.link_j_per_byte,
+                t.times.start_s * w + fetched * t.link_j_per_byte[t.source],
+            ),
+            "carbon_g": (
+                layer_s * g[:, None],
+                encode_s * g[:, None] + receive_s * g + moved * t.link_g_per_byte,
+                t.times.start_s * g + fetched * t.link_g_per_byte[t.source],
+            ),
+            "transfer_bytes": (np.zeros_like(layer_s), moved, fetched),
+        }
+        layer, move, start = zip(*(priced[name] for name in self.sums), strict=True)
+        self.layer_cost = np.stack(layer, axis=-1)  # (D, L, sums)
+        self.move_cost = np.stack(
+            [np.broadcast_to(m, shape) for m in move], axis=-1
+        )  # (L + 1, from, to, sums)
+        self.start_cost = np.stack(start, axis=-1)  # (D, sums)
+        self.connected = np.isfinite(t.link_latency_s) & ~np.eye(self.num_devices, dtype=bool)
+        self.move_cost[:, ~self.connected] = np.inf
+        self.startable = np.isfinite(fetch_s) & (self.fits[:, 0] > 0)
+        self.travel_s, self.fetch_s = travel_s, fetch_s
