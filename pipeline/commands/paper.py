@@ -36,7 +36,7 @@ from pipeline.search import sweeper
 from pipeline.search.study import SweepTrial
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
-from pipeline.trial import Trial
+from pipeline.trial.trial import Trial
 
 HELP = cli.Help(
     "carbonedge paper [KEY=VALUE ...]",

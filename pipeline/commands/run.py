@@ -22,7 +22,9 @@ from pipeline.domain.trial_result import TrialResult
 from pipeline.results import tables
 from pipeline.search import sweeper
 from pipeline.search.study import SweepTrial
-from pipeline.trial import Provenance, Trial
+from pipeline.trial.perform import perform
+from pipeline.trial.provenance import Provenance
+from pipeline.trial.trial import Trial
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
@@ -32,12 +34,13 @@ def run(config: DictConfig) -> TrialResult:
     try:
         config = sweeper.trial_config(config)
         trial: Trial = instantiate(config)
-        result = trial.run(
+        result = perform(
+            trial,
             Provenance(
                 choices=settings.runtime.choices,
                 config_yaml=OmegaConf.to_yaml(config),
                 overrides=list(settings.overrides.task),
-            )
+            ),
         )
         if settings.mode is not RunMode.MULTIRUN:
             console = Console(highlight=False, soft_wrap=True)

@@ -81,7 +81,7 @@ def metrics_of(cfg: DictConfig) -> dict[str, float]:
 
 
 class PricedTrial:
-    """Stands at the config's root as pipeline.trial.Trial does; the cost model is its measurement."""
+    """Stands at the config's root as pipeline.trial.trial.Trial does; the cost model is its measurement."""
 
     known: ClassVar[Problem]
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.fleet import Device, Fleet
-from pipeline.trial import Trial
+from pipeline.trial.accounted_run import _covering
 from tests.carbon.conftest import NOW, trace
 
 
@@ -24,9 +24,9 @@ def test_where_a_grid_ends_before_a_closed_loop_its_last_value_holds(
     fleet = Fleet("one", (Device("pi", memory_bytes=1, active_w=1, zone="DE"),))
     known = Intensity.of(fleet, grid, NOW, 0.0)
     part = SimpleNamespace(fleet=fleet, grid=grid)
-    found = Trial._covering(part, known, NOW, 480.0)  # type: ignore[arg-type]
+    found = _covering(part, known, NOW, 480.0)  # type: ignore[arg-type]
     assert found.mean(0, 0.0, 480.0) == pytest.approx((60 * 100 + 420 * 1000) / 480)
     assert "the last intensity known is taken to hold to the end of the run" in caplog.text
-    whole = Trial._covering(part, known, NOW, 200.0)  # type: ignore[arg-type]
+    whole = _covering(part, known, NOW, 200.0)  # type: ignore[arg-type]
     assert whole.mean(0, 0.0, 200.0) == pytest.approx((60 * 100 + 140 * 1000) / 200)
     assert len(caplog.records) == 1

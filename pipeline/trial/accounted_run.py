@@ -1,0 +1,62 @@
+"""Run a job and account it, part by part unless the records of each request are kept. Shell."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+import pandas as pd
+
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.records import Records
+from pipeline.execution.job import Job
+from pipeline.execution.scheduler import scheduler_for
+from pipeline.results.metrics import Summary
+from pipeline.trial.trial import Trial
+
+_log = logging.getLogger(__name__)
+
+
+def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summary]:
+    """The records of a job, its ledger (columns: LEDGER_COLUMNS), and the sum of both.
+
+    Without `per_request` the records have no rows, and the ledger one for each stage, device and component.
+    """
+    summary = Summary(job.services, trial.accounting)
+    intensity, covered_s = job.intensity, job.workload.horizon_s
+
+    def add(records: Records) -> pd.DataFrame:
+        nonlocal intensity, covered_s
+        until_s = max(records.window_s, records.table["end_s"].max() if len(records.table) else 0.0)
+        if until_s > covered_s:  # the length of a closed loop is unknown beforehand
+            intensity, covered_s = _covering(trial, intensity, job.start_utc, until_s), until_s
+        ledger = account(records, trial.fleet, intensity, trial.accounting)
+        summary.add(records, ledger)
+        return ledger
+
+    scheduler = scheduler_for(job, trial.scheduler)
+    if trial.per_request:
+        records = trial.backend.run(job, scheduler)
+        return records, add(records), summary
+    records = trial.backend.run(replace(job, sink=add), scheduler)
+    add(records)
+    return records, summary.ledger(), summary
+
+
+def _covering(trial: Trial, known: Intensity, start_utc: datetime, until_s: float) -> Intensity:
+    """The grid's intensity further on; where the grid ends before that, its last value holds."""
+    try:
+        return Intensity.of(trial.fleet, trial.grid, start_utc, until_s)
+    except ConfigError as error:
+        _log.warning("the last intensity known is taken to hold to the end of the run: %s", error)
+    covered_s, beyond_s = float(known.since_s[-1]), until_s
+    for _ in range(12):  # to a four-thousandth of the run
+        middle_s = (covered_s + beyond_s) / 2
+        try:
+            known, covered_s = Intensity.of(trial.fleet, trial.grid, start_utc, middle_s), middle_s
+        except ConfigError:
+            beyond_s = middle_s
+    return known

@@ -1,0 +1,25 @@
+"""What can be done with a trial, by its `action`. Shell."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.domain.trial_result import TrialResult
+from pipeline.trial.profile_action import profile
+from pipeline.trial.provenance import Provenance
+from pipeline.trial.run_action import run
+from pipeline.trial.trial import Trial
+from pipeline.trial.validate_action import validate
+
+
+def perform(trial: Trial, provenance: Provenance) -> TrialResult:
+    """Do what the trial's `action` names, log it to MLflow, and return what a sweep needs of it.
+
+    Raises ConfigError for bad input and for a plan that its devices cannot hold, before a run is opened. It
+    also raises ConfigError if no device can hold a stage on auto or if every request is refused; the run is
+    then FAILED, and its tag `failure` gives the reason.
+    """
+    trial.tracking.check()
+    torch.set_num_threads(1)
+    actions = {"run": run, "profile": profile, "validate": validate}
+    return actions[trial.action](trial, provenance)

@@ -1,0 +1,144 @@
+"""action=run: run a plan, account it, and log what came of it. Shell."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from dataclasses import asdict
+from importlib import metadata
+
+import pandas as pd
+import torch
+
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.meters.apportioned import apportioned
+from pipeline.carbon.meters.reading import NoMeter, Reading
+from pipeline.domain.checks import require
+from pipeline.domain.records import Records, by_request
+from pipeline.domain.trial_result import TrialResult
+from pipeline.execution.hindsight.oracle import regret
+from pipeline.execution.job import Job, Service
+from pipeline.host.locks import machine_lock
+from pipeline.network.models import ModelSpec
+from pipeline.planning.cost import require_connected
+from pipeline.planning.plan_file import plan_text, read_plan
+from pipeline.results.metrics import Summary, output_max_abs_error, run_name, top1_agreement
+from pipeline.tracking.datasets import datasets
+from pipeline.tracking.mlflow_run import Run
+from pipeline.trial.accounted_run import accounted_run
+from pipeline.trial.built_models import built
+from pipeline.trial.opened import opened
+from pipeline.trial.provenance import Provenance
+from pipeline.trial.trial import Trial
+
+SOFTWARE = (
+    "carbonedge", "torch", "torchvision", "timm", "mlflow", "hydra-core", "codecarbon", "pandas", "numpy",
+)  # fmt: skip
+"""Distributions whose versions a run keeps."""
+SHOWN_FIRST = ("carbon_g_per_inf", "latency_ms_p50")
+"""MLflow's compare page draws the metric that was logged first."""
+
+
+def run(trial: Trial, provenance: Provenance) -> TrialResult:
+    """Run the plan of the partitioner, or of the file `plan`, and log records, ledger and metrics."""
+    job = _job(trial)
+    with opened(trial.model.name, trial, provenance) as opened_run:
+        # A meter reads the whole host: no other metered run may draw power at the same time.
+        alone = contextlib.nullcontext() if isinstance(trial.meter, NoMeter) else machine_lock()
+        with alone, trial.meter.measure() as host:
+            records, ledger, summary = accounted_run(trial, job)
+        metrics = _metrics(trial, job, records, ledger, summary, host)
+        labels = summary.labels(provenance.choices)
+        name, stated = run_name(int(metrics["stages"]), labels), summary.boundary(trial.grid.about())
+        opened_run.set_tags(
+            {
+                "mlflow.runName": name,
+                "scheduler": labels["scheduler"],
+                "measurement": records.measurement,
+                "host_meter": host.method,
+                "boundary": stated,
+            }
+        )
+        opened_run.log_params({"stages": int(metrics["stages"]), **labels})
+        first = {key: metrics[key] for key in SHOWN_FIRST if key in metrics}
+        opened_run.log_metrics(first | metrics)
+        _log_artifacts(opened_run, trial, job, records, ledger, summary)
+        opened_run.log_text(_about(trial, records, host, stated), "run.json")
+        if "host_energy_j" in metrics:
+            shares = apportioned(metrics["host_energy_j"], records, trial.fleet)
+            opened_run.log_table(shares, "meter.json")
+        provenance.log(opened_run)
+        placed = summary.as_it_ran()
+        if placed is not None:
+            opened_run.log_text(plan_text(placed, trial.model.name, trial.fleet.name), "plan.json")
+        reason = min(summary.reasons, default="")
+        require(metrics["requests_ok"] > 0, f"every request was refused: {reason}")
+    plan = asdict(placed) if placed else None
+    return TrialResult(opened_run.run_id, name, metrics, labels, plan, stated)
+
+
+def _job(trial: Trial) -> Job:
+    start_utc = trial.begin_utc()
+    intensity = Intensity.of(trial.fleet, trial.grid, start_utc, trial.workload.horizon_s)
+    services = tuple(_service(trial, spec, intensity) for spec in trial.models)
+    return Job(services, trial.workload, intensity, start_utc, trial.outages)
+
+
+def _service(trial: Trial, spec: ModelSpec, intensity: Intensity) -> Service:
+    inputs = trial.images.inputs(spec, trial.workload.count) if trial.backend.computes else ()
+    problem = trial.problem(intensity, spec)
+    plan = trial.partitioner.partition(problem) if trial.plan is None else read_plan(trial.plan, problem)
+    require_connected(problem, plan)
+    return Service(problem, plan, inputs)
+
+
+def _metrics(
+    trial: Trial, job: Job, records: Records, ledger: pd.DataFrame, summary: Summary, host: Reading
+) -> dict[str, float]:
+    metrics = summary.metrics() | host.metrics | _agreement(trial, job, records)
+    if "host_energy_j" in metrics and metrics["requests_ok"]:
+        metrics["host_j_per_inf"] = metrics["host_energy_j"] / metrics["requests_ok"]
+    if trial.oracle and (found := regret(job, records, ledger)) is not None:
+        metrics["regret_to_oracle"] = found
+    return metrics
+
+
+def _agreement(trial: Trial, job: Job, records: Records) -> dict[str, float]:
+    """How near the answers are to the unsplit models' on the same images, where the run computed answers."""
+    if not records.outputs:
+        return {}
+    answers = {}
+    with torch.inference_mode():
+        for spec, service in zip(trial.models, job.services, strict=True):
+            module, graph = built(spec, trial.models)
+            answers[graph.name] = [module(x) for x in service.inputs]
+    requests = by_request(records)
+    asked = requests.loc[~requests["failed"], "model"].items()
+    expected = [answers[str(model)][int(str(k)) % len(answers[str(model)])] for k, model in asked]
+    return {
+        "top1_agreement": top1_agreement(records.outputs, expected),
+        "output_max_abs_error": output_max_abs_error(records.outputs, expected),
+    }
+
+
+def _log_artifacts(
+    run: Run, trial: Trial, job: Job, records: Records, ledger: pd.DataFrame, summary: Summary
+) -> None:
+    run.log_inputs(datasets(job.services, trial.images, trial.workload, trial.grid))
+    run.log_table(ledger, "ledger.json")
+    if trial.per_request:
+        run.log_table(records.table, "records.json")
+    if len(classes := summary.classes(trial.workload.classes)) > 1:
+        run.log_table(classes, "classes.json")
+    profiles = [s.problem.profile.table.assign(model=s.problem.graph.name) for s in job.services]
+    run.log_table(pd.concat(profiles, ignore_index=True), "profile.json")
+
+
+def _about(trial: Trial, records: Records, host: Reading, stated: str) -> str:
+    """What accounting and audits need beside the tables, as JSON."""
+    installed = {name: metadata.version(name) for name in SOFTWARE}
+    about = records.about() | {"grid": dict(trial.grid.about())}
+    about["meter"] = {"method": host.method, **host.about}
+    about["boundary"] = stated
+    return json.dumps(about | {"software": {"python": platform.python_version(), **installed}}, indent=1)

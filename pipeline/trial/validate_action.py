@@ -1,0 +1,40 @@
+"""action=validate: run random plans, and log how far predictions are from measurements. Shell."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.trial_result import TrialResult
+from pipeline.execution.job import Job, Service
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.results.validation import comparison, prediction_errors, scatter
+from pipeline.trial.opened import opened
+from pipeline.trial.provenance import Provenance
+from pipeline.trial.trial import Trial
+
+
+def validate(trial: Trial, provenance: Provenance) -> TrialResult:
+    """Run the plans that `validation` draws; the result's labels are the errors in percent."""
+    name = f"validate · {trial.model.name} · {trial.fleet.name}"
+    intensity = Intensity.of(trial.fleet, trial.grid, trial.begin_utc())
+    problem = trial.problem(intensity)
+    plans, workload = trial.validation.draw(problem), Closed(trial.validation.requests)
+    inputs = trial.images.inputs(trial.model, workload.count)
+    services = [Service(problem, plan, inputs) for plan in plans]
+    jobs = [Job((service,), workload, intensity, datetime.now(UTC)) for service in services]
+    with opened(name, trial, provenance) as run:
+        runs = [
+            (plan, trial.backend.run(job, trial.scheduler)) for plan, job in zip(plans, jobs, strict=True)
+        ]
+        table = comparison(problem, runs)
+        metrics = prediction_errors(table)
+        run.set_tags({"measurement": runs[0][1].measurement})
+        run.log_params({"plans": len(plans), "requests": workload.count})
+        run.log_metrics(metrics)
+        run.log_table(table, "validation.json")
+        run.log_figure(scatter(table, f"{trial.model.name} on {trial.fleet.name}"), "validation.html")
+        run.log_table(problem.profile.table, "profile.json")
+        provenance.log(run)
+    found = {f"{key} (%)": f"{value:.1f}" for key, value in metrics.items()}
+    return TrialResult(run.run_id, name, {}, found)
