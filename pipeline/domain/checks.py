@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ConfigError(ValueError):
-    """Bad input, told in one line: the key or device, the value, what was expected. Exit code 2."""
+    """Bad input, in one line: the key or device, the value, and what was expected. Exit code 2."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -37,7 +37,7 @@ def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
 
 
 def utc(key: str, text: Any) -> datetime:
-    """A time as in 2021-06-01T00:00, in UTC where it says no offset; ConfigError naming the key else."""
+    """An ISO time such as 2021-06-01T00:00, in UTC if it has no offset. Raises ConfigError naming the key."""
     try:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
@@ -45,11 +45,11 @@ def utc(key: str, text: Any) -> datetime:
     try:
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except OverflowError as error:
-        raise ConfigError(f"{key}: is no time that can be reckoned with ({text!r})") from error
+        raise ConfigError(f"{key}: not a valid UTC time ({text!r})") from error
 
 
 def size_text(num_bytes: float) -> str:
-    """Bytes for people: `12.3 MB`, or kB below a tenth of that unit."""
+    """Bytes as text: `12.3 MB`, or kB below 0.1 MB."""
     return f"{num_bytes / 1e6:.1f} MB" if abs(num_bytes) >= 1e5 else f"{num_bytes / 1e3:.3g} kB"
 
 
@@ -57,7 +57,10 @@ _Named = TypeVar("_Named", bound="DataclassInstance")
 
 
 def named(cls: type[_Named], key: str, name: str, values: Mapping[str, Any]) -> _Named:
-    """What a config says under a name. Raises ConfigError naming the key that is unknown, missing or bad."""
+    """Build `cls` from the mapping that a config has under a name.
+
+    Raises ConfigError naming the key that is unknown, missing or bad.
+    """
     require(isinstance(values, Mapping), f"{key}.{name}: must be a mapping (it is {values!r})")
     known = {f.name for f in fields(cls) if f.name != "name"}
     for unknown in set(values) - known:

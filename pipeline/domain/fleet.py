@@ -13,11 +13,11 @@ from pipeline.domain.plan import AUTO
 
 J_PER_BYTE_PER_KWH_PER_GB = J_PER_KWH / 1e9
 Range = tuple[float, float]
-"""How low and how high a coefficient may be."""
+"""The lowest and the highest value of a coefficient."""
 
 
 def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
-    """The holder's `ranges`, checked: each of a known coefficient that has a value, which lies within."""
+    """The holder's `ranges`, checked: each belongs to a known coefficient and contains its value."""
     ranges = {}
     for name, ends in holder.ranges.items():
         require(name in known, f"{owner}.ranges: unknown {name!r} (known: {', '.join(known)})")
@@ -32,14 +32,14 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
         require(
             low <= value <= high, f"{owner}.ranges.{name}: {value:g} must lie in it ([{low:g}, {high:g}])"
         )
-        # Bounds are told from what a run took at the value itself, which of 0 is nothing.
+        # Bounds scale a run's figures by range ÷ value, which a value of 0 does not allow.
         require(value > 0 or high == 0, f"{owner}.ranges.{name}: a range needs a value above 0 ({name}: 0)")
         ranges[name] = (float(low), float(high))
     return ranges
 
 
 def _sources(owner: str, holder: Any) -> dict[str, str]:
-    """The holder's `sources`, checked: texts about fields that it has."""
+    """The holder's `sources`, checked: a text each, by the name of a field."""
     known = {f.name for f in fields(holder)}
     for name, text in holder.sources.items():
         require(name in known, f"{owner}.sources: unknown {name!r}")
@@ -49,10 +49,11 @@ def _sources(owner: str, holder: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Device:
-    """A machine that can run stages. Power is the whole device's, at the wall where the source says so.
+    """A machine that can run stages. Power is that of the whole device, at the wall if the source says so.
 
-    Its speed relative to one core of this host is, in this order: `speed`; this host's time for the
-    fleet's reference model ÷ `reference_latency_s`, its published time; else its CPU quota.
+    Its speed relative to one core of this host is the first of these that is given: `speed`; this host's time
+    for the fleet's reference model ÷ `reference_latency_s`, the published time; its CPU quota. Raises
+    ConfigError naming a bad key.
     """
 
     name: str
@@ -60,19 +61,19 @@ class Device:
     active_w: float
     idle_w: float = 0.0
     cpu_quota: float = 1.0
-    """CPUs that the device may use: the quota of a container, the cores of a board."""
+    """CPUs that the device may use: a container's quota, or a board's cores."""
     speed: float | None = None
     reference_latency_s: float | None = None
     zone: str | None = None
     intensity_g_per_kwh: float | None = None
-    """Fixed intensity, which wins over the zone's."""
+    """Fixed carbon intensity, which replaces the zone's."""
     pue: float = 1.0
     embodied_kg: float | None = None
     lifetime_years: float | None = None
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
-    """[low, high] by name of a coefficient (COEFFICIENTS); others have the accounting's shares."""
+    """[low, high] by coefficient (COEFFICIENTS); others have the ranges of `accounting.ranges`."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Where a figure comes from, by its name; every audit shows it."""
+    """Source of each figure, by its name; audits show it."""
 
     COEFFICIENTS: ClassVar = (
         "active_w", "idle_w", "intensity_g_per_kwh", "pue", "embodied_kg", "lifetime_years",
@@ -114,20 +115,23 @@ class Device:
 
 @dataclass(frozen=True)
 class Link:
-    """A connection between two devices; without `between`, between any two that have none of their own."""
+    """A connection between two devices; without `between`, between all pairs that have no link of their own.
+
+    Raises ConfigError naming a bad key.
+    """
 
     name: str
     bandwidth_bytes_per_s: float
     latency_s: float = 0.0
     energy_j_per_byte: float | None = None
-    """Energy of both ends together; None where no source gives it (the ledger then leaves it out)."""
+    """Energy of both ends together; None if no source gives it, and the ledger then leaves it out."""
     between: tuple[str, str] | None = None
     energy_kwh_per_gb: float | None = None
     """`energy_j_per_byte` as studies of wide-area networks state it (GB: 10^9 bytes); give one of the two."""
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
     """[low, high] by name of a coefficient (COEFFICIENTS)."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Where a figure comes from, by its name."""
+    """Source of each figure, by its name."""
 
     COEFFICIENTS: ClassVar = ("energy_j_per_byte", "energy_kwh_per_gb")
 
@@ -162,7 +166,7 @@ class Link:
 
     @property
     def end_j_per_byte(self) -> float | None:
-        """Joules per byte at each of the two ends; None where no source gives the link's energy."""
+        """Joules per byte at each of the two ends; None if no source gives the link's energy."""
         return None if self.energy_j_per_byte is None else LINK_END_SHARE * self.energy_j_per_byte
 
     def transfer_s(self, num_bytes: float) -> float:
@@ -172,7 +176,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Devices and their links. `source` is where requests arise; None: wherever the first stage runs."""
+    """Devices and their links. Requests arise on `source`; None: on the device of the first stage.
+
+    Raises ConfigError naming a bad key.
+    """
 
     name: str
     devices: tuple[Device, ...]
@@ -216,7 +223,7 @@ class Fleet:
         )
 
     def require_device(self, key: str, name: str) -> Device:
-        """The device of that name; ConfigError naming the config key where there is none."""
+        """The device of that name. Raises ConfigError naming the config key if there is none."""
         require(
             name in self.by_name,
             f"{key}: unknown device {name!r} (the fleet {self.name!r} has {', '.join(self.by_name)})",
@@ -224,7 +231,7 @@ class Fleet:
         return self.by_name[name]
 
     def link(self, a: str, b: str) -> Link | None:
-        """The link between two different devices, in either direction; None where they are not connected."""
+        """The link between two different devices, in either direction; None if they are not connected."""
         for link in self.links:
             if link.between is not None and {a, b} == set(link.between):
                 return link

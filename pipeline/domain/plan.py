@@ -8,9 +8,9 @@ from typing import Any
 from pipeline.domain.checks import require
 
 AUTO = "auto"
-"""Stands in a plan where the scheduler chooses the device, task by task."""
+"""In place of a device: the scheduler chooses one for every task of the stage."""
 COMPRESSIONS = ("float32", "float16", "int8")
-"""How tensors may cross from stage to stage: as they are, halved, or as 8-bit integers by channel."""
+"""Formats in which tensors cross between stages: unchanged, halved, or 8-bit integers by channel."""
 
 
 def require_compression(key: str, value: Any) -> None:
@@ -28,10 +28,10 @@ class Plan:
     bounds: tuple[int, ...]
     devices: tuple[str, ...]
     order: tuple[int, ...] = ()
-    """The layers in the order in which they run, where that is not the chain's: `layers` above then means
-    the layers in this order, so that a stage can be any set of layers that needs none of a later stage."""
+    """The order in which the layers run, if it differs from the chain's. `layers` above then means the layers
+    in this order, so that a stage can be any set of layers that needs no layer of a later stage."""
     compression: str = COMPRESSIONS[0]
-    """Of the tensors that cross between stages on different devices."""
+    """Format of the tensors that cross between stages on different devices."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bounds", tuple(self.bounds))
@@ -63,9 +63,10 @@ class Plan:
         return self.bounds[index], self.bounds[index + 1]
 
     def compression_before(self, stage: int) -> str:
-        """How the tensors that enter a stage are compressed.
+        """Format of the tensors that enter a stage.
 
-        The model's input never is (stage 0), nor its answer (stage num_stages), nor what stays on one device.
+        The model's input (stage 0), its answer (stage num_stages) and tensors that stay on a device are never
+        compressed.
         """
         if not 0 < stage < self.num_stages:
             return COMPRESSIONS[0]

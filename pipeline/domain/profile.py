@@ -1,4 +1,4 @@
-"""What each layer takes on each device, as a table. Pure; `execution.devices.profiler` measures it."""
+"""Seconds of each layer on each device, as a table. Pure; `execution.devices.profiler` measures them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.domain.checks import ConfigError, require, require_number
 
 @dataclass(frozen=True)
 class Profile:
-    """One row per device and layer.
+    """Measured times: `table` has one row per device and layer. Raises ConfigError for times that cannot be.
 
     Columns: device, layer, name, op, cpu_s (CPU seconds on this host, measured in the device's process),
     wall_s (seconds on the device: cpu_s ÷ its speed), param_bytes, peak_bytes, boundary_bytes (entering).
@@ -24,19 +24,19 @@ class Profile:
 
     table: pd.DataFrame
     speeds: Mapping[str, float]
-    """Of each device, relative to this host when profiled."""
+    """Speed of each device, relative to this host when it was profiled."""
     reference_cpu_s: float
-    """This host's CPU seconds for the reference model when profiled."""
+    """CPU seconds of the reference model on this host when it was profiled."""
     task_cpu_s: Mapping[str, float]
-    """CPU seconds that starting a stage costs on each device, beyond its layers: caches are cold."""
+    """CPU seconds of starting a stage on each device, beyond its layers: caches are cold."""
     dispatch_s: float
-    """Seconds between a task's being ready and its start, where nothing has to be moved."""
+    """Seconds from a task's being ready to its start, without a transfer."""
     codec_cpu_s: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    """By device and codec (`int8 encode` ...): a and b of its CPU seconds, a + b * bytes as float32."""
+    """By device and codec (such as `int8 encode`): a and b of its CPU seconds a + b * bytes as float32."""
     error: Mapping[str, float] = field(default_factory=dict)
-    """By device: |measured ÷ predicted - 1| of held-out stages, the 95th percentile (see Profiler)."""
+    """By device: 95th percentile of |measured ÷ predicted - 1| over held-out stages."""
     variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """By device: what the whole model and its parts took in each pass ÷ their medians."""
+    """By device: times of the whole model and of its parts in each pass ÷ their medians."""
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,22 +54,22 @@ class Profile:
         object.__setattr__(self, "_cpu_s", sums)
 
     def cumulative_s(self, device: str) -> npt.NDArray[np.float64]:
-        """Seconds on the device of the first k layers, for k = 0 ... layers."""
+        """(layers + 1,): seconds on the device of the first k layers."""
         return self._cpu_s[device] / self.speeds[device]
 
     def start_s(self, device: str) -> float:
-        """Seconds that starting a stage costs on the device."""
+        """Seconds of starting a stage on the device."""
         return self.task_cpu_s[device] / self.speeds[device]
 
     def encode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Seconds on the device to compress tensors of so many bytes as float32; 0 for float32.
+        """Seconds on the device to compress tensors; 0 for float32. num_bytes: their sizes as float32.
 
-        Raises ConfigError where the profile has no measurement of that codec.
+        Raises ConfigError if the profile has no measurement of that codec.
         """
         return self._codec_s(device, f"{compression} encode", num_bytes)
 
     def decode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Seconds on the device to restore tensors of so many bytes as float32; see `encode_s`."""
+        """Seconds on the device to restore tensors; see `encode_s`."""
         return self._codec_s(device, f"{compression} decode", num_bytes)
 
     def _codec_s(self, device: str, codec: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -78,13 +78,16 @@ class Profile:
             return np.zeros_like(sizes)
         line = self.codec_cpu_s.get(device, {}).get(codec)
         if line is None:
-            raise ConfigError(f"compression: the profile has no time of {codec} on {device}; measure it anew")
+            raise ConfigError(
+                f"compression: the profile has no time of {codec} on {device}; measure it again"
+            )
         return np.asarray((line[0] + line[1] * sizes) / self.speeds[device])
 
     def reordered(self, order: Sequence[int]) -> Profile:
-        """The profile of the chain whose layer k is this one's layer order[k].
+        """The profile of the chain whose layer k is layer order[k] of this one.
 
-        Without boundary_bytes: other tensors cross between layers in another order.
+        The table loses boundary_bytes, as the tensors between layers depend on the order. Raises ConfigError
+        unless the order holds each layer once.
         """
         places = list(order)
         tables = []
@@ -99,7 +102,7 @@ class Profile:
         return replace(self, table=table)
 
     def to_json(self) -> str:
-        """All of it, as text."""
+        """The whole profile as JSON text."""
         return json.dumps(
             {
                 "speeds": dict(self.speeds),
@@ -122,7 +125,7 @@ class Profile:
 
 
 def _require_times(device: str, rows: pd.DataFrame) -> None:
-    """A layer may take 0 s, since measuring rounds; all layers of a device may not."""
+    """Require times >= 0 that are not all 0: a single layer may round to 0 s."""
     for layer, cpu_s in zip(rows["layer"], rows["cpu_s"], strict=True):
         require_number(f"profile of {device}, layer {layer}", "cpu_s", float(cpu_s), least=0)
     require(rows["cpu_s"].sum() > 0, f"profile of {device}: its layers must take more than 0 s together")

@@ -14,19 +14,20 @@ from pipeline.domain.checks import named, require, require_number
 
 @dataclass(frozen=True)
 class RequestClass:
-    """Requests of one kind: whose they are, which model they ask, by when they want to be answered.
+    """Requests that share a tenant, a model and a deadline.
 
     A short deadline is a promise of latency; a long one leaves slack in which a request may be deferred.
+    Raises ConfigError naming a bad key.
     """
 
     name: str = "default"
     tenant: str = "default"
     model: str | None = None
-    """By name; None: the config's own."""
+    """Name of the model; None: the config's own."""
     deadline_s: float | None = None
-    """Seconds from arrival; None: whenever."""
+    """Seconds from arrival to the latest answer; None: no deadline."""
     share: float = 1.0
-    """Of all requests, relative to the other classes' shares."""
+    """Share of all requests, relative to the shares of the other classes."""
 
     def __post_init__(self) -> None:
         owner = f"workload.classes.{self.name}"
@@ -39,7 +40,10 @@ class RequestClass:
 
     @classmethod
     def all(cls, classes: Mapping[str, Mapping[str, Any]] | tuple[Self, ...]) -> tuple[Self, ...]:
-        """The classes of a config, by name; one without deadline where there are none."""
+        """The classes of a config's mapping by name; one class without a deadline if it is empty.
+
+        Raises ConfigError naming a bad key, or if all shares are 0.
+        """
         if isinstance(classes, tuple):
             return classes or (cls(),)
         require(isinstance(classes, Mapping), f"workload.classes: must be a mapping (it is {classes!r})")
@@ -50,12 +54,12 @@ class RequestClass:
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """Requests by arrival, one entry each."""
+    """Requests in order of arrival: arrays with one entry a request."""
 
     arrival_s: npt.NDArray[np.float64]
     """Seconds from the run's start, rising; all 0 in a closed loop."""
     kind: npt.NDArray[np.int64]
-    """Index of its class."""
+    """Index of the request's class."""
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -1,4 +1,4 @@
-"""The question that a scheduler is asked, and its answers. Pure."""
+"""A task that a scheduler must place, and the decisions that it can take. Pure."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import NamedTuple
 
 
 class Task(NamedTuple):
-    """One stage of one request, ready to run. A tuple, since a simulation makes many."""
+    """One stage of one request, ready to run. A tuple, as a simulation creates millions."""
 
     request: int
     stage: int
-    """Its number among all stages of all services (`Job.services`)."""
+    """Index among all stages of all services (`execution.deployment.deploy`)."""
     cpu_need: float
-    """CPUs it takes while it runs."""
+    """CPUs that it occupies while it runs."""
     memory_need_bytes: float
     input_bytes: int
     location: str | None
-    """The device that holds its input; None: wherever it runs."""
+    """Device that holds its input; None: the input is wherever the task runs."""
     tenant: str = "default"
     arrival_s: float = 0.0
-    """When its request arose."""
+    """Arrival of its request, in seconds from the run's start."""
     deadline_s: float = math.inf
-    """When its request must be answered."""
+    """Latest answer to its request, in seconds from the run's start."""
 
 
 class Assign(NamedTuple):
-    """Run the task on this device, after what it was given before."""
+    """Run the task on this device, after the tasks that it already has."""
 
     device: str
 
 
 class Wait(NamedTuple):
-    """Ask again at that time (seconds from the run's start); inf: when a task ends or a device is back."""
+    """Decide again at that time (seconds from the run's start); inf: when a task ends or a device returns."""
 
     until_s: float
 
 
 class Refuse(NamedTuple):
-    """The task cannot run at all, and why."""
+    """The task cannot run on any device, for this reason."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""Which devices hold which stage of which service, and what a stage needs and takes there. Pure."""
+"""Which devices hold which stage of which service, with the stage's memory and time there. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from pipeline.planning.stage_times import StageTimes
 
 @dataclass(frozen=True)
 class StageDeployment:
-    """One stage of one service as it lies on the fleet."""
+    """One stage of one service, deployed to the devices that hold it."""
 
     service: int
     stage: int
-    """Its number within its plan."""
+    """Index within its plan."""
     planned: str
-    """The device that runs it, or AUTO."""
+    """Device that its plan names, or AUTO."""
     memory_need_bytes: float
     input_bytes: int
-    """That cross where it runs elsewhere than the stage before it."""
+    """Bytes that cross if it runs on another device than the stage before it."""
     seconds: Mapping[str, float]
-    """By device that holds it: what it is predicted to take there, codecs and dispatch included."""
+    """Predicted seconds by device that holds it: codecs included, dispatch and transfers not."""
     after_s: float
-    """Least seconds in which the stages after it can be done, transfers left out."""
+    """Least seconds of all stages after it, without transfers."""
 
 
 def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
     """All stages of all services, in order; a task's `stage` is an index into this.
 
-    Raises ConfigError where a stage fits no device that it may run on.
+    Raises ConfigError if a stage fits no device that it may run on.
     """
     placed = place(services)
     work: list[StageDeployment] = []
@@ -47,10 +47,10 @@ def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
 
 
 def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispatch_s: float) -> float:
-    """Requests a second that the fleet can answer at best; shares: of the requests, by service.
+    """Most requests a second that the fleet can answer. shares: of the requests, by service.
 
-    Where a plan leaves a stage on auto, every device that holds all stages takes whole requests; else the
-    busiest device of the plans is the limit. Links are taken to be free.
+    If a plan leaves a stage on auto, every device that holds all stages takes whole requests; else the
+    busiest device of the plans is the limit. Transfers cost no time here.
     """
     total = sum(shares)
     busy_s: dict[str, float] = {}
@@ -66,7 +66,7 @@ def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispa
 
 
 def arrivals(job: Job, work: Sequence[StageDeployment]) -> Iterator[Requests]:
-    """The job's requests in blocks; the same ones each time."""
+    """The job's requests in blocks, the same at each call."""
     shares = [0.0] * len(job.services)
     for kind, each in enumerate(job.workload.classes):
         shares[job.service_of(kind)] += each.share
@@ -101,16 +101,15 @@ def _stages(service: Service, index: int, devices: Sequence[Sequence[str]]) -> l
 
 
 def place(services: Sequence[Service]) -> list[list[list[str]]]:
-    """For each service and stage the devices that hold it: the planned one, or for auto all where it fits.
+    """By service and stage, the devices that hold it: the planned one, or for auto every one that it fits.
 
-    A device holds the parameters of all stages on it at once, beside the largest set of activations among
-    them. Raises ConfigError naming the stage and what it lacks.
+    Raises ConfigError naming a stage that fits no device, and by how much.
     """
     fleet = services[0].problem.fleet
     held, peaks = dict.fromkeys(fleet.by_name, 0.0), dict.fromkeys(fleet.by_name, 0.0)
     placed = [[[] for _ in service.plan.devices] for service in services]  # type: list[list[list[str]]]
     stages = [(k, stage) for k, service in enumerate(services) for stage in range(service.plan.num_stages)]
-    # Stages with a device of their own come first: those on auto make do with what is left.
+    # Planned stages come first: those on auto fit into the memory that is left.
     for k, stage in sorted(stages, key=lambda at: services[at[0]].plan.devices[at[1]] == AUTO):
         plan, graph = services[k].plan, services[k].problem.along(services[k].plan).graph
         begin, end = plan.stage(stage)
@@ -135,7 +134,7 @@ def place(services: Sequence[Service]) -> list[list[list[str]]]:
 
 
 def _require_reached(service: Service, devices: Sequence[Sequence[str]]) -> None:
-    """Require a link to each stage that is not on auto from every device that may run the one before."""
+    """Require a link to each planned stage from every device that may run the stage before it."""
     fleet = service.problem.fleet
     before = [[] if fleet.source is None else [fleet.source], *devices]
     for stage, (senders, receivers) in enumerate(zip(before, devices, strict=False)):

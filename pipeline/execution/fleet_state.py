@@ -1,4 +1,4 @@
-"""The fleet as it stands at one moment of a run: what a scheduler sees and the backend updates."""
+"""The state of the fleet at one moment of a run: schedulers read it, the backend updates it. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.execution.ranking import Ranking
 
 
 class View(Protocol):
-    """What a scheduler has worked out about all devices and keeps up as they change."""
+    """Figures about all devices that a scheduler computes once and updates as devices change."""
 
     changed: set[int]
-    """Indices of devices that have changed since it last looked; the state puts them in."""
+    """Indices of devices that changed since the last update; the fleet state adds them."""
 
 
 _View = TypeVar("_View", bound=View)
 
 
 class Ranked:
-    """A view: the devices by a key that only their own state decides; infinite: out."""
+    """A view that ranks devices by a key of their own state; an infinite key excludes a device."""
 
     def __init__(self, devices: Sequence[DeviceState], key: Callable[[DeviceState], float]) -> None:
         self.changed: set[int] = set()
@@ -35,7 +35,7 @@ class Ranked:
         self._ranking = Ranking([key(device) for device in devices])
 
     def ranking(self) -> Ranking:
-        """The order as of now; places are indices of devices."""
+        """The present order; places are indices of devices."""
         if self.changed:
             for index in self.changed:
                 self._ranking.set(index, self._key(self._devices[index]))
@@ -44,16 +44,16 @@ class Ranked:
 
 
 class FleetState:
-    """All devices now, in the fleet's order."""
+    """All devices at the present moment, in the fleet's order."""
 
     def __init__(
         self, fleet: Fleet, work: Sequence[StageDeployment], intensity: Intensity, idle: str = "full"
     ) -> None:
         self.fleet = fleet
         self.work = work
-        """What a task's `stage` is an index into."""
+        """The deployed stages; a task's `stage` is an index into them."""
         self.intensity = intensity
-        """The run's, to its end: what a scheduler reads beyond `now_s` is a perfect forecast."""
+        """Of the whole run: reading beyond `now_s` is a perfect forecast (see `carbon.forecast`)."""
         now = intensity.at(0.0)
         self.in_order = [
             DeviceState(
@@ -65,11 +65,11 @@ class FleetState:
         self.now_s = 0.0
         """Seconds from the run's start."""
         self.num_assigned = 0
-        """Tasks that were given to a device so far."""
+        """Tasks assigned so far."""
         self.spent_g: dict[str, float] = {}
-        """By tenant: predicted carbon of its tasks in the hour now running."""
+        """Predicted carbon of each tenant's tasks in the present hour."""
         self.waiting_s = 0.0
-        """What the tasks that wait of their own accord would take all devices together (`together_s`)."""
+        """Seconds that the deferred tasks would take all devices together (`together_s`)."""
         self._num_waiting = 0
         rates = [sum(1 / max(s, 1e-12) for s in stage.seconds.values()) for stage in work]
         own_s = [1 / rate if rate else math.inf for rate in rates]
@@ -81,17 +81,17 @@ class FleetState:
             )
             for w in work
         )
-        """By stage: seconds for which it and those after it busy the fleet, if all devices share them."""
+        """By stage: seconds that it and its successors occupy the fleet, if all devices share them."""
         self._views: dict[Hashable, View] = {}
         self._told: list[set[int]] = []
-        """`changed` of every view."""
+        """The `changed` set of every view."""
         self._shared_link = next((link for link in fleet.links if link.between is None), None)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._next_step = 1
         self._hour = 0
 
     def advance(self, now_s: float) -> None:
-        """The clock moves on, and with it intensities and the budgets' hour."""
+        """Move the clock on, and with it the intensities and the hour of the budgets."""
         self.now_s = now_s
         steps = self.intensity.since_s
         if self._next_step < len(steps) and now_s >= steps[self._next_step]:
@@ -105,9 +105,9 @@ class FleetState:
             self.spent_g.clear()
 
     def apart(self, location: str | None) -> tuple[DeviceState, ...]:
-        """The devices that a tensor from there does not reach by the link that all others share.
+        """The devices that the shared link does not connect to a location.
 
-        The place itself, and those with a link of their own to it.
+        They are the location itself and the devices with a link of their own to it.
         """
         if location is None:
             return ()
@@ -123,25 +123,25 @@ class FleetState:
         return known
 
     def shared_link(self, location: str | None) -> Link | None:
-        """The link by which a tensor from there reaches all others; None where there is none, or no need."""
+        """The link from a location to all other devices; None if there is none, or no location."""
         return None if location is None else self._shared_link
 
     def link_latency_s(self, task: Task, device: str) -> float | None:
-        """Latency from where the task's input lies to the device; 0 on the spot, None if not connected."""
+        """Link latency from the task's input to a device; 0 if the input is there, None without a link."""
         if task.location is None or task.location == device:
             return 0.0
         link = self.fleet.link(task.location, device)
         return None if link is None else link.latency_s
 
     def transfer_s(self, task: Task, device: str) -> float:
-        """Seconds until the task's input is there, over a free link; 0 on the spot, infinite if never."""
+        """Seconds to move the task's input over a free link; 0 if it is there, infinite without a link."""
         if task.location is None or task.location == device:
             return 0.0
         link = self.fleet.link(task.location, device)
         return math.inf if link is None else link.transfer_s(task.input_bytes)
 
     def carbon_g(self, task: Task, device: DeviceState) -> float:
-        """What the task adds to the run's carbon on a device, as predicted, its transfer included."""
+        """Predicted carbon of a task on a device, its transfer included."""
         grams = device.carbon_g(task.stage)
         if task.location is None or task.location == device.name:
             return grams
@@ -153,7 +153,7 @@ class FleetState:
         return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, d.device.pue) for d in ends)
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
-        """A scheduler's own view under its own key; made anew after the intensity has changed."""
+        """The view under a scheduler's key; `make` builds it, again after each change of intensity."""
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = make()
@@ -161,11 +161,11 @@ class FleetState:
         return cast(_View, view)
 
     def ranking(self, key: Hashable, by: Callable[[DeviceState], float]) -> Ranking:
-        """The devices by rising `by`, which only a device's own state (and the intensity) may decide."""
+        """The devices by rising `by`, which may depend only on a device's own state and the intensity."""
         return self.view(key, lambda: Ranked(self.in_order, by)).ranking()
 
     def begin(self, task: Task, device: str) -> None:
-        """A task is given to a device."""
+        """A task is assigned to a device."""
         self.num_assigned += 1
         state = self.devices[device]
         state.begin(task, self.now_s)
@@ -174,24 +174,24 @@ class FleetState:
         self._touch(state.index)
 
     def end(self, task: Task, device: str, execution_s: float | None) -> None:
-        """A task has ended on a device, or (None) was taken away from it."""
+        """A task has ended on a device; execution_s: None if it was taken away."""
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
         self._touch(state.index)
 
     def wait(self, task: Task) -> None:
-        """A task waits of its own accord."""
+        """A task is deferred by its scheduler."""
         self._num_waiting += 1
         self.waiting_s += self.together_s[task.stage]
 
     def wake(self, task: Task) -> None:
-        """It waits no longer."""
+        """A deferred task is ready again."""
         self._num_waiting -= 1
-        # As of devices: nobody waiting must be an exact zero.
+        # Without deferred tasks it is exactly 0, which float subtraction does not guarantee.
         self.waiting_s = self.waiting_s - self.together_s[task.stage] if self._num_waiting else 0.0
 
     def set_up(self, device: str, up: bool) -> None:
-        """A device is gone, or back."""
+        """A device disappears or returns."""
         state = self.devices[device]
         state.up = up
         self._touch(state.index)

@@ -24,22 +24,22 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NOWHERE = -1
-"""The place of what costs nothing to fetch: the input of a request that arises where it is first used."""
+"""Source of a request that arises on the device of its first stage: its input costs nothing to fetch."""
 CHUNK_CELLS = 4_000_000
-"""Plans x devices^2 evaluated at once: bounds the memory that a million plans take."""
+"""Most plans x devices^2 evaluated at once, which bounds memory."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted cost of one request alone in the fleet, one entry a plan.
+    """Predicted cost of one request alone in the fleet: arrays with one entry a plan.
 
-    Energy and carbon are the ledger's (`Accounting`), embodied carbon included where every device has it;
-    a link without energy counts as 0.
+    Energy and carbon follow the ledger's rules (`Accounting`). Embodied carbon counts if every device states
+    it; a link without stated energy counts as 0.
     """
 
     latency_s: Floats
     period_s: Floats
-    """Least time between two answers if requests are pipelined: that of the busiest device or link."""
+    """Least seconds between two answers of pipelined requests: the time of the busiest device or link."""
     energy_j: Floats
     dynamic_j: Floats
     idle_j: Floats
@@ -47,15 +47,15 @@ class Cost:
     transfer_bytes: Floats
 
     def columns(self, names: Sequence[str]) -> Floats:
-        """The named fields side by side: plans x names."""
+        """(plans, names): the named fields side by side."""
         return np.stack([getattr(self, name) for name in names], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """A problem as arrays; D devices in the fleet's order, L layers, L + 1 cuts.
+    """A problem as arrays, for D devices in the fleet's order, L layers and L + 1 cuts.
 
-    Every figure of a plan is a sum (`period_s`: a maximum of sums) of entries of these.
+    Every figure of a plan is a sum of their entries (`period_s`: a maximum of sums).
     """
 
     names: tuple[str, ...]
@@ -63,24 +63,24 @@ class Tables:
     dispatch_s: float
     """Seconds before each stage in which neither a device nor a link works."""
     sent_bytes: Floats
-    """(L + 1,): bytes that cross at a cut, compressed; the model's input (cut 0) never is."""
+    """(L + 1,): bytes that cross at a cut, compressed inside the model."""
     link_latency_s: Floats
-    """(D, D) by sender and receiver, 0 on the diagonal, infinite where they are not connected."""
+    """(D, D) by sender and receiver, as all links: 0 on the diagonal, infinite without a link."""
     link_s_per_byte: Floats
     link_j_per_byte: Floats
     link_g_per_byte: Floats
     dynamic_w: Floats
-    """(D,): power above what the accounting counts as idle."""
+    """(D,): power above idle of a device that works."""
     busy_idle_w: Floats
-    """(D,): idle power that counts while the device works."""
+    """(D,): idle power that counts while a device works."""
     held_w: Floats
-    """(D,): idle power that counts from a request's arrival to its answer, on every device of the plan."""
+    """(D,): idle power that counts from a request's arrival to its answer, for each device of its plan."""
     g_per_j: Floats
     held_g_per_s: Floats
-    """(D,): carbon of `held_w` and of the device's manufacture, per second in which the plan holds it."""
+    """(D,): carbon of `held_w` and of the device's manufacture, per second that a plan holds the device."""
     memory_bytes: Floats
     source: int
-    """Where requests arise: a device, or NOWHERE."""
+    """Index of the device where requests arise, or NOWHERE."""
     param_bytes: Floats = field(repr=False)
     """(L + 1, L + 1): parameters of layers[b:e]."""
     peak_bytes: Floats = field(repr=False)
@@ -119,7 +119,7 @@ class Tables:
 
     @property
     def stage_bytes(self) -> Floats:
-        """(L + 1, L + 1): memory that a device needs which holds layers[b:e] and nothing else."""
+        """(L + 1, L + 1): memory of a device that holds layers[b:e] and nothing else."""
         return needed_bytes(self.param_bytes, self.peak_bytes)
 
     @property
@@ -128,10 +128,10 @@ class Tables:
         return int(self.times.layers_s.shape[1]) - 1
 
     def cost(self, bounds: Ints, where: Ints) -> Cost:
-        """Cost of many plans: bounds (plans, stages + 1) and device indices (plans, stages).
+        """Cost of many plans, given as bounds (plans, stages + 1) and device indices (plans, stages).
 
         A plan of fewer stages repeats L at the end of its bounds; the devices of those empty stages do not
-        matter. Infinite latency where two devices are not connected.
+        matter. The latency is infinite if two devices are not connected.
         """
         step = max(1, CHUNK_CELLS // len(self.names) ** 2)
         starts = range(0, max(1, len(bounds)), step)
@@ -148,7 +148,7 @@ class Tables:
         sender = np.concatenate([np.full((rows, 1), self.source), where[:, :-1]], axis=1)
         moves = real & (sender != where) & (sender != NOWHERE)
         inner = moves & (begin > 0)
-        # What leaves a stage is encoded there, so it counts for the sender; stages follow one another.
+        # The sender encodes, so encoding counts for the stage that the tensors leave.
         leaves = np.zeros_like(inner)
         leaves[:, :-1] = inner[:, 1:]
         busy_s = np.where(real, self.times.seconds(where, begin, end, decodes=inner, encodes=leaves), 0.0)
@@ -180,8 +180,7 @@ class Tables:
         )
 
     def memory_need_bytes(self, bounds: Ints, where: Ints) -> Floats:
-        """(plans, D): what a plan needs of each device: the parameters of all its stages there beside the
-        largest activations among them."""
+        """(plans, D): memory that a plan needs on each device; arguments as of `cost`."""
         rows, devices = len(bounds), len(self.names)
         begin, end = bounds[:, :-1], bounds[:, 1:]
         place = (np.arange(rows)[:, None] * devices + where).ravel()
@@ -195,7 +194,7 @@ def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     """Cost of placed plans, each under its own compression and order.
 
     latency = sum over stages of (dispatch + transfer to its device + its time there)
-    Raises ConfigError for a stage left on auto or two devices without a link.
+    Raises ConfigError for a stage on auto, and for two devices without a link.
     """
     alike: dict[tuple[tuple[int, ...], str], list[int]] = defaultdict(list)
     for index, plan in enumerate(plans):
@@ -215,7 +214,7 @@ def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
 
 
 def arrays(tables: Tables, plans: Sequence[Plan]) -> tuple[Ints, Ints]:
-    """Plans as the bounds and device indices that `Tables.cost` takes."""
+    """Plans as bounds (plans, stages + 1) and device indices (plans, stages), for `Tables.cost`."""
     stages = max(plan.num_stages for plan in plans)
     index = {name: i for i, name in enumerate(tables.names)}
     bounds = [plan.bounds + (tables.num_layers,) * (stages - plan.num_stages) for plan in plans]
@@ -224,7 +223,7 @@ def arrays(tables: Tables, plans: Sequence[Plan]) -> tuple[Ints, Ints]:
 
 
 def require_connected(problem: Problem, plan: Plan) -> None:
-    """Raise ConfigError, naming two devices, where a placed plan sends between devices without a link."""
+    """Raise ConfigError naming two devices if a placed plan sends between devices without a link."""
     places = [problem.fleet.source, *plan.devices]
     for stage, (sender, receiver) in enumerate(pairwise(places)):
         connected = sender in (None, AUTO, receiver) or receiver == AUTO
@@ -251,7 +250,7 @@ def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floa
 
 
 def _embodied_g_per_s(problem: Problem) -> Floats:
-    """Grams of manufacture per second of a device's lifetime; 0 unless every device states both."""
+    """(D,): grams of manufacture per second of lifetime; 0 unless every device states both figures."""
     devices = problem.fleet.devices
     rates = [
         embodied_g(d.embodied_kg, d.lifetime_years, 1.0)

@@ -1,6 +1,6 @@
-"""The exact Pareto front of partition and placement under the cost model, and what one takes from it. Pure.
+"""The exact Pareto front of partition and placement under the cost model, and how to choose from it. Pure.
 
-`pipeline.planning.label_setting` finds it.
+`pipeline.planning.label_setting` computes it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,27 @@ from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.problem import Problem
 
 OBJECTIVES = ("carbon_g", "latency_s", "energy_j", "transfer_bytes", "period_s")
-"""Fields of Cost that a front may trade; all are minimised (1 / period_s is the throughput)."""
+"""Fields of Cost that can be objectives; all are minimised (1 / period_s is the throughput)."""
 
 
 @dataclass(frozen=True)
 class ExactFront:
-    """The plans that no other plan dominates, one for each outcome, by the first objective."""
+    """The plans that no other plan dominates, one for each outcome, sorted by the first objective."""
 
     objectives: tuple[str, ...]
     plans: tuple[Plan, ...]
     costs: Floats = field(repr=False)
-    """Plans x objectives, as `pipeline.planning.cost.predict` tells them."""
+    """(plans, objectives), as `pipeline.planning.cost.predict` computes them."""
 
     def knee(self) -> Plan:
         """The best compromise (see `pipeline.planning.pareto.knee`)."""
         return self.plans[pareto.knee(self.costs)]
 
     def weighted(self, weights: Mapping[str, float]) -> Plan:
-        """The least weighted sum of the objectives, each scaled so that the front spans [0, 1]."""
+        """The plan with the least weighted sum of the objectives, each scaled so that the front spans [0, 1].
+
+        Raises ConfigError for an unknown objective, and unless all weights are >= 0 and one is above 0.
+        """
         _require_known("weights", weights, self.objectives)
         total = [float(weights.get(name, 0.0)) for name in self.objectives]
         require(
@@ -48,7 +51,7 @@ class ExactFront:
         return self.plans[int((scaled @ np.array(total)).argmin())]
 
     def least(self, objective: str, limits: Mapping[str, float]) -> Plan:
-        """The least of an objective where others stay within limits (the ε-constraint method).
+        """The plan with the least of an objective whose other objectives stay within limits (ε-constraint).
 
         Raises ConfigError naming the limit that is furthest out of reach, and by how much.
         """
@@ -65,7 +68,7 @@ class ExactFront:
         return self.plans[int(allowed[column.argmin()])]
 
     def _out_of_reach(self, bounds: Floats) -> str:
-        """Of the plan that comes nearest, the limit that it misses by the largest share."""
+        """The limit that the nearest plan misses by the largest share, in a sentence."""
         with np.errstate(divide="ignore", invalid="ignore"):
             excess = np.where(self.costs > bounds, (self.costs - bounds) / np.abs(bounds), 0.0)
         nearest = int(excess.max(axis=1).argmin())
@@ -106,16 +109,16 @@ def exact_front(
 ) -> ExactFront:
     """The front of two or three objectives (or the best plan for one) over all cuts and placements.
 
-    distinct: each device holds one stage at most, which `period_s` requires: a device that works on two
-    stages of a pipeline is a bottleneck that no partial plan can foresee. memory: plans must fit.
-    Raises ConfigError where no plan counts, naming what is tightest.
+    distinct: each device holds one stage at most. `period_s` requires it: a device that works on two stages
+    of a pipeline is a bottleneck that a partial plan cannot foresee. memory: plans must fit.
+    Raises ConfigError if no plan obeys the rules, naming the tightest.
     """
     require_objectives("objectives", objectives, distinct)
     require(
         max_stages is None or max_stages >= 1, f"max_stages: must be at least 1 (max_stages: {max_stages})"
     )
     tables = Tables.of(problem)
-    # More stages than layers limit nothing; the search keeps a table for each.
+    # A limit above the number of layers limits nothing, and the search keeps a table for each stage.
     limit = max_stages if max_stages is not None and max_stages < tables.num_layers else None
     rules = PlanRules(distinct, memory, limit)
     bounds, where, costs = front_arrays(tables, tuple(objectives), rules)
@@ -137,7 +140,7 @@ def _require_known(key: str, names: Sequence[str] | Mapping[str, float], known: 
 
 
 def why_none(problem: Problem, tables: Tables, rules: PlanRules) -> str:
-    """What keeps every plan from counting, the tightest thing first."""
+    """Why no plan obeys the rules, in a sentence about the tightest one."""
     layer_bytes = np.diagonal(tables.stage_bytes, 1)
     roomiest = int(tables.memory_bytes.argmax())
     room, hungriest = tables.memory_bytes[roomiest], int(layer_bytes.argmax())

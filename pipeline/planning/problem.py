@@ -1,4 +1,4 @@
-"""All that a partitioner may know, and what a partitioner must be able to do. Pure."""
+"""What a partitioner is given and what it must return. Pure."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ from pipeline.planning.memory import needed_bytes
 
 @dataclass(frozen=True)
 class Problem:
-    """All that a partitioner may know."""
+    """The model, the fleet, the profile and the intensities that a partitioner plans for."""
 
     graph: Graph
     fleet: Fleet
     profile: Profile
     intensity_g_per_kwh: Mapping[str, float]
-    """By device, at the run's start."""
+    """Carbon intensity of each device at the run's start."""
     compression: str = COMPRESSIONS[0]
-    """Of the tensors that cross between devices, in every plan for this problem."""
+    """Format in which tensors cross between devices, in every plan for this problem."""
     idle: str = "full"
     """Which idle energy counts, as in `pipeline.carbon.accounting.Accounting`."""
 
     def plan(self, bounds: Sequence[int], devices: Sequence[str], order: Sequence[int] = ()) -> Plan:
         """A plan under the problem's compression.
 
-        Raises ConfigError where its stages do not fit a device: the parameters of all of a device's stages
-        stand in its memory beside the largest set of activations among them. Stages on auto do not count.
+        Raises ConfigError if the stages of a device do not fit its memory. Stages on auto do not count.
         """
         plan = Plan(tuple(bounds), tuple(devices), tuple(order), self.compression)
         graph = self.along(plan).graph
@@ -54,9 +53,9 @@ class Problem:
         return plan
 
     def along(self, plan: Plan) -> Problem:
-        """The problem with its layers in the plan's order, where the plan's bounds are a chain's.
+        """The problem with its layers in the plan's order, so that the plan's stages are ranges of layers.
 
-        Raises ConfigError for an order in which a layer comes before one that it needs.
+        Raises ConfigError if the order puts a layer before one that it needs.
         """
         if not plan.order:
             return self
@@ -65,8 +64,8 @@ class Problem:
 
 
 class Partitioner(Protocol):
-    """Where to cut."""
+    """Decides where to cut a model, and perhaps which device runs each stage."""
 
     def partition(self, problem: Problem) -> Plan:
-        """The plan for a problem; deterministic, its inputs unchanged."""
+        """The plan for a problem. Deterministic; the problem stays unchanged."""
         ...

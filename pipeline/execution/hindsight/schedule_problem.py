@@ -1,4 +1,4 @@
-"""A run's tasks and where they may run, all known beforehand. Pure."""
+"""The scheduling problem of a whole run: its tasks, and where and when each may run. Pure."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """The tasks of requests, one entry each, in order of request and stage."""
+    """The tasks of a run: arrays with one entry a task, in order of request and stage."""
 
     request: Ints
-    """Numbered from 0 without gaps."""
+    """Index of its request, from 0 without gaps."""
     stage: Ints
-    """Of all stages of all services (`deployment.deploy`)."""
+    """Index among all stages of all services (`deployment.deploy`)."""
     ratio: Floats
-    """What it took ÷ what is predicted for the device that ran it."""
+    """Measured time ÷ predicted time on the device that ran it."""
     release_s: Floats
-    """Before which it cannot have begun: arrival, and the stages before it at their quickest."""
+    """Earliest start: arrival plus the least time of the stages before it."""
     due_s: Floats
-    """By which it must be done if the request is to be in time; infinite without a deadline."""
+    """Latest end that lets its request meet the deadline; infinite without a deadline."""
 
     def __len__(self) -> int:
         return len(self.request)
 
 
 def tasks_of(job: Job, work: Sequence[StageDeployment], records: Records) -> Tasks:
-    """What the run's answered requests asked for; of a stage that was run several times, the last."""
+    """The tasks of the run's answered requests; of a stage that ran several times, the last."""
     table = records.table
     failed = table.loc[table["status"] == "failed", "request"].unique()
     arrival_s = table.groupby("request")["queued_s"].min()
@@ -61,7 +61,7 @@ def tasks_of(job: Job, work: Sequence[StageDeployment], records: Records) -> Tas
 
 
 def tasks_to_come(job: Job, work: Sequence[StageDeployment], margin: float) -> Tasks:
-    """What an open loop's requests will ask for, each task (1 + margin) times as slow as predicted."""
+    """The tasks of an open loop's requests, each taken to last (1 + margin) times the prediction."""
     blocks = list(arrivals(job, work))
     arrival_s = np.concatenate([np.empty(0), *(block.arrival_s for block in blocks)])
     kind = np.concatenate([np.empty(0, dtype=np.int64), *(block.kind for block in blocks)])
@@ -85,7 +85,7 @@ def _tasks(
     arrived_s: Floats,
     deadline_s: Floats,
 ) -> Tasks:
-    """With their windows: each stage leaves the others of its request time enough, at their quickest."""
+    """Tasks with their windows, which leave the other stages of the request their least time."""
     least_s = np.array([min(w.seconds.values()) for w in work])[stage] * ratio
     per_request = np.bincount(number, least_s)[number] if len(number) else least_s
     before_s = np.cumsum(least_s) - least_s
@@ -96,46 +96,46 @@ def _tasks(
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """Where and when the tasks may run, and what they emit there. Arrays are by stage and device."""
+    """Where and when tasks may run, and what they emit there. Arrays are by stage and device."""
 
     work: Sequence[StageDeployment]
     fleet: Fleet
     intensity: Intensity
     outages: Sequence[Outage] = ()
     counts_network: bool = True
-    """Whether the energy of moving tensors counts: where some link's is unknown, the ledger leaves it out."""
+    """Whether the energy of transfers counts: the ledger leaves it out if that of some link is unknown."""
 
     @cached_property
     def seconds(self) -> Floats:
-        """What each stage is predicted to take on each device; infinite where it is not held."""
+        """(stages, devices): predicted seconds; infinite where the device does not hold the stage."""
         return np.array([[w.seconds.get(name, math.inf) for name in self.fleet.by_name] for w in self.work])
 
     @cached_property
     def g_per_kwh(self) -> Floats:
-        """(devices, steps): intensity in the fleet's order."""
+        """(devices, steps): carbon intensity, in the fleet's order."""
         return self.intensity.g_per_kwh[[self.intensity.names.index(name) for name in self.fleet.by_name]]
 
     @cached_property
     def g_per_intensity(self) -> Floats:
-        """Grams of each stage on each device, per g/kWh there."""
+        """(stages, devices): grams per g/kWh of intensity."""
         above_idle_w = np.array([device.above_idle_w for device in self.fleet.devices])
         pue = np.array([device.pue for device in self.fleet.devices])
         return np.asarray(carbon_g(self.seconds * above_idle_w, 1.0, pue))
 
     @cached_property
     def num_stages(self) -> Ints:
-        """Of the plan that each stage belongs to."""
+        """(stages,): number of stages of the plan that each belongs to."""
         services = [w.service for w in self.work]
         return np.array([services.count(service) for service in services])
 
     def senders(self, k: int) -> Sequence[str]:
-        """Where a stage's input may lie; nobody where it is wherever the stage runs."""
+        """Devices on which a stage's input may lie; none if it lies wherever the stage runs."""
         if self.work[k].stage > 0:
             return tuple(self.work[k - 1].seconds)
         return () if self.fleet.source is None else (self.fleet.source,)
 
     def moving_g(self, k: int, sender: str, receiver: str) -> float:
-        """Least grams of moving a stage's input; infinite between devices that are not connected."""
+        """Least grams of moving a stage's input; infinite between unconnected devices."""
         if sender == receiver:
             return 0.0
         link = self.fleet.link(sender, receiver)
@@ -149,13 +149,13 @@ class Situation:
         return math.fsum(carbon_g(end_j, least[end], self.fleet.by_name[end].pue) for end in ends)
 
     def moving_s(self, k: int, sender: str, receiver: str) -> float:
-        """Seconds of that, over a free link."""
+        """Seconds of moving a stage's input over a free link."""
         link = None if sender == receiver else self.fleet.link(sender, receiver)
         return 0.0 if link is None else link.transfer_s(self.work[k].input_bytes)
 
     @cached_property
     def least_moving_g(self) -> Floats:
-        """Grams of bringing each stage's input to each device, from wherever that is least."""
+        """(stages, devices): least grams of moving the stage's input to the device from any sender."""
         return np.array(
             [
                 [
@@ -169,9 +169,9 @@ class Situation:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Who runs each task, and not before when."""
+    """The device and the earliest start of each task: arrays with one entry a task."""
 
     device: Ints
-    """Its place in the fleet's order; -1: nobody can say."""
+    """Index in the fleet's order; -1: undecided."""
     begin_s: Floats
-    """-inf: as soon as it is ready."""
+    """Seconds from the run's start; -inf: as soon as it is ready."""
