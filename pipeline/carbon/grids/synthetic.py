@@ -46,9 +46,7 @@ class Synthetic:
 
     def about(self) -> dict[str, str]:
         """The sources of the averages, and that the hours are synthetic."""
-        return Static(self.zones).about() | {
-            "factor": "annual average, its hours and seasons made up (synthetic)"
-        }
+        return Static(self.zones).about() | {"factor": "annual average with synthetic hours and seasons"}
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
         """One step an hour, from a full hour of UTC. Raises ConfigError for a zone that no table contains."""
