@@ -47,7 +47,7 @@ class Intensity:
         return cls(tuple(fleet.by_name), since_s, np.array(rows, dtype=float))
 
     def extended(self, fleet: Fleet, grid: Grid, start_utc: datetime, until_s: float) -> Self:
-        """The grid's intensity until `until_s`, for a run that lasts beyond the horizon of this one.
+        """The same up to `until_s` from the run's start, for a run that lasts beyond the horizon of this one.
 
         Where the grid ends before that, its last value holds, with a warning.
         """

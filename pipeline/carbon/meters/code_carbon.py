@@ -1,4 +1,4 @@
-"""CodeCarbon as a meter, and the meters that read energy counters with it. Shell."""
+"""CodeCarbon as a meter, and helpers for meters that use its readers. Shell."""
 
 from __future__ import annotations
 
