@@ -1,4 +1,4 @@
-"""Which energy and carbon an account counts, and how it states that. Pure."""
+"""Which energy and carbon count, and the statement of that boundary. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTRIBUTIONS = tuple(IDLE_MEANS)
 
 @dataclass(frozen=True)
 class Accounting:
-    """Which idle energy counts.
+    """Which idle energy counts, and the ranges of coefficients.
 
     marginal: none. proportional: idle power while a stage runs. full: idle power of every reserved device
     over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware.
@@ -28,7 +28,7 @@ class Accounting:
 
     idle: str = "full"
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """[low, high] ÷ value of coefficients (COEFFICIENTS) for which the fleet gives no range of its own."""
+    """[low, high] ÷ value by coefficient (COEFFICIENTS), for devices and links without their own range."""
 
     COEFFICIENTS: ClassVar = (*Device.COEFFICIENTS, "energy_j_per_byte")
 
@@ -46,28 +46,26 @@ class Accounting:
             for end in ends:
                 require_number("accounting.ranges", name, end, least=0, above=name == "lifetime_years")
             low, high = map(float, ends)
-            require(
-                low <= 1 <= high, f"accounting.ranges.{name}: 1 must lie in it, as it is a share ({ends})"
-            )
+            require(low <= 1 <= high, f"accounting.ranges.{name}: must contain 1, the value itself ({ends})")
             require(name != "pue" or low == 1, f"accounting.ranges.pue: no PUE is below 1 ({ends})")
             ranges[name] = (low, high)
         object.__setattr__(self, "ranges", ranges)
 
 
 def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[str, str]) -> str:
-    """What figures hold and what they leave out, in one line, as SCI asks for.
+    """What the figures of a run include and leave out, in one line, as SCI requires.
 
-    left_out: see `unknown`; grid: what it says of itself (`Grid.about`).
+    left_out: the missing components and why (`pipeline.carbon.ledger.unknown`). grid: `Grid.about`.
     """
-    held = {
+    included = {
         "dynamic": "power above idle while stages ran",
         "idle": IDLE_MEANS[accounting.idle],
         "network": "links, half at each end",
-        "embodied": "manufacture, by its share of the lifetime",
+        "embodied": "manufacture, by the run's share of the lifetime",
     }
-    counted = "; ".join(f"{c} ({held[c]})" for c in COMPONENTS if c not in left_out)
-    missing = [f"{c} (nobody said: {why})" for c, why in left_out.items()]
-    others = ["the answer's way back", "the asker's device", "training the model"]
+    counted = "; ".join(f"{c} ({included[c]})" for c in COMPONENTS if c not in left_out)
+    missing = [f"{c} (unknown: {why})" for c, why in left_out.items()]
+    others = ["the transfer of answers back", "the requester's device", "training the model"]
     return (
         f"Counted: {counted}. Left out: {'; '.join([*missing, *others])}. "
         f"Per inference, location-based; intensity: {grid.get('factor', 'average')}."

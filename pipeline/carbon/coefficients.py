@@ -1,8 +1,8 @@
-"""The coefficients that a ledger rests on: how low and how high each may be, and its totals with them. Pure.
+"""The coefficients of a ledger: the range of each, and the bounds of a total that follow. Pure.
 
 A coefficient is one number for a whole run, such as a device's power or a zone's factor, so its error is the
-same in every row and does not average out. Bounds are those of the box: every coefficient anywhere in its
-range. They are no confidence interval, and hold whatever the errors' distribution.
+same in every row and does not average out. The bounds are those of a box: every coefficient anywhere in its
+range. They are not a confidence interval, and hold for any distribution of the errors.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pipeline.domain.fleet import Device, Fleet, Link, Range
 Floats = npt.NDArray[np.float64]
 
 PARTS = ("active", "idle", "embodied")
-"""What a device's grams are made of beside those of links, each in proportion to a coefficient of its own."""
+"""Parts of a device's grams beside its links, each in proportion to one of its coefficients."""
 MAX_LINKS = 10
-"""Links that differ in sign between two runs, beyond which their ends are taken apart device by device."""
+"""Number of links up to which all corners are tried; beyond it each device has its own error of a link."""
 
 
 def known(fleet: Fleet, accounting: Accounting) -> bool:
-    """Whether any range is given at all; without one there are no bounds to tell."""
+    """Whether any range is given; without one there are no bounds."""
     owners: list[Device | Link] = [*fleet.devices, *fleet.links]
     return bool(accounting.ranges) or any(owner.ranges for owner in owners)
 
 
 def relative(owner: Device | Link, name: str, accounting: Accounting) -> Range:
-    """How low and how high a coefficient may be ÷ its value: its own range, else the accounting's share."""
+    """(low, high) of a coefficient ÷ its value: from its own range, else from the accounting's."""
     value = getattr(owner, name)
     if name not in owner.ranges:
         low, high = accounting.ranges.get(name, (1.0, 1.0))
@@ -43,8 +43,9 @@ def relative(owner: Device | Link, name: str, accounting: Accounting) -> Range:
 
 
 def table(fleet: Fleet, accounting: Accounting, intensity_g_per_kwh: Mapping[str, float]) -> pd.DataFrame:
-    """Every coefficient of a fleet: whose, low, value, high, and its source, which may be unknown.
+    """Every coefficient of a fleet that has a value, one row each.
 
+    Columns: owner (device or link), coefficient, low, value, high, range (its origin), source.
     intensity_g_per_kwh: by device, its mean over the run.
     """
     rows = []
@@ -72,34 +73,35 @@ def table(fleet: Fleet, accounting: Accounting, intensity_g_per_kwh: Mapping[str
 
 
 def parts(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
-    """Grams of each device in proportion to its active power, idle power and manufacture, and to each link.
+    """Grams of each device in proportion to its active power, idle power, manufacture and each link's energy.
 
-    One row a device, columns PARTS and `link NAME`; all add up to the ledger's total. Dynamic energy is
-    that of active_w - idle_w, so that its share of idle_w is negative: what a busy device does not draw as an
-    idle one. A device whose power is the same either way draws by `idle_w` alone.
+    ledger: as `pipeline.carbon.ledger.account` returns it. One row a device, indexed by its name; columns
+    PARTS and `link NAME`. All cells add up to the ledger's total. Dynamic energy is
+    (active_w - idle_w) * busy seconds, so its part in proportion to idle_w is negative. A device whose
+    active_w equals its idle_w has no dynamic energy.
     """
     by = ["device", "component", "link"]
     sums: dict[Any, float] = ledger.groupby(by, observed=True)["carbon_g"].sum().to_dict()
     links = [f"link {link.name}" for link in fleet.links]
     found = {name: dict.fromkeys([*PARTS, *links], 0.0) for name in fleet.by_name}
     for (name, component, link), grams in sums.items():
-        device, own = fleet.by_name[name], found[name]
+        device, grams_of = fleet.by_name[name], found[name]
         if component != "dynamic":
-            own[f"link {link}" if component == "network" else component] += grams
+            grams_of[f"link {link}" if component == "network" else component] += grams
         elif grams:
             above_w = device.active_w - device.idle_w
-            own["active"] += grams * device.active_w / above_w
-            own["idle"] -= grams * device.idle_w / above_w
+            grams_of["active"] += grams * device.active_w / above_w
+            grams_of["idle"] -= grams * device.idle_w / above_w
     return pd.DataFrame.from_dict(found, orient="index", columns=[*PARTS, *links])
 
 
 def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[float, float]:
-    """The least and the most that the sum of `parts` can be, wherever each coefficient lies in its range.
+    """The minimum and maximum of the sum of `parts`, with each coefficient anywhere in its range.
 
-    For the parts of a run, or for the difference of two runs' parts, whose errors are then shared: signs
-    may differ. A device's grams are price * (active + idle + links) + embodied / lifetime, each linear in
-    a coefficient of its own, so that the ends are at corners that can be told by sign; those of links, which
-    devices share, are all tried.
+    parts: a table as from `parts`, or the difference of two runs' tables: errors are then shared, and values
+    may be negative. A device's grams are price * (active + idle + links) + embodied / lifetime, linear in
+    each coefficient, so the extremes lie at corners. The sign of a value selects the corner of a coefficient
+    that belongs to one device; devices share those of links, so all corners of links are tried.
     """
     devices = [fleet.by_name[str(name)] for name in parts.index]
     links = [link for link in fleet.links if (parts.get(f"link {link.name}", pd.Series(0.0)) != 0).any()]
@@ -108,7 +110,7 @@ def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[f
         return np.array([relative(device, name, accounting) for device in devices]).reshape(-1, 2)
 
     powers = {"active": ends("active_w"), "idle": ends("idle_w")}
-    drawn = sum(np.sort(parts[[part]].to_numpy() * own, axis=1) for part, own in powers.items())
+    drawn = sum(np.sort(parts[[part]].to_numpy() * shares, axis=1) for part, shares in powers.items())
     moved = parts[[f"link {link.name}" for link in links]].to_numpy(dtype=float)
     of_links = np.array([relative(link, "energy_j_per_byte", accounting) for link in links]).reshape(-1, 2)
     price = ends("intensity_g_per_kwh") * ends("pue")
@@ -126,13 +128,13 @@ def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[f
 
 
 def run_bounds(ledger: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[float, float]:
-    """Those of a run's total, which is never below 0: no device draws less when busy than when idle."""
+    """The bounds of a run's total in grams, never below 0: no device draws less when busy than when idle."""
     low, high = bounds(parts(ledger, fleet), fleet, accounting)
     return max(low, 0.0), high
 
 
 def _times(values: Floats, factors: Floats) -> Floats:
-    """Products of intervals (n, 2) with intervals of what is not negative."""
+    """Products of intervals (n, 2) with intervals (n, 2) of non-negative factors."""
     low = np.where(values[:, 0] >= 0, values[:, 0] * factors[:, 0], values[:, 0] * factors[:, 1])
     high = np.where(values[:, 1] >= 0, values[:, 1] * factors[:, 1], values[:, 1] * factors[:, 0])
     return np.stack([low, high], axis=1)

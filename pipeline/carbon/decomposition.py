@@ -1,4 +1,4 @@
-"""What sets the carbon of two runs apart: energy, intensity, network, embodied carbon. Pure."""
+"""Why the carbon of two runs differs: energy, intensity, network, embodied carbon. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EFFECTS = ("energy", "intensity", "network", "embodied")
 
 @dataclass(frozen=True)
 class Footprint:
-    """What an inference takes on average."""
+    """Mean energy and carbon of an inference."""
 
     energy_j: float
-    """Of devices, links not included."""
+    """Energy of devices, without links."""
     operational_g: float
     """Carbon of that energy."""
     network_g: float = 0.0
@@ -23,7 +23,7 @@ class Footprint:
 
     @classmethod
     def of(cls, metrics: Mapping[Any, Any]) -> Self:
-        """From a run's metrics. What a run's boundary leaves out counts as nothing on that side."""
+        """From a run's metrics, by key. A component outside the run's boundary counts as 0."""
 
         def per_inf(key: str) -> float:
             value = float(metrics.get(key, 0.0)) / metrics["requests_ok"]
@@ -36,26 +36,26 @@ class Footprint:
 
     @property
     def total_g(self) -> float:
-        """All of its carbon."""
+        """All carbon of an inference."""
         return self.operational_g + self.network_g + self.embodied_g
 
 
 def effects(before: Footprint, after: Footprint) -> dict[str, float]:
-    """Why carbon per inference differs, in grams by EFFECTS: they add up to after - before.
+    """Grams by which each of EFFECTS changes the carbon per inference; they add up to after - before.
 
-    With C = E * I, E joules and I grams a joule (PUE and who computes where included), and the logarithmic
-    mean L(a, b) = (a - b) / ln(a / b):
+    With C = E * I, where E is in joules and I in grams per joule (it includes PUE and the choice of devices),
+    and the logarithmic mean L(a, b) = (a - b) / ln(a / b):
     C1 - C0 = L(C1, C0) ln(E1 / E0) + L(C1, C0) ln(I1 / I0), without a residual (LMDI-I; Ang, "The LMDI
-    approach to decomposition analysis", Energy Policy 33, 2005). Links and manufacture stand beside it.
+    approach to decomposition analysis", Energy Policy 33, 2005). Network and embodied carbon are differences.
     """
     c0, c1, e0, e1 = before.operational_g, after.operational_g, before.energy_j, after.energy_j
     if min(e0, e1) <= 0:
-        energy = c1 - c0  # their limits: what draws nothing emits nothing by its energy,
+        energy = c1 - c0  # the limits: without energy, all of the change is an effect of energy;
     elif min(c0, c1) <= 0:
-        energy = 0.0  # what draws something and emits nothing does so by its intensity
+        energy = 0.0  # with energy but without carbon, all of it is an effect of intensity
     else:
         rise = (c1 - c0) / c0
-        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # to all digits near and far
+        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # exact near 0 and far from it
         mean = (c1 - c0) / log if log else c1
         energy = mean * math.log(e1 / e0)
     return {

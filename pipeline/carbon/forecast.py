@@ -1,8 +1,8 @@
-"""What a scheduler may know of the carbon intensities to come. Pure: errors are a seed's.
+"""Forecasts of carbon intensity for schedulers. Pure: a seed gives the errors.
 
-`none` says that all stays as it is, `perfect` is the truth, `persistence` says that tomorrow is as today,
-hour by hour, `noisy` is the truth times a random factor. Each gives the value of every step of the run's
-intensity as it looks from one of them.
+`none` keeps the present value, `perfect` is the truth, `persistence` repeats the day before, hour by hour,
+`noisy` is the truth times a random factor. Each forecast is made at one step of the run's intensity, and has
+a value for this step and for every later one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ DAY_S = 86_400.0
 
 
 def forecast(kind: str, fleet: Fleet, intensity: Intensity, step: int, *, error: float, seed: int) -> Floats:
-    """gCO2e/kWh of each device (rows, in the fleet's order) in the steps from `step`, the present one, on.
+    """(devices, steps): gCO2e/kWh in the steps from `step`, the present one, on; devices as in the fleet.
 
-    The present value is known. persistence: of the latest whole number of days before that is known, else
-    the present value. noisy: the truth × exp(error × z - error²/2), z standard normal, one a zone and step.
+    The present value is known. persistence: the latest known value a whole number of days before; without
+    one, the present value. noisy: the truth × exp(error × z - error²/2), z standard normal for each zone and
+    step.
     """
     truth = intensity.g_per_kwh[:, step:]
     if kind == "none":

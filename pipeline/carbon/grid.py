@@ -1,4 +1,4 @@
-"""What a source of carbon intensity must be able to do. Pure."""
+"""The protocol of a source of carbon intensity, and what it may be used for. Pure."""
 
 from __future__ import annotations
 
@@ -8,27 +8,33 @@ from typing import Protocol
 
 from pipeline.domain.checks import require
 
+MAX_G_PER_KWH = 2000.0
+"""No grid emits more; a higher value is in another unit, such as lb/MWh or kg/MWh."""
+
 
 class Grid(Protocol):
     """Carbon intensity of a zone."""
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
-        """What is in force from begin to end (UTC): (since, gCO2e/kWh), each until the next one's `since`.
+        """The values in force from begin to end (UTC): (since, gCO2e/kWh), each until the next one's `since`.
 
-        The first holds since `begin` or before. Raises ConfigError for a zone that is unknown, and for a time
-        that the source does not cover.
+        The first is in force at `begin`. Raises ConfigError for an unknown zone and for a time that the
+        source does not cover.
         """
         ...
 
     def about(self) -> Mapping[str, str]:
-        """What an audit says of it: source, factor, and where there are data, their hash."""
+        """For audits: source, factor, and the hash of the data where there are any."""
         ...
 
 
 def require_average(grid: Grid) -> None:
-    """Refuse a marginal source: it tells what a change would do, not what a run emitted (GHG Protocol)."""
+    """Raise ConfigError for a marginal source: it states the effect of a change, not what a run emitted.
+
+    (GHG Protocol, Scope 2 Guidance, 2015.)
+    """
     require(
         not getattr(grid, "marginal", False),
         "grid: a marginal source cannot account for what a run emitted; choose one of average intensity (for "
-        "WattTime grid.signal=co2_aoer)",
+        "WattTime, grid.signal=co2_aoer)",
     )

@@ -1,7 +1,8 @@
-"""The carbon intensity of each device of a fleet over a run. Pure."""
+"""The carbon intensity of each device of a fleet over a run. Pure, but for a warning."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,21 +16,22 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 
 Floats = npt.NDArray[np.float64]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Intensity:
-    """gCO2e/kWh of each device over a run, constant from step to step; the last step holds on for ever."""
+    """gCO2e/kWh of each device over a run, constant within a step; the last step has no end."""
 
     names: tuple[str, ...]
     since_s: Floats
     """(steps,): seconds from the run's start, rising from 0."""
     g_per_kwh: Floats = field(repr=False)
-    """(devices, steps)."""
+    """(devices, steps), in the order of `names`."""
 
     @classmethod
     def of(cls, fleet: Fleet, grid: Grid, begin: datetime, horizon_s: float = 0.0) -> Self:
-        """Of every device from begin on: its own fixed intensity where it has one, else its zone's.
+        """Of each device from begin on: its own fixed intensity where it has one, else its zone's.
 
         Raises ConfigError naming the device whose zone is unknown or not covered to the horizon.
         """
@@ -44,21 +46,39 @@ class Intensity:
             rows.append(np.array(values)[np.searchsorted(at, since_s, side="right") - 1])
         return cls(tuple(fleet.by_name), since_s, np.array(rows, dtype=float))
 
+    def extended(self, fleet: Fleet, grid: Grid, start_utc: datetime, until_s: float) -> Self:
+        """The same up to `until_s` from the run's start, for a run that lasts beyond the horizon of this one.
+
+        Where the grid ends before that, its last value holds, with a warning.
+        """
+        try:
+            return self.of(fleet, grid, start_utc, until_s)
+        except ConfigError as error:
+            _log.warning("the last intensity known is taken to hold to the end of the run: %s", error)
+        known, covered_s, beyond_s = self, float(self.since_s[-1]), until_s
+        for _ in range(12):  # bisection to 1/4096 of the run
+            middle_s = (covered_s + beyond_s) / 2
+            try:
+                known, covered_s = self.of(fleet, grid, start_utc, middle_s), middle_s
+            except ConfigError:
+                beyond_s = middle_s
+        return known
+
     @classmethod
     def constant(cls, g_per_kwh: Mapping[str, float]) -> Self:
-        """The same at all times."""
+        """The same at all times, by device."""
         values = np.array(list(g_per_kwh.values()), dtype=float)
         return cls(tuple(g_per_kwh), np.zeros(1), values[:, None])
 
     def at(self, time_s: float) -> dict[str, float]:
-        """By device, at a time of the run."""
+        """gCO2e/kWh by device at a time of the run."""
         column = self.g_per_kwh[:, self.since_s.searchsorted(time_s, side="right") - 1]
         return dict(zip(self.names, column.tolist(), strict=True))
 
     def mean(self, device: npt.ArrayLike, begin_s: npt.ArrayLike, end_s: npt.ArrayLike) -> Floats:
-        """Its average over intervals of the run; over an empty one, what holds at its begin.
+        """(intervals,): mean gCO2e/kWh over intervals of the run; of an empty one, the value at its begin.
 
-        device: where it stands among `names`; any of the three may be one value for all intervals.
+        device: its index in `names`; each of the three is (intervals,), or one value for all of them.
         """
         place, begin, end = np.broadcast_arrays(device, begin_s, end_s)
         if len(self.since_s) == 1:

@@ -1,4 +1,4 @@
-"""Records x Fleet x Grid -> ledger: what each request emitted, by component. Pure.
+"""Records x Fleet x Grid -> ledger: the emissions of each request, by component. Pure.
 
 The boundary is the use of the devices: their dynamic and idle power, the links' energy where known, embodied
 carbon where known. Location-based, average intensity.
@@ -41,12 +41,12 @@ LEDGER_COLUMNS = (
 def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Accounting) -> pd.DataFrame:
     """The ledger: one row per request, stage, device and component (columns: LEDGER_COLUMNS).
 
-    Energy of a device is active_w while a stage runs and idle_w otherwise, told apart as
+    A device draws active_w while a stage runs and idle_w otherwise, in two components:
     dynamic = (active_w - idle_w) * busy_s and idle = idle_w * the seconds that the attribution rule counts.
     The intensity of a row is the mean over the time in which its energy was drawn.
-    Idle and embodied rows belong to the run, not to a request (request and stage are -1). A link's energy is
-    shared half and half by its two ends. A component that nobody can know (a link without energy, a reserved
-    device without embodied carbon) has no rows.
+    Idle and embodied rows belong to the run, not to a request (request and stage are -1). Each end of a link
+    has half of its energy. A component with unknown coefficients (see `unknown`) has no rows. Raises
+    ConfigError for records of a device that is not in the fleet.
     """
     known = known_components(records, fleet)
     drawn = _computing(records, fleet, accounting.idle)
@@ -63,15 +63,15 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
 
 
 def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:
-    """The components that this ledger can state; the others are left out of every figure."""
+    """The components whose coefficients are known; every figure leaves out the others."""
     left_out = unknown(records, fleet)
     return tuple(component for component in COMPONENTS if component not in left_out)
 
 
 def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
-    """The components that this ledger cannot state, and what is missing of which device or link.
+    """The components with unknown coefficients, and the missing ones with their devices or links.
 
-    Of the whole fleet, also of what this run did not use: runs of one fleet count the same.
+    Devices and links count also where this run did not use them, so that all runs of a fleet count the same.
     """
     ways = [str(way) for way in records.table.loc[records.table["kind"] == "transfer", "device"].unique()]
     silent = [link.name for link in fleet.links if link.energy_j_per_byte is None]
@@ -89,14 +89,14 @@ def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Rows of a ledger before they are priced; device and component by their index."""
+    """Rows of a ledger, each column (rows,), without intensity and carbon; device and component by index."""
 
     request: Ints
     stage: Ints
     device: Ints
     component: Ints
     link: Ints
-    """Among the fleet's links, from 1; 0: none."""
+    """Index among the fleet's links, from 1; 0: none."""
     begin_s: Floats
     end_s: Floats
     energy_j: Floats
@@ -105,7 +105,7 @@ class _Rows:
     def of(
         cls, component: str, energy_j: npt.ArrayLike, link: npt.ArrayLike = 0, **columns: npt.ArrayLike
     ) -> Self:
-        """All of one component; a column may be one value for all rows."""
+        """Rows of one component; a column may be one value for all rows."""
         names = ("request", "stage", "device", "begin_s", "end_s")
         energy, link, *arrays = np.broadcast_arrays(energy_j, link, *(columns[name] for name in names))
         request, stage, device = (each.astype(np.int64, copy=False) for each in arrays[:3])
@@ -115,7 +115,7 @@ class _Rows:
 
     @classmethod
     def together(cls, parts: Sequence[Self]) -> Self:
-        """One after the other."""
+        """All rows of the parts, one part after the other."""
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
@@ -207,7 +207,7 @@ def _embodied_g(records: Records, fleet: Fleet) -> Floats:
 
 
 def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:
-    """Where each value of a column of names stands among these."""
+    """(rows,): the index of each value of a column among these names."""
     named = column.astype("category").cat.remove_unused_categories().cat
     places = {name: place for place, name in enumerate(names)}
     strange = [str(name) for name in named.categories if name not in places]

@@ -1,4 +1,4 @@
-"""Bounds against every corner of the box; parts that add up; ranges as people write them."""
+"""Bounds against every corner of the box; parts that add up; ranges in a fleet's config."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def device(**options: Any) -> Device:
 
 
 def made(fleet: Fleet) -> Fleet:
-    """Both devices with a manufacture."""
+    """Both devices with embodied carbon."""
     devices = tuple(replace(d, embodied_kg=40.0, lifetime_years=4.0) for d in fleet.devices)
     return replace(fleet, devices=devices)
 
@@ -101,7 +101,7 @@ def test_bounds_by_hand(two_devices: Fleet) -> None:
 
 
 def test_a_link_s_error_is_the_same_for_all_devices(two_devices: Fleet) -> None:
-    """As many bytes between other ends at one intensity: whatever the link takes, nothing changes."""
+    """The same bytes between other ends at one intensity: the link's energy makes no difference."""
     one = replace(two_devices.devices[0], pue=1.0)
     devices = tuple(replace(one, name=name) for name in "abc")
     wan = Link("wan", 1e6, energy_j_per_byte=1e-5, ranges={"energy_j_per_byte": [0, 1e-4]})
@@ -120,7 +120,7 @@ def moved(way: str) -> pd.DataFrame:
     return pd.DataFrame([record(0, 0, "transfer", way, 0.0, 1.0, bytes=10**6)])
 
 
-def test_no_total_is_below_nothing(two_devices: Fleet) -> None:
+def test_no_total_is_below_zero(two_devices: Fleet) -> None:
     """The box of active_w and idle_w holds devices that draw less when busy; a run's bound does not."""
     accounting = Accounting("marginal", {"active_w": [0.1, 1], "idle_w": [1, 3]})
     ledger = account(TWO_STAGES, two_devices, INTENSITY, accounting)
@@ -185,7 +185,7 @@ def test_energy_of_a_wide_area_link_by_the_gigabyte() -> None:
         (lambda: Device("d", 1, 2, zone=False), "zone must be a text, in quotes where YAML"),  # type: ignore[arg-type]
         (lambda: Accounting("full", {"pue": [0.9, 1.2]}), "accounting.ranges.pue: no PUE is below 1"),
         (lambda: Accounting("full", {"colour": [0, 1]}), "accounting.ranges: unknown 'colour'"),
-        (lambda: Accounting("full", {"pue": [1.1, 1.2]}), "accounting.ranges.pue: 1 must lie in it"),
+        (lambda: Accounting("full", {"pue": [1.1, 1.2]}), "accounting.ranges.pue: must contain 1"),
         (lambda: Accounting("full", {"lifetime_years": [0, 1.2]}), "lifetime_years must be a number > 0"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ def test_effects_by_hand() -> None:
     by = {"energy": mean * math.log(2), "intensity": mean * math.log(1 / 4), "network": 0, "embodied": 0}
     assert effects(before, Footprint(20, 2)) == pytest.approx(by)
     assert effects(before, Footprint(20, 0)) == {"energy": 0, "intensity": -4, "network": 0, "embodied": 0}
-    # What draws nothing emits nothing for that reason, at whatever intensity.
+    # Without energy the effect is one of energy, at any intensity.
     assert effects(before, Footprint(0, 0)) == {"energy": -4, "intensity": 0, "network": 0, "embodied": 0}
     near = effects(Footprint(10, 1), Footprint(20, 1 + 1e-11))
     assert near["energy"] == pytest.approx(math.log(2) * (1 + 0.5e-11), rel=1e-15)
@@ -28,7 +28,7 @@ def test_effects_by_hand() -> None:
 
 
 def test_a_footprint_of_metrics() -> None:
-    """Of 5 requests; the link's 2 J an inference are no device's."""
+    """Of 5 requests; the 2 J per inference of the link belong to no device."""
     found = Footprint.of(
         {
             "requests_ok": 5, "carbon_g_per_inf": 4.0, "energy_j_per_inf": 10.0, "network_j_per_inf": 2.0,

@@ -1,4 +1,4 @@
-"""Forecasts against a grid that anyone can foresee."""
+"""Forecasts of a grid with a known value for each hour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_perfect_is_the_truth() -> None:
     assert seen.tolist() == [[140, 141, 142, 143, 144, 145, 146, 147]] * 3
 
 
-def test_persistence_says_what_was_a_day_before_and_else_the_present() -> None:
+def test_persistence_is_the_value_a_day_before_or_else_the_present_one() -> None:
     # At 06:00 of the second day (hour 30): now 130, then hours 7, 8 ... of the first.
     seen = forecast("persistence", FLEET, HOURS, 30, error=0.1, seed=0)
     assert seen[0, :3].tolist() == [130, 107, 108]
@@ -45,11 +45,11 @@ def test_noise_is_seeded_the_same_in_a_zone_and_spares_the_present() -> None:
     assert np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[0], seen[2])
     assert seen[:, 0].tolist() == [110] * 3
-    # What is foreseen of an hour does not change from one hour to the next.
+    # The forecast of an hour does not change from one hour to the next.
     assert np.array_equal(seen[:, 2:], forecast("noisy", FLEET, HOURS, 11, error=0.2, seed=1)[:, 1:])
 
 
-def test_noise_has_the_spread_that_was_asked_for() -> None:
+def test_noise_has_the_spread_of_its_error() -> None:
     many = Intensity(("a", "b", "c"), np.arange(20_000, dtype=np.float64) * 3600, np.full((3, 20_000), 100.0))
     seen = forecast("noisy", FLEET, many, 0, error=0.2, seed=1)[0, 1:]
     assert seen.mean() == pytest.approx(100, rel=0.01)

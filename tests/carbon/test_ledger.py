@@ -73,7 +73,7 @@ def test_embodied_is_the_share_of_a_lifetime(two_devices: Fleet) -> None:
     assert known_components(run, fleet) == ("dynamic", "idle", "network", "embodied")
 
 
-def test_what_nobody_can_know_is_left_out(two_devices: Fleet) -> None:
+def test_components_with_unknown_coefficients_are_left_out(two_devices: Fleet) -> None:
     silent = replace(two_devices, links=(Link("lan", 1e6),))
     assert known_components(TWO_STAGES, two_devices) == ("dynamic", "idle", "network")
     assert known_components(TWO_STAGES, silent) == ("dynamic", "idle")

@@ -1,1 +1,1 @@
-"""Sources of carbon intensity: one file a source, one YAML in conf/grid/."""
+"""Sources of carbon intensity over time: one file a source, one YAML in conf/grid/."""

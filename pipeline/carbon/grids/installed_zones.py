@@ -1,9 +1,12 @@
-"""Annual averages of carbon intensity by zone, from the tables installed with CodeCarbon."""
+"""Annual averages of carbon intensity by zone, from CodeCarbon's tables. Reads files only."""
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Mapping
+
+from pipeline.domain.checks import ConfigError
 
 G_PER_KWH_PER_LB_PER_MWH = 0.45359237
 """One pound is 453.59237 g by definition."""
@@ -21,18 +24,18 @@ SOURCES_OF_CANADA = {
     "wind": "wind",
     "biomass": "biomass",
 }
-"""Installed shares and what the factors call them. `other` and `tidal` have no factor (and are 0)."""
+"""Names of sources in the shares and in the factors; `other` and `tidal` have no factor, and shares of 0."""
 
 
 @functools.cache
 def installed_zones() -> Mapping[str, float]:
     """gCO2e/kWh, annual average, by zone: WORLD, countries (DE, DEU), US states (US-CA), Nordic zones (SE3),
-    Chinese and Canadian provinces (CN-BJ, CA-QC), regions of a cloud (gcp:europe-west1).
+    Chinese and Canadian provinces (CN-BJ, CA-QC), cloud regions (gcp:europe-west1).
 
     From CodeCarbon's tables: Ember / Our World in Data for countries, EPA eGRID for US states (lb/MWh there),
-    ENTSO-E for the Nordic bidding zones, China's MEE / NBS, Google Cloud's own figures. Provinces of Canada
-    have shares of sources there, in per cent: each counts with the lifecycle factor that the same tables have
-    for it (CodeCarbon itself counts what is burned only, and so Quebec's dams as 0).
+    ENTSO-E for the Nordic bidding zones, China's MEE / NBS, Google Cloud's own figures. For provinces of
+    Canada the tables give shares of sources, in per cent: each share counts with the lifecycle factor of its
+    source in the same tables (CodeCarbon itself counts combustion only, and so Quebec's dams as 0).
     """
     import pycountry
     from codecarbon.input import DataSource
@@ -62,3 +65,13 @@ def installed_zones() -> Mapping[str, float]:
     for row in source.get_cloud_emissions_data().to_dict("records"):
         zones[f"{row['provider']}:{row['region']}"] = float(row["impact"])
     return zones
+
+
+def installed_g_per_kwh(key: str, zone: str, remedy: str = "") -> float:
+    """The annual average of a zone. Raises ConfigError naming the config key and similar zones."""
+    zones = installed_zones()
+    if zone not in zones:
+        close = difflib.get_close_matches(zone, zones, n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "for example DE, FRA, US-CA, SE3 or WORLD"
+        raise ConfigError(f"{key}: unknown zone {zone!r} ({hint}{remedy})")
+    return zones[zone]

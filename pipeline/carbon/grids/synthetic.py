@@ -1,4 +1,4 @@
-"""A grid with a made-up day and year around each zone's average."""
+"""A grid with a synthetic day and year around each zone's average. Reads files only."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A made-up day and year around the zone's installed average: for trying out, not for reporting.
+    """A synthetic day and year around the zone's average: for experiments, not for reporting.
 
     By the hour, intensity = average × (1 + day(local hour) + year(day)), where
     day(h) = evening_swing · cos(2π(h - 19)/24) - midday_dip · (dip(h) - mean of dip over a day),
     dip(h) = exp(-((h - 13)/2.5)²/2),
     year(d) = seasonal_swing · cos(2π(d - 15)/365.25), d days from 1 January.
-    So it is highest on winter evenings, as where gas meets the peak, and lowest at noon, as where the sun
-    shines; its mean over a year is the average. The same for every zone but for its average and its clock.
+    The shape is ours: highest on winter evenings, where gas serves the peak, lowest at noon, where there is
+    sun. Its mean over a year is the average. Zones differ in their average and their clock only.
     """
 
     evening_swing: float = 0.15
     midday_dip: float = 0.3
     seasonal_swing: float = 0.1
     utc_offset_h: Mapping[str, float] = field(default_factory=dict)
-    """By zone: hours by which its clocks are ahead of UTC, 0 where it is not named."""
+    """By zone: hours by which its clocks are ahead of UTC; 0 for other zones."""
     zones: Mapping[str, float] = field(default_factory=dict)
-    """g/kWh by zone, which win over the installed averages."""
+    """Averages in gCO2e/kWh by zone, instead of the installed ones."""
 
     def __post_init__(self) -> None:
         for name in ("evening_swing", "midday_dip", "seasonal_swing"):
@@ -45,13 +45,11 @@ class Synthetic:
         Static(self.zones)
 
     def about(self) -> dict[str, str]:
-        """That its hours are made up."""
-        return Static(self.zones).about() | {
-            "factor": "annual average, its hours and seasons made up (synthetic)"
-        }
+        """The sources of the averages, and that the hours are synthetic."""
+        return Static(self.zones).about() | {"factor": "annual average with synthetic hours and seasons"}
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
-        """One step an hour, by UTC. Raises ConfigError for a zone that no table has."""
+        """One step an hour, from a full hour of UTC. Raises ConfigError for a zone that no table contains."""
         [(_, average)] = Static(self.zones).steps(zone, begin, end)
         first = begin.replace(minute=0, second=0, microsecond=0)
         hours = int((end - first) / timedelta(hours=1)) + 1

@@ -1,1 +1,1 @@
-"""Meters of this host: one file a meter, one YAML in conf/meter/."""
+"""Meters of this host's energy: one file a meter, one YAML in conf/meter/."""

@@ -1,4 +1,4 @@
-"""The host's joules shared out over the devices that ran. Pure."""
+"""Shares of the host's energy, one for each device of a run. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pipeline.domain.records import Records
 
 
 def apportioned(energy_j: float, records: Records, fleet: Fleet) -> pd.DataFrame:
-    """The host's joules shared out over the devices that ran, one row each; every rule's add up to them.
+    """The host's joules shared out over the reserved devices, one row each; the shares of a rule add up to 1.
 
-    Columns: device, and for each rule `<rule>_share` and `<rule>_energy_j`. cpu: by the CPU
-    seconds of its stages, where these were measured; quota: by its CPU quota, as the paper does. A share of
-    the host is accounting: no sensor told the devices apart.
+    Columns: device, and for each rule `<rule>_share` and `<rule>_energy_j`. Rule cpu: by the CPU seconds of a
+    device's stages, where these were measured; quota: by its CPU quota, as the paper does. The shares are
+    accounting: no sensor measured a single device.
     """
     names = list(records.reserved)
     done = records.table[records.table["kind"] == "compute"]
@@ -24,8 +24,8 @@ def apportioned(energy_j: float, records: Records, fleet: Fleet) -> pd.DataFrame
         "quota": [fleet.by_name[name].cpu_quota for name in names],
     }
     table = pd.DataFrame({"device": names})
-    for rule, own in weights.items():
-        weight = np.array(own, dtype=float)
+    for rule, values in weights.items():
+        weight = np.array(values, dtype=float)
         if np.isfinite(weight).all() and weight.sum() > 0:
             share = weight / weight.sum()
             table = table.assign(**{f"{rule}_share": share, f"{rule}_energy_j": share * energy_j})

@@ -1,4 +1,4 @@
-"""CodeCarbon as a meter. Shell."""
+"""CodeCarbon as a meter, and helpers for meters that use its readers. Shell."""
 
 from __future__ import annotations
 
@@ -6,23 +6,29 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipeline.carbon.grids.installed_zones import installed_zones
+from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
 from pipeline.carbon.meters.reading import Reading, require_zone
 from pipeline.domain.checks import require_number
+from pipeline.domain.energy import J_PER_KWH
+
+if TYPE_CHECKING:
+    from codecarbon.core.units import Time
 
 
 @dataclass(frozen=True)
 class CodeCarbon:
     """CodeCarbon's offline tracker over the whole machine.
 
-    Without RAPL it estimates: TDP x (0.1 + 0.9 load^3) and 20 W of memory; the reading's `method` says which.
+    Without RAPL it estimates: TDP x (0.1 + 0.9 load^3) and 20 W of memory. The reading's tier is `metered` or
+    `estimated` accordingly.
     """
 
     zone: str = "WORLD"
-    """Where this host draws its power. WORLD, the world's average, is an assumption until you say."""
+    """The grid zone of this host. WORLD, the world's average, is a mere assumption."""
     interval_s: float = 0.25
 
     def __post_init__(self) -> None:
@@ -34,13 +40,11 @@ class CodeCarbon:
         """host_energy_j and host_carbon_g of the block; empty if it was shorter than MIN_INTERVALS."""
         from codecarbon import OfflineEmissionsTracker
 
-        logging.getLogger("codecarbon").setLevel(
-            logging.CRITICAL
-        )  # its own setting comes after its first lines
+        silence_codecarbon()
         reading = Reading()
         tracker = OfflineEmissionsTracker(
-            country_iso_code="DEU",  # asked for, but not used: the intensity is ours
-            force_carbon_intensity_g_co2e_kwh=installed_zones()[self.zone],
+            country_iso_code="DEU",  # required, but unused: the intensity is ours
+            force_carbon_intensity_g_co2e_kwh=installed_g_per_kwh("meter.zone", self.zone),
             measure_power_secs=self.interval_s,
             tracking_mode="machine",
             save_to_file=False,
@@ -57,8 +61,29 @@ class CodeCarbon:
         data = tracker.final_emissions_data
         tier = "metered" if _has_rapl() else "estimated"
         reading.fill(f"codecarbon, whole machine, {data.cpu_model}", tier, self.zone,
-                     data.energy_consumed * 3.6e6, seconds, self.interval_s,
+                     data.energy_consumed * J_PER_KWH, seconds, self.interval_s,
                      samples=math.floor(seconds / self.interval_s))  # fmt: skip
+
+
+def silence_codecarbon() -> None:
+    """Keep CodeCarbon's log off the terminal: its own `log_level` comes too late for its first lines."""
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+
+
+def joules_between(read_kwh: Callable[[Time], float]) -> Callable[[], float]:
+    """The joules since the last call, by a reader of CodeCarbon that takes the time since then."""
+    from codecarbon.core.units import Time
+
+    last_s = time.perf_counter()
+
+    def drawn_j() -> float:
+        nonlocal last_s
+        now_s = time.perf_counter()
+        kwh = read_kwh(Time.from_seconds(max(now_s - last_s, 1e-6)))
+        last_s = now_s
+        return kwh * J_PER_KWH
+
+    return drawn_j
 
 
 def _has_rapl() -> bool:

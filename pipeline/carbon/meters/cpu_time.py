@@ -1,4 +1,4 @@
-"""CPU time × a power model as a meter. Shell."""
+"""A meter of CPU time × a power model. Shell."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.domain.checks import require_number
 
 @dataclass(frozen=True)
 class CpuTime(Sampled):
-    """CPU seconds of this process and its devices × a power model: everywhere, and as good as the model."""
+    """CPU seconds of this process and its children × a power model: for any host, as good as the model."""
 
     core_w: float = 5.0
-    """What one busy core draws above idle."""
+    """Power of one busy core, above idle."""
     idle_w: float = 0.0
-    """What the host draws whatever it does."""
+    """Power of the idle host."""
 
     tier: ClassVar = "modelled"
     name: ClassVar = "cpu_time"
@@ -30,7 +30,7 @@ class CpuTime(Sampled):
         require_number("meter", "idle_w", self.idle_w, least=0)
 
     def begin(self) -> Callable[[], float]:
-        """Of a process that ends in between, what it did since the last sample is lost."""
+        """Joules by CPU time. The CPU time of a process between its last sample and its end is lost."""
         import psutil
 
         own = psutil.Process()
@@ -44,7 +44,7 @@ class CpuTime(Sampled):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     times = process.cpu_times()
                     now[process.pid] = times.user + times.system
-            # A process that is new began with nothing, and this one's earlier life is not of this block.
+            # A new process started at 0. The first call, below, leaves out what ran before the block.
             cpu_s = sum(seconds - last.get(pid, 0.0) for pid, seconds in now.items())
             now_s = time.perf_counter()
             joules = cpu_s * self.core_w + (now_s - last_s) * self.idle_w

@@ -1,4 +1,4 @@
-"""What a wall meter wrote, as a meter. Shell."""
+"""A wall meter, read from the file that it writes. Shell."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.carbon.meters.reading import Reading, require_zone
-from pipeline.domain.checks import ConfigError, require, require_number
+from pipeline.carbon.utc_table import Floats, numbers, read_table, require_columns, utc_seconds
+from pipeline.domain.checks import require, require_number
 
 
 @dataclass(frozen=True)
 class External:
-    """What a wall meter wrote: a CSV of `utc` (with its offset) and `power_w`, aligned by time."""
+    """A wall meter's CSV file with columns `utc` (with offset) and `power_w`, aligned by time."""
 
     path: str
     zone: str = "WORLD"
-    """Where this host draws its power. WORLD, the world's average, is an assumption until you say."""
+    """The grid zone of this host. WORLD, the world's average, is a mere assumption."""
     wait_s: float = 0.0
-    """For so long after the run its last rows are waited for."""
+    """Seconds to wait after the run, for the meter's last rows."""
 
     def __post_init__(self) -> None:
         require_number("meter", "wait_s", self.wait_s, least=0)
@@ -34,7 +33,7 @@ class External:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Reading]:
-        """host_energy_j and host_carbon_g of the block; ConfigError where the file does not cover it."""
+        """host_energy_j and host_carbon_g of the block. Raises ConfigError unless the file covers it."""
         reading = Reading()
         begin = datetime.now(UTC)
         yield reading
@@ -54,23 +53,16 @@ class External:
         seconds, samples = end_s - begin_s, int(inside.sum())
         reading.fill("external", "metered", self.zone, joules, seconds, interval_s, samples=samples)
 
-    def _rows(self) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    def _rows(self) -> tuple[Floats, Floats]:
+        """Times in seconds since 1970 and power in watts, both (rows,)."""
         path = Path(self.path).expanduser()
-        try:
-            table = pd.read_csv(path)
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"meter.path: cannot read {path} ({str(error).splitlines()[0]})") from error
-        for name in ("utc", "power_w"):
-            require(
-                name in table,
-                f"meter.path: {path} has no column {name!r} (it has {', '.join(table.columns)})",
-            )
-        at = pd.to_datetime(table["utc"], utc=True, errors="coerce", format="ISO8601")
-        at_s = np.asarray((at - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
-        power_w = np.asarray(pd.to_numeric(table["power_w"], errors="coerce"), dtype=float)
+        table = read_table("meter.path", path)
+        require_columns("meter.path", path, table, ("utc", "power_w"))
+        at_s = utc_seconds("meter.path", path, table["utc"])
+        power_w = numbers(table["power_w"])
         good = np.isfinite(at_s) & np.isfinite(power_w) & (power_w >= 0)
         require(
             len(at_s) > 1 and bool(good.all()) and bool((np.diff(at_s) > 0).all()),
-            f"meter.path: {path} needs rows of utc, rising, and power_w >= 0",
+            f"meter.path: {path} needs rows with rising utc and power_w >= 0",
         )
         return at_s, power_w

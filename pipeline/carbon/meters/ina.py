@@ -1,4 +1,4 @@
-"""Power monitors of a board as a meter. Shell."""
+"""A meter of a board's own power monitors. Shell."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pipeline.domain.checks import require
 
 @dataclass(frozen=True)
 class Ina(Sampled):
-    """Power monitors (INA3221 and the like) of a Jetson board: voltage × current of the rails named."""
+    """A power monitor (INA3221 or similar) of a Jetson board: voltage × current of one rail."""
 
     directory: str = "/sys/class/hwmon"
     rail: str = "VDD_IN"
-    """The label of the rail to count: VDD_IN (POM_5V_IN on older boards) is the whole board's."""
+    """The label of the rail: VDD_IN (POM_5V_IN on older boards) supplies the whole board."""
 
     tier: ClassVar = "metered"
     name: ClassVar = "ina"
 
     def begin(self) -> Callable[[], float]:
-        """Joules between two samples of power: the mean of both × the time."""
+        """Joules between two samples of power: their mean × the time between them."""
         inputs = self._inputs()
         last_w, last_s = _watts(inputs), time.perf_counter()
 

@@ -1,20 +1,22 @@
-"""Energy counters of NVIDIA GPUs as a meter. Shell."""
+"""A meter of the energy counters of NVIDIA GPUs. Shell."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from pipeline.carbon.meters.code_carbon import joules_between, silence_codecarbon
 from pipeline.carbon.meters.sampled import Sampled
 from pipeline.domain.checks import require
+
+if TYPE_CHECKING:
+    from codecarbon.core.units import Time
 
 
 @dataclass(frozen=True)
 class Nvml(Sampled):
-    """Energy counters of NVIDIA GPUs, read by CodeCarbon's reader."""
+    """Energy counters of all NVIDIA GPUs, by CodeCarbon's reader."""
 
     tier: ClassVar = "metered"
     name: ClassVar = "nvml"
@@ -22,22 +24,17 @@ class Nvml(Sampled):
     def begin(self) -> Callable[[], float]:
         """Joules of all GPUs."""
         from codecarbon.core import gpu
-        from codecarbon.core.units import Time
 
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+        silence_codecarbon()
         require(
             gpu.is_gpu_details_available(),
-            "meter: no GPU whose energy NVML could tell; choose meter=cpu_time or codecarbon",
+            "meter: NVML finds no GPU with an energy counter; choose meter=cpu_time or codecarbon",
         )
         devices = gpu.AllGPUDevices()
         devices.start()
-        last_s = time.perf_counter()
 
-        def drawn_j() -> float:
-            nonlocal last_s
-            now_s = time.perf_counter()
-            deltas = devices.get_delta(Time.from_seconds(max(now_s - last_s, 1e-6)))
-            last_s = now_s
-            return float(sum(delta["delta_energy_consumption"].kWh for delta in deltas)) * 3.6e6
+        def read_kwh(duration: Time) -> float:
+            deltas = devices.get_delta(duration)
+            return float(sum(delta["delta_energy_consumption"].kWh for delta in deltas))
 
-        return drawn_j
+        return joules_between(read_kwh)

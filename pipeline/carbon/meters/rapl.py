@@ -1,20 +1,22 @@
-"""Energy counters of the processor as a meter. Shell."""
+"""A meter of the energy counters of the processor. Shell."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from pipeline.carbon.meters.code_carbon import joules_between, silence_codecarbon
 from pipeline.carbon.meters.sampled import Sampled
 from pipeline.domain.checks import ConfigError, require
+
+if TYPE_CHECKING:
+    from codecarbon.core.units import Time
 
 
 @dataclass(frozen=True)
 class Rapl(Sampled):
-    """Energy counters of the processor's packages, by CodeCarbon's reader, which knows wraps and mirrors."""
+    """Energy counters of all processor packages, by CodeCarbon's reader: it handles overflows and mirrors."""
 
     directory: str = "/sys/class/powercap/intel-rapl/subsystem"
 
@@ -24,28 +26,23 @@ class Rapl(Sampled):
     def begin(self) -> Callable[[], float]:
         """Joules of all packages."""
         from codecarbon.core.cpu import IntelRAPL
-        from codecarbon.core.units import Time
 
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+        silence_codecarbon()
         try:
             reader = IntelRAPL(rapl_dir=self.directory)  # type: ignore[no-untyped-call]
             reader.start()
         except Exception as error:
             raise ConfigError(
                 f"meter: cannot read RAPL at {self.directory} ({error}); it needs an Intel or AMD processor "
-                "and the right to read its counters, or choose meter=cpu_time"
+                "and permission to read its counters; or choose meter=cpu_time"
             ) from error
         require(
             bool(reader._rapl_files),
             f"meter: no RAPL counter at {self.directory}; choose meter=cpu_time or codecarbon",
         )
-        last_s = time.perf_counter()
 
-        def drawn_j() -> float:
-            nonlocal last_s
-            now_s = time.perf_counter()
-            details = reader.get_cpu_details(Time.from_seconds(max(now_s - last_s, 1e-6)))
-            last_s = now_s
-            return float(sum(value for name, value in details.items() if "Energy" in name)) * 3.6e6
+        def read_kwh(duration: Time) -> float:
+            details = reader.get_cpu_details(duration)
+            return float(sum(value for name, value in details.items() if "Energy" in name))
 
-        return drawn_j
+        return joules_between(read_kwh)

@@ -1,4 +1,4 @@
-"""What a meter of this host tells, and what a meter must be able to do. Shell."""
+"""The protocol of a meter, and the reading that it fills in. Pure."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline.carbon.grids.installed_zones import installed_zones
-from pipeline.domain.checks import require
+from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
+from pipeline.domain.energy import carbon_g
 
 MIN_INTERVALS = 10
-"""A reading over fewer sampling intervals than this is refused, not printed."""
+"""A reading over fewer sampling intervals than this is refused."""
 
 
 @dataclass
 class Reading:
-    """Filled in when the measured block ends; stays empty where the meter cannot tell."""
+    """Filled in when the measured block ends. The metrics stay empty where the meter cannot measure them."""
 
     metrics: dict[str, float] = field(default_factory=dict)
+    """host_energy_j and host_carbon_g."""
     method: str = "none"
+    """The meter and its tier, or why there are no metrics."""
     about: dict[str, Any] = field(default_factory=dict)
-    """tier, interval_s, samples, seconds, resolution_j (the least that a sample told, above 0), idle_w: null
-    where the meter cannot say."""
+    """tier, interval_s, samples, seconds, resolution_j (the smallest sample above 0), idle_w; None where the
+    meter does not have it."""
 
     def fill(
         self, name: str, tier: str, zone: str, joules: float, seconds: float, interval_s: float, *,
         samples: int, resolution_j: float | None = None, idle_w: float | None = None,
     ) -> None:  # fmt: skip
-        """What the meter is and did; the figures of a block that was long enough, else why there are none."""
+        """Record what the meter read in so many seconds; refuse a block of fewer than MIN_INTERVALS."""
         self.about = {
             "tier": tier, "interval_s": interval_s, "samples": samples, "seconds": seconds,
             "resolution_j": resolution_j, "idle_w": idle_w,
@@ -37,10 +39,10 @@ class Reading:
         if seconds < MIN_INTERVALS * interval_s:
             self.method = (
                 f"refused: {name} over {seconds:.2f} s is fewer than {MIN_INTERVALS} intervals of "
-                f"{interval_s:g} s; a run of {MIN_INTERVALS * interval_s:g} s would do"
+                f"{interval_s:g} s; it needs a run of {MIN_INTERVALS * interval_s:g} s"
             )
             return
-        grams = joules / 3.6e6 * installed_zones()[zone]
+        grams = carbon_g(joules, installed_g_per_kwh("meter.zone", zone), 1.0)
         self.metrics = {"host_energy_j": joules, "host_carbon_g": grams}
         self.method = f"{name} ({tier})"
 
@@ -49,7 +51,7 @@ class Meter(Protocol):
     """Measures this host while a block runs."""
 
     def measure(self) -> AbstractContextManager[Reading]:
-        """A context whose reading is complete when it ends. Raises ConfigError where the host has none."""
+        """A context whose reading is complete when it ends. Raises ConfigError without the sensor."""
         ...
 
 
@@ -64,8 +66,5 @@ class NoMeter:
 
 
 def require_zone(zone: str) -> None:
-    """Require a zone whose annual average is installed."""
-    require(
-        zone in installed_zones(),
-        f"meter.zone: unknown zone {zone!r} (for example DE, US-CA, SE3 or WORLD)",
-    )
+    """Raise ConfigError unless an annual average of the zone is installed."""
+    installed_g_per_kwh("meter.zone", zone)

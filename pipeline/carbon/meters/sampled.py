@@ -1,4 +1,4 @@
-"""Meters that are read every so often while a block runs. Shell."""
+"""The base of meters that are sampled in a thread while a block runs. Shell."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pipeline.domain.checks import ConfigError, require_number
 
 @dataclass(frozen=True)
 class Sampled(ABC):
-    """A meter that is read every so often while the block runs."""
+    """A meter that is sampled every `interval_s` while the block runs."""
 
     zone: str = "WORLD"
-    """Where this host draws its power. WORLD, the world's average, is an assumption until you say."""
+    """The grid zone of this host. WORLD, the world's average, is a mere assumption."""
     interval_s: float = 0.25
     baseline_s: float = 0.0
-    """For so long the idle host is read first, once a process; 0: not at all."""
+    """Seconds for which the idle host is measured first, once a process; 0: not at all."""
 
     tier: ClassVar[str]
     name: ClassVar[str]
@@ -35,9 +35,9 @@ class Sampled(ABC):
 
     @abstractmethod
     def begin(self) -> Callable[[], float]:
-        """Start to read: what it gives tells the joules drawn since it was last called.
+        """Start the sensor. The function returned gives the joules since its last call.
 
-        Raises ConfigError where this host has no such sensor.
+        Raises ConfigError where this host lacks the sensor.
         """
 
     @contextlib.contextmanager
@@ -56,7 +56,7 @@ class Sampled(ABC):
 
 
 class _Sampler:
-    """Calls a reader every interval in a thread of its own."""
+    """Calls a reader every `interval_s` in a thread."""
 
     def __init__(self, drawn_j: Callable[[], float], interval_s: float) -> None:
         self._drawn_j, self._interval_s = drawn_j, interval_s
@@ -75,18 +75,18 @@ class _Sampler:
             self._error = error
 
     def stop(self) -> tuple[list[float], float]:
-        """What each sample told, the last one up to now; and how long it was."""
+        """The joules of each sample, the last one taken now, and the seconds since the start."""
         self._end.set()
         self._thread.join()
         if self._error is not None:
-            raise ConfigError(f"meter: the sensor failed while it was read ({self._error})") from self._error
+            raise ConfigError(f"meter: reading the sensor failed ({self._error})") from self._error
         self._joules.append(self._drawn_j())
         return self._joules, time.perf_counter() - self._begin
 
 
 @functools.cache
 def _baseline_w(meter: Sampled) -> float:
-    """Power of the idle host by this meter."""
+    """Power of the idle host, by this meter."""
     sampler = _Sampler(meter.begin(), meter.interval_s)
     time.sleep(meter.baseline_s)
     joules, seconds = sampler.stop()

@@ -1,4 +1,4 @@
-"""WattTime: marginal intensity, or average of the past. Shell."""
+"""WattTime: marginal intensity, or the average intensity of the past. Shell."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-import requests
-
 from pipeline.carbon.grids.installed_zones import G_PER_KWH_PER_LB_PER_MWH
-from pipeline.carbon.grids.live import IntensityPoint, Live, answered_rows, answered_time, iso_text
+from pipeline.carbon.grids.live.answer_fields import (
+    answered_intensity,
+    answered_rows,
+    answered_time,
+    iso_text,
+)
+from pipeline.carbon.grids.live.answer_store import IntensityPoint
+from pipeline.carbon.grids.live.http_client import HttpClient
+from pipeline.carbon.grids.live.live import Live
 from pipeline.domain.checks import require
 
 
 @dataclass(frozen=True)
 class WattTime(Live):
-    """WattTime, API v3, by five minutes: marginal intensity (co2_moer), or average of the past (co2_aoer)."""
+    """WattTime, API v3, in steps of five minutes: marginal (co2_moer), or average of the past (co2_aoer)."""
 
     url: str = "https://api.watttime.org"
     signal: str = "co2_moer"
@@ -37,42 +43,43 @@ class WattTime(Live):
 
     @property
     def marginal(self) -> bool:
-        """Whether it is the marginal signal."""
+        """Whether the signal is marginal."""
         return self.signal == "co2_moer"
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """Name and password of an account."""
+    def key_variables(self) -> tuple[str, ...]:
+        """The variables of an account's name and password."""
         return self.user_variable, self.password_variable
 
     @property
     def factor(self) -> str:
-        """The signal."""
+        """Marginal or average, and the signal."""
         return f"{'marginal' if self.marginal else 'average'} ({self.signal})"
 
-    def ask(
-        self, session: requests.Session, zone: str, begin: datetime, end: datetime
-    ) -> Iterator[IntensityPoint]:
-        """What is past by `historical`, what is to come by `forecast`; both need a login first."""
-        token = self._get(session, "login", {}, auth=self._secrets()).get("token")
-        require(isinstance(token, str), f"grid: {self.name} gave no token; {self._key_hint()}")
+    def ask(self, client: HttpClient, zone: str, begin: datetime, end: datetime) -> Iterator[IntensityPoint]:
+        """The past from `historical`, the future from `forecast`; both need a login first."""
+        token = client.get("login", {}, auth=client.keys()).get("token")
+        require(
+            isinstance(token, str),
+            f"grid: {self.name} gave no token; check {' and '.join(self.key_variables)}",
+        )
         headers = {"Authorization": f"Bearer {token}"}
         about = {"region": zone, "signal_type": self.signal}
         now = self.now()
-        asked = []
+        requests = []
         if begin < now:
             until = min(end, now)
             times = {"start": iso_text(begin - self.step), "end": iso_text(until + self.step)}
-            asked.append(("v3/historical", times, "measured"))
+            requests.append(("v3/historical", times, "measured"))
         if end > now:
             horizon = {"horizon_hours": str(math.ceil((end - now) / timedelta(hours=1)))}
-            asked.append(("v3/forecast", horizon, "foreseen"))
-        for path, more, how in asked:
-            body = self._get(session, path, about | more, headers=headers)
+            requests.append(("v3/forecast", horizon, "foreseen"))
+        for path, more, how in requests:
+            body = client.get(path, about | more, headers=headers)
             units = body.get("meta", {}).get("units") if isinstance(body, dict) else None
             require(
                 units == "lbs_co2_per_mwh", f"grid: {self.name} answered in {units!r}, not lbs_co2_per_mwh"
             )
-            for row in answered_rows(body, "data", self.name):
-                value = self._value(row, "value", G_PER_KWH_PER_LB_PER_MWH)
-                yield IntensityPoint(answered_time(row, "point_time", self.name), value, how)
+            for row in answered_rows(self.name, body, "data"):
+                value = answered_intensity(self.name, row, "value", G_PER_KWH_PER_LB_PER_MWH)
+                yield IntensityPoint(answered_time(self.name, row, "point_time"), value, how)

@@ -1,0 +1,90 @@
+"""Refusals, retries, timeouts and keys."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.domain.checks import ConfigError
+from tests.carbon.grids.live.conftest import HOUR, NOW, Answer, Service, hour, maps, past
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "message"),
+    [
+        ("past-range", (401, {"error": "Invalid auth-token"}), "the key .Invalid auth-token.; check ELEC"),
+        ("past-range", (404, {"status": "error", "message": "No recent data for zone 'XX'"}), "404 .No rec"),
+        ("past-range", (500, {"error": "oops"}), "answered 500 .oops"),
+        ("past-range", (429, {"message": "slow down"}, {"Retry-After": "0"}), "too many requests, even"),
+        ("past-range", (200, "<html>"), "the answer is not JSON"),
+        ("past-range", (200, {"zone": "DE"}), "answered without 'data'"),
+        ("past-range", (200, {"data": [hour(NOW, None)]}), "carbonIntensity=None, which is not an intensity"),
+        ("past-range", (200, {"data": [hour(NOW, -3)]}), "carbonIntensity=-3, which is not an intensity"),
+        ("past-range", (200, {"data": [hour(NOW, 5000)]}), "carbonIntensity=5000, which is not an intensity"),
+        ("past-range", (200, {"data": [{"carbonIntensity": 1}]}), "without a time 'datetime'"),
+        ("past-range", (200, {"data": [hour(NOW, 1) | {"datetime": "2030-01-15T07:00:00"}]}), "offset"),
+        ("past-range", (200, {"data": [hour(NOW, 1, emissionFactorType="direct")]}), "direct factors"),
+        ("past-range", (200, {"data": []}), "electricitymaps does not cover DE between"),
+    ],
+)  # fmt: skip
+def test_a_bad_answer_is_one_line(
+    service: Service, tmp_path: Path, path: str, answer: Any, message: str
+) -> None:
+    service.answers = {f"/carbon-intensity/{path}": lambda query: answer}
+    with pytest.raises(ConfigError, match=message):
+        maps(service, tmp_path, retries=1).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+
+
+def test_a_request_to_a_busy_service_is_repeated(service: Service, tmp_path: Path) -> None:
+    count = 0
+
+    def busy(query: dict[str, str]) -> Answer:
+        nonlocal count
+        count += 1
+        return (429, {}, {"Retry-After": "1"}) if count < 2 else past(query)
+
+    service.answers = {"/carbon-intensity/past-range": busy}
+    begin = time.perf_counter()
+    assert len(maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)) == 2
+    assert count == 2
+    assert time.perf_counter() - begin >= 1  # as it asked
+
+
+def test_no_answer_in_time(service: Service, tmp_path: Path) -> None:
+    def slow(query: dict[str, str]) -> Answer:
+        time.sleep(1)
+        return past(query)
+
+    service.answers = {"/carbon-intensity/past-range": slow}
+    grid = maps(service, tmp_path, timeout_s=0.1, retries=0)
+    with pytest.raises(ConfigError, match="no answer in time; grid.offline=true takes stored answers"):
+        grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    service.server.shutdown()
+    service.server.server_close()
+    with pytest.raises(ConfigError, match="cannot be reached"):
+        grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+
+
+def test_the_key_reaches_no_other_host_and_no_message(service: Service, tmp_path: Path) -> None:
+    service.answers = {
+        "/carbon-intensity/past-range": lambda query: (302, "", {"Location": f"{service.url}/steal"}),
+    }
+    with pytest.raises(ConfigError, match="answered 302"):
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert [path for path, _, _ in service.requests] == ["/carbon-intensity/past-range"]
+    service.answers = {"/carbon-intensity/past-range": lambda query: (401, {"message": "bad token secret"})}
+    with pytest.raises(ConfigError, match="bad token [*]{3}") as caught:
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_key_makes_no_request(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ELECTRICITYMAPS_API_KEY")
+    with pytest.raises(ConfigError, match="electricitymaps needs a key; set ELECTRICITYMAPS_API_KEY"):
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert service.requests == []
