@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pipeline.domain.checks import require, require_number
+from pipeline.domain.checks import require, require_number, require_pair
 from pipeline.domain.fleet import Device, Range
 
 COMPONENTS = ("dynamic", "idle", "network", "embodied")
@@ -41,8 +41,7 @@ class Accounting:
         for name, ends in self.ranges.items():
             known = ", ".join(self.COEFFICIENTS)
             require(name in self.COEFFICIENTS, f"accounting.ranges: unknown {name!r} (known: {known})")
-            good = isinstance(ends, list | tuple) and len(ends) == 2
-            require(good, f"accounting.ranges.{name}: must be [low, high] (it is {ends!r})")
+            require_pair(f"accounting.ranges.{name}", ends)
             for end in ends:
                 require_number("accounting.ranges", name, end, least=0, above=name == "lifetime_years")
             low, high = map(float, ends)

@@ -36,6 +36,11 @@ def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
     require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
 
 
+def require_pair(key: str, ends: Any) -> None:
+    """Require a list of two, [low, high]."""
+    require(isinstance(ends, list | tuple) and len(ends) == 2, f"{key}: must be [low, high] (it is {ends!r})")
+
+
 def utc(key: str, text: Any) -> datetime:
     """An ISO time such as 2021-06-01T00:00, in UTC if it has no offset. Raises ConfigError naming the key."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from pipeline.domain.checks import named, require, require_number
+from pipeline.domain.checks import named, require, require_number, require_pair
 from pipeline.domain.energy import J_PER_KWH, LINK_END_SHARE
 from pipeline.domain.plan import AUTO
 
@@ -23,8 +23,7 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
         require(name in known, f"{owner}.ranges: unknown {name!r} (known: {', '.join(known)})")
         value = getattr(holder, name)
         require(value is not None, f"{owner}.ranges.{name}: the {name} itself must be given too")
-        good = isinstance(ends, list | tuple) and len(ends) == 2
-        require(good, f"{owner}.ranges.{name}: must be [low, high] (it is {ends!r})")
+        require_pair(f"{owner}.ranges.{name}", ends)
         low, high = ends
         for end in ends:
             least, above = (1, False) if name == "pue" else (0, name == "lifetime_years")

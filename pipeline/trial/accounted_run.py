@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
-from datetime import datetime
 
 import pandas as pd
 
-from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
-from pipeline.domain.checks import ConfigError
 from pipeline.domain.records import Records
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import scheduler_for
 from pipeline.results.metrics import Summary
 from pipeline.trial.trial import Trial
-
-_log = logging.getLogger(__name__)
 
 
 def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summary]:
@@ -32,7 +26,10 @@ def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summar
         nonlocal intensity, covered_s
         until_s = max(records.window_s, records.table["end_s"].max() if len(records.table) else 0.0)
         if until_s > covered_s:  # the length of a closed loop is unknown beforehand
-            intensity, covered_s = _covering(trial, intensity, job.start_utc, until_s), until_s
+            intensity, covered_s = (
+                intensity.extended(trial.fleet, trial.grid, job.start_utc, until_s),
+                until_s,
+            )
         ledger = account(records, trial.fleet, intensity, trial.accounting)
         summary.add(records, ledger)
         return ledger
@@ -44,19 +41,3 @@ def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summar
     records = trial.backend.run(replace(job, sink=add), scheduler)
     add(records)
     return records, summary.ledger(), summary
-
-
-def _covering(trial: Trial, known: Intensity, start_utc: datetime, until_s: float) -> Intensity:
-    """The grid's intensity further on; where the grid ends before that, its last value holds."""
-    try:
-        return Intensity.of(trial.fleet, trial.grid, start_utc, until_s)
-    except ConfigError as error:
-        _log.warning("the last intensity known is taken to hold to the end of the run: %s", error)
-    covered_s, beyond_s = float(known.since_s[-1]), until_s
-    for _ in range(12):  # to a four-thousandth of the run
-        middle_s = (covered_s + beyond_s) / 2
-        try:
-            known, covered_s = Intensity.of(trial.fleet, trial.grid, start_utc, middle_s), middle_s
-        except ConfigError:
-            beyond_s = middle_s
-    return known

@@ -11,8 +11,8 @@ from importlib import metadata
 import pandas as pd
 import torch
 
+from pipeline.carbon.apportioned import apportioned
 from pipeline.carbon.intensity import Intensity
-from pipeline.carbon.meters.apportioned import apportioned
 from pipeline.carbon.meters.reading import NoMeter, Reading
 from pipeline.domain.checks import require
 from pipeline.domain.records import Records, by_request

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.carbon.meters.apportioned import apportioned
+from pipeline.carbon.apportioned import apportioned
 from pipeline.domain.fleet import Fleet
 from tests.conftest import record, records
 
