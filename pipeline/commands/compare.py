@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 HELP = cli.Help(
     "carbonedge compare A B [KEY=VALUE ...]",
-    "Explains why the carbon of two runs differs: energy, intensity, network, embodied carbon. A and B are run "
-    "ids,\nor FILE:NAME for a row of published figures (conf/published/*.csv).",
+    "Explains why the carbon of two runs differs: energy, intensity, network, embodied carbon. A and B are "
+    "run ids,\nor FILE:NAME for a row of published figures (conf/published/*.csv).",
     "carbonedge compare 1f0c 9e7d",
 )
 
