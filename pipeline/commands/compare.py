@@ -65,7 +65,7 @@ def _side(tracking: Tracking, name: str) -> Side:
 
 
 def _of_run(stored: Stored) -> Side:
-    """A finished run. Raises ConfigError where it answered nothing or lacks its ledger."""
+    """A finished run. Raises ConfigError where it answered no request or kept no ledger."""
     from hydra.utils import instantiate
 
     from pipeline.results.comparison.side import Side

@@ -29,6 +29,7 @@ HELP = cli.Help(
     "carbonedge reaccount 1f0c grid=static accounting.idle=marginal",
 )
 FAMILIES = ("grid", "accounting", "fleet")
+"""Config groups that accounting reads."""
 CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "measurement")
 """Tags that a re-accounted run inherits from the run."""
 
@@ -48,7 +49,7 @@ def records_of(stored: Stored) -> Records:
     return Records.of(stored.table("records.json"), stored.json("run.json"))
 
 
-def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The run's config with other families where the overrides choose them (`grid=trace`), or other values.
 
     Raises ConfigError for keys that accounting does not read, and for another fleet: its devices did not run.
@@ -57,7 +58,7 @@ def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
     from omegaconf import DictConfig, OmegaConf
 
     require(len(overrides) > 0, f"nothing to change; usage: {HELP.usage}")
-    config = stored.copy()
+    config = config.copy()
     chosen = {each.partition("=")[0] for each in overrides} & {*FAMILIES}
     own = []
     for override in overrides:

@@ -16,8 +16,8 @@ from pipeline.domain.fleet import Fleet
 METHODS = {
     "emulated": "emulated: stages ran on this host, their CPU time ÷ the device's speed; energy is "
     "modelled as power × that time, not metered on a device",
-    "simulated": "simulated: stages take what the profile of this host saw, nothing was computed; energy is "
-    "modelled as power × that time",
+    "simulated": "simulated: stages take the time that this host's profile measured, nothing was computed; "
+    "energy is modelled as power × that time",
     "measured": "measured: stages ran on the devices themselves; energy is modelled as power × that time",
 }
 """How the devices' figures came about, by `Records.measurement`."""

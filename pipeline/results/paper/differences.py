@@ -50,8 +50,9 @@ def _latency(base: Row, green: Row, paper_base: Row, paper_green: Row | None) ->
 def _carbon(base: Row, green: Row, paper_green: Row | None) -> str:
     return (
         f"CE-Green's carbon is {change(green, base, 'carbon_g_per_inf')} per device against the paper's "
-        f"{stated_change(paper_green)}. At equal energy the intensities alone make {380 / 530 - 1:+.1%}; the "
-        "paper's differs by what its host's energy per inference did, which ours, per device, does not see."
+        f"{stated_change(paper_green)}. At equal energy the intensities alone change it by "
+        f"{380 / 530 - 1:+.1%}; the rest of the paper's change is its host's energy per inference, which our "
+        "accounting, per device, leaves out."
     )
 
 
@@ -61,7 +62,7 @@ def _carbon_by_host(base: Row, green: Row) -> str:
         return ""
     return (
         f"by the paper's accounting CE-Green's carbon is {by_host} here: the host works "
-        "for as long as the slower node takes, whatever of it that node uses."
+        "for as long as the slower node takes, however little of it that node uses."
     )
 
 
@@ -72,7 +73,8 @@ def _host_energy(base: Row, paper_base: Row) -> str:
     implied_j = paper_base["carbon_g_per_inf"] / paper_base["intensity_g_per_kwh"] * J_PER_KWH
     return (
         f"the host took {number(host_j)} J an inference here while monolithic ran, and the "
-        f"paper's figures imply {number(implied_j)} J: a whole host, with all that it does beside."
+        f"paper's figures imply {number(implied_j)} J: that of a whole host, with "
+        "everything else that it runs."
     )
 
 

@@ -106,7 +106,7 @@ def print_comparison(console: Console, table: pd.DataFrame) -> None:
     for source in ("here", "paper"):
         console.print(f"[bold]{source.capitalize()}:[/] {saving(rows[source, 'ratio'])}")
     console.print(
-        "Effective intensity is carbon ÷ energy: PUE, network and embodied carbon count in it. The paper's "
+        "Effective intensity is carbon ÷ energy, and includes PUE, network and embodied carbon. The paper's "
         "energy is implied by 530 and 380 g/kWh; it states 22.9%, from 189.5 and 245.8 inferences per gram. "
         "Here one run each: on a shared host the energy of equal work differs by some percent.",
         style="dim",

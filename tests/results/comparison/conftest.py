@@ -49,5 +49,5 @@ def published() -> Side:
 @pytest.fixture
 def lifetimes(two_devices: Fleet) -> Fleet:
     """The same devices, whose embodied carbon is known."""
-    made = {"embodied_kg": 100.0, "lifetime_years": 4.0}
-    return replace(two_devices, devices=tuple(replace(d, **made) for d in two_devices.devices))
+    devices = [replace(device, embodied_kg=100.0, lifetime_years=4.0) for device in two_devices.devices]
+    return replace(two_devices, devices=tuple(devices))
