@@ -1,26 +1,21 @@
-"""`carbonedge fronts EXPERIMENT`: the fronts of an experiment's sweeps over one another. Shell."""
+"""`carbonedge fronts EXPERIMENT`: the fronts of all sweeps of an experiment in one figure. Shell."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import pandas as pd
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from pipeline.commands import cli
-from pipeline.domain.checks import ConfigError, require
-from pipeline.planning import pareto
-from pipeline.results.figures.front_figure import overlay_figure
-from pipeline.results.front import Front
-from pipeline.results.units import number
-from pipeline.search.settings import Constraint
-from pipeline.tracking.stored import Stored
-from pipeline.tracking.tracking import Tracking
+from pipeline.domain.checks import require
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.results.front import Front
+    from pipeline.tracking.stored import Stored
+    from pipeline.tracking.tracking import Tracking
 
 HELP = cli.Help(
     "carbonedge fronts EXPERIMENT [tracking.uri=URI]",
@@ -29,11 +24,34 @@ HELP = cli.Help(
 )
 
 
+def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
+    """Write the figure into the working directory; the store is only read."""
+    from hydra.utils import instantiate
+    from rich.console import Console
+
+    from pipeline.results.comparison.fronts_table import fronts_table, print_fronts
+    from pipeline.results.figures.front_figure import overlay_figure
+    from pipeline.results.pages.output_file import write_output
+
+    tracking: Tracking = instantiate(cli.config(overrides).tracking)
+    tracking.reach()
+    found, others = fronts_of(tracking.sweeps(names[0]))
+    path = Path(f"front-{re.sub(r'[^A-Za-z0-9._-]+', '-', names[0])}.html")
+    write_output(path, overlay_figure(found).to_html(include_plotlyjs=True))
+    console = Console(highlight=False, soft_wrap=True)
+    print_fronts(console, f"Sweeps of {names[0]!r}", fronts_table(found), others)
+    console.print(f"wrote {path}", markup=False)
+
+
 def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
     """The fronts of finished sweeps by name, under the objectives of the last that has two; names of others.
 
     Raises ConfigError where none has trials and two objectives.
     """
+    from omegaconf import OmegaConf
+
+    from pipeline.results.front import Front
+
     found: dict[str, Front] = {}
     others = []
     wanted: dict[str, str] | None = None
@@ -49,53 +67,26 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
         if objectives != wanted:
             others.append(label)
             continue
-        trials = pd.DataFrame(stored.table("trials.json"))
-        for key, bound in (OmegaConf.select(config, "sweep.constraints") or {}).items():
-            constraint = Constraint.of(key, bound)
-            kept = [
-                constraint.beyond({str(k): v for k, v in row.items()}) <= 0
-                for row in trials.to_dict("records")
-            ]
-            trials = trials[kept]
+        trials = _feasible(stored.table("trials.json"), OmegaConf.select(config, "sweep.constraints") or {})
         found[label] = Front.of(trials, list(objectives), list(objectives.values()))
-    none = "has two objectives, as fronts that are laid over one another must" if others else "has trials"
+    none = "has two objectives, as fronts in one figure must" if others else "has trials"
     require(len(found) > 0, f"no sweep of the experiment {none}")
     return found, others
 
 
-def compared(fronts: dict[str, Front]) -> pd.DataFrame:
-    """One row a sweep: trials, front size, and hypervolume, all from one reference point."""
-    reference = pareto.reference_point([cost for front in fronts.values() for cost in front.costs])
-    rows = [
-        (name, len(front.trials), int(front.member.sum()), pareto.hypervolume(front.costs, reference))
-        for name, front in fronts.items()
-    ]
-    table = pd.DataFrame(rows, columns=["sweep", "trials", "front", "hypervolume"])
-    return table.assign(share=table["hypervolume"] / table["hypervolume"].max())
+def _feasible(trials: pd.DataFrame, constraints: Mapping[Any, Any]) -> pd.DataFrame:
+    """The trials that meet all constraints of their sweep (by metric key: the bound)."""
+    from pipeline.search.settings import Constraint
 
-
-def overlay(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Write the figure into the working directory; the store is only read."""
-    tracking: Tracking = instantiate(cli.config(overrides).tracking)
-    tracking.reach()
-    fronts, others = fronts_of(tracking.sweeps(names[0]))
-    path = Path(f"front-{re.sub(r'[^A-Za-z0-9._-]+', '-', names[0])}.html")
-    try:
-        overlay_figure(fronts).write_html(path, include_plotlyjs=True)
-    except OSError as error:
-        raise ConfigError(f"{path.absolute()}: cannot be written ({error.strerror})") from error
-    console = Console(highlight=False, soft_wrap=True)
-    shown = Table("sweep", title=f"Sweeps of {names[0]!r}", title_justify="left")
-    for heading in ("trials", "front", "hypervolume, of the largest"):
-        shown.add_column(heading, justify="right")
-    for row in compared(fronts).to_dict("records"):
-        shown.add_row(row["sweep"], str(row["trials"]), str(row["front"]), number(row["share"]))
-    console.print(shown)
-    for name in others:
-        console.print(f"left out, as its objectives are others: {name}", markup=False)
-    console.print(f"wrote {path}", markup=False)
+    for key, bound in constraints.items():
+        constraint = Constraint.of(key, bound)
+        kept = [
+            constraint.beyond({str(k): v for k, v in row.items()}) <= 0 for row in trials.to_dict("records")
+        ]
+        trials = trials[kept]
+    return trials
 
 
 def main() -> None:
     """Run the command on the arguments of this process."""
-    cli.run(overlay, HELP, num_names=1)
+    cli.run(fronts, HELP, num_names=1)

@@ -1,34 +1,27 @@
-"""A finished run's ledger anew, `carbonedge reaccount RUN grid=... accounting=...`. Shell.
+"""`carbonedge reaccount RUN grid=... accounting=...`: the ledger of a finished run, computed again. Shell.
 
 From its stored records, under another grid, attribution, PUE or boundary; logged as its child. The run
-itself is not touched.
+itself is not changed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-import yaml
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-
-from pipeline.carbon.accounting import COMPONENTS, Accounting, boundary
-from pipeline.carbon.grid import Grid, require_average
-from pipeline.carbon.intensity import Intensity
-from pipeline.carbon.ledger import account, unknown
 from pipeline.commands import cli
 from pipeline.domain.checks import ConfigError, require, utc
-from pipeline.domain.fleet import Fleet, Link
-from pipeline.domain.records import Records
-from pipeline.domain.trial_result import TrialResult
-from pipeline.results import tables
-from pipeline.results.metrics import carbon_metrics, summed
-from pipeline.tracking.stored import Stored
-from pipeline.tracking.tracking import Tracking
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from pipeline.carbon.grid import Grid
+    from pipeline.domain.records import Records
+    from pipeline.results.accounted import Accounted
+    from pipeline.tracking.stored import Stored
+    from pipeline.tracking.tracking import Tracking
 
 HELP = cli.Help(
     "carbonedge reaccount RUN [grid=... accounting.idle=... fleet.devices.NAME.pue=... start_utc=...]",
@@ -36,12 +29,15 @@ HELP = cli.Help(
     "carbonedge reaccount 1f0c grid=static accounting.idle=marginal",
 )
 FAMILIES = ("grid", "accounting", "fleet")
+"""Config groups that accounting reads."""
 CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "measurement")
-"""Tags that a re-accounted run has from the run."""
+"""Tags that a re-accounted run inherits from the run."""
 
 
 def records_of(stored: Stored) -> Records:
     """The records of a finished run. Raises ConfigError where it kept none."""
+    from pipeline.domain.records import Records
+
     require(
         "sweep" not in stored.tags, f"run {stored.run_id} ({stored.name}): is a sweep; re-account its runs"
     )
@@ -53,13 +49,16 @@ def records_of(stored: Stored) -> Records:
     return Records.of(stored.table("records.json"), stored.json("run.json"))
 
 
-def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The run's config with other families where the overrides choose them (`grid=trace`), or other values.
 
-    Raises ConfigError for what accounting does not read, and for another fleet, whose devices did not run.
+    Raises ConfigError for keys that accounting does not read, and for another fleet: its devices did not run.
     """
+    import yaml
+    from omegaconf import DictConfig, OmegaConf
+
     require(len(overrides) > 0, f"nothing to change; usage: {HELP.usage}")
-    config = stored.copy()
+    config = config.copy()
     chosen = {each.partition("=")[0] for each in overrides} & {*FAMILIES}
     own = []
     for override in overrides:
@@ -87,14 +86,23 @@ def reconfigured(stored: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _is_read(key: str) -> bool:
-    """Of a device or link accounting reads its coefficients, where they come from, and the zone."""
+    """Whether accounting reads a key. Of a device or link: its coefficients, ranges, sources and zone."""
+    from pipeline.carbon.accounting import Accounting
+    from pipeline.domain.fleet import Link
+
     parts = key.split(".")
     known = {*Accounting.COEFFICIENTS, *Link.COEFFICIENTS, "zone", "ranges", "sources"}
     return parts[0] != "fleet" or (len(parts) > 3 and parts[1] in ("devices", "links") and parts[3] in known)
 
 
 def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Compute the ledger anew, log it as a child of the run, print it."""
+    """Compute the ledger again, log it as a child of the run, and print both."""
+    from hydra.utils import instantiate
+
+    from pipeline.carbon.grid import require_average
+    from pipeline.carbon.intensity import Intensity
+    from pipeline.results.accounted import accounted, is_carbon_metric
+
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
     tracking: Tracking = instantiate(cli.config(about_store).tracking)
@@ -102,54 +110,70 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     stored = tracking.stored(names[0])
     records = records_of(stored)
     config = reconfigured(stored.config("config.yaml"), about_run)
-    fleet: Fleet = instantiate(config.fleet, _convert_="all")
-    grid: Grid = instantiate(config.grid, _convert_="all")
+    fleet, grid, accounting = (
+        instantiate(config[key], _convert_="all") for key in ("fleet", "grid", "accounting")
+    )
     require_average(grid)
-    accounting: Accounting = instantiate(config.accounting, _convert_="all")
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
-    ledger = account(records, fleet, intensity, accounting)
-    left_out = unknown(records, fleet)
-    found = carbon_metrics(summed(ledger), left_out, int(stored.metrics["requests_ok"]), fleet, accounting)
-    metrics = {key: value for key, value in stored.metrics.items() if not _of_carbon(key)} | found
-    stated = boundary(left_out, accounting, grid.about())
+    account = accounted(records, fleet, intensity, accounting)
+    metrics = {key: value for key, value in stored.metrics.items() if not is_carbon_metric(key)}
+    metrics |= account.metrics(int(stored.metrics["requests_ok"]))
+    run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
+    _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))
+
+
+def _log(
+    tracking: Tracking,
+    stored: Stored,
+    overrides: Sequence[str],
+    config: DictConfig,
+    grid: Grid,
+    records: Records,
+    account: Accounted,
+    metrics: Mapping[str, float],
+) -> str:
+    """Log the account as a child of the run; the child's id."""
+    from omegaconf import OmegaConf
+
+    boundary = account.boundary(grid.about())
     about = stored.json("run.json") | records.about()
-    about |= {"grid": dict(grid.about()), "boundary": stated}
+    about |= {"grid": dict(grid.about()), "boundary": boundary}
+    varied = dict(each.lstrip("+").split("=", 1) for each in overrides)
     tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}
-    tags |= {"reaccounted_from": stored.run_id, "boundary": stated}
-    varied = dict(each.lstrip("+").split("=", 1) for each in about_run)
+    tags |= {"reaccounted_from": stored.run_id, "boundary": boundary}
     tags["grid"] = varied.get("grid", tags.get("grid", ""))
+    name = f"{stored.name} · {' '.join(overrides)}"
     child = replace(tracking, parent_run_id=stored.run_id)
-    name = f"{stored.name} · {' '.join(about_run)}"
     with child.open_run(name, tags, {**stored.params, **varied}) as run:
         run.log_metrics(metrics)
-        run.log_table(ledger, "ledger.json")
+        run.log_table(account.ledger, "ledger.json")
         run.log_table(records.table, "records.json")
         run.log_text(json.dumps(about, indent=1), "run.json")
         run.log_text(OmegaConf.to_yaml(config), "config.yaml")
+    return run.run_id
+
+
+def _print(
+    tracking: Tracking, stored: Stored, run_id: str, metrics: Mapping[str, float], boundary: str
+) -> None:
+    """The headline figures of the run as it was, and as it is accounted now."""
+    from rich.console import Console
+
+    from pipeline.domain.trial_result import TrialResult
+    from pipeline.results.tables import print_result
+
+    def shown(metrics: Mapping[str, float]) -> dict[str, float]:
+        keys = ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
+        return {key: metrics[key] for key in keys if key in metrics}
+
     console = Console(highlight=False, soft_wrap=True)
-    before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", _shown(stored.metrics), {})
-    tables.print_result(console, before)
-    tables.print_result(
-        console, TrialResult(run.run_id, f"now: {run.run_id}", _shown(metrics), {}, None, stated)
-    )
+    before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", shown(stored.metrics), {})
+    now = TrialResult(run_id, f"now: {run_id}", shown(metrics), {}, None, boundary)
+    print_result(console, before)
+    print_result(console, now)
     console.print(tracking.ui_command())
-
-
-def _of_carbon(key: str) -> bool:
-    """Whether accounting decides a metric; a regret was told of the carbon as it was."""
-    ours = ("carbon_g_per_inf", "carbon_total_g", "energy_j_per_inf", "network_j_per_inf", "sci_g_per_inf")
-    decided = {*ours, "inferences_per_g", "regret_to_oracle", *(f"carbon_{each}_g" for each in COMPONENTS)}
-    return key.removesuffix("_low").removesuffix("_high") in decided
-
-
-def _shown(metrics: Any) -> dict[str, float]:
-    return {
-        key: metrics[key]
-        for key in ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
-        if key in metrics
-    }
 
 
 def main() -> None:

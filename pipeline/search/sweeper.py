@@ -32,7 +32,7 @@ from pipeline.domain.plan import Plan
 from pipeline.domain.trial_result import TrialResult
 from pipeline.planning import pareto
 from pipeline.results import repetition
-from pipeline.results.paper import published
+from pipeline.results.paper import saving
 from pipeline.search.exact_reference import ExactReference
 from pipeline.search.journal import stored_names
 from pipeline.search.report import Findings, Report, note, print_variants, progress, trials_table
@@ -329,10 +329,10 @@ class _Sweep:
             model = self._report(complete, Report(run, tracking, console, about_sweep, ids))
             pair = [_find(complete, self.compared.get(name, ())) for name in ("monolithic", "green")]
             if pair[0] and pair[1]:
-                comparison = published.comparison(*pair)
+                comparison = saving.comparison(*pair)
                 run.log_table(comparison.reset_index(), "comparison.json")
                 if not self.name and about["fleet"] == "paper":
-                    published.print_comparison(console, comparison)
+                    saving.print_comparison(console, comparison)
         if model is not None and (version := tracking.register(run.run_id, model)) is not None:
             console.print(f"The knee's plan: plan.json, and model {model} version {version}")
 

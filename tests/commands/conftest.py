@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import ROOT
@@ -69,3 +70,24 @@ def runs(directory: Path) -> list:  # type: ignore[type-arg]
     store = client(directory)
     experiments = [experiment.experiment_id for experiment in store.search_experiments()]
     return list(store.search_runs(experiments))
+
+
+def metrics(directory: Path, run_id: str) -> dict[str, float]:
+    found: dict[str, float] = client(directory).get_run(run_id).data.metrics
+    return found
+
+
+def store(directory: Path) -> str:
+    """The override that names a directory's store."""
+    return f"tracking.uri=sqlite:///{directory}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A store with the same requests on node-medium and on node-green, and the two runs' ids."""
+    where = tmp_path_factory.mktemp("store")
+    for device in ("node-medium", "node-green"):
+        done = carbonedge(where, *SIMULATED, "workload.requests=20", f"partitioner.device={device}")
+        assert done.code == 0, done.errors
+    by_device = {run.data.params["devices"]: run.info.run_id for run in runs(where)}
+    return where, by_device["node-medium"], by_device["node-green"]

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.commands.fronts import compared, fronts_of, overlay
+from pipeline.commands.fronts import fronts, fronts_of
 from pipeline.domain.checks import ConfigError
+from pipeline.results.comparison.fronts_table import fronts_table
 from pipeline.tracking.tracking import Tracking
 
 TWO = {"carbon_g_per_inf": "minimize", "latency_ms_p50": "minimize"}
@@ -45,16 +46,16 @@ def test_fronts_are_told_from_one_reference(store: Tracking, capsys: pytest.Capt
     sweep(store, "other", [(1, 1)], {"carbon_g_per_inf": "minimize", "energy_j_per_inf": "minimize"})
     sweep(store, "second", [(1, 3), (3, 1), (4, 2)], {**TWO, "energy_j_per_inf": None})
     sweep(store, "single", [(1, 1)], {"carbon_g_per_inf": "minimize"})
-    fronts, others = fronts_of(store.sweeps("try out"))
-    table = compared(fronts)
+    found, others = fronts_of(store.sweeps("try out"))
+    table = fronts_table(found)
     assert [name.split(" · ")[0] for name in table["sweep"]] == ["second", "first"]
     assert table["front"].tolist() == [2, 1]
     whole = (4.4 - 1) ** 2
     assert table["hypervolume"].tolist() == pytest.approx([whole - 4, whole])
     assert [name.split(" · ")[0] for name in others] == ["single", "other"]
-    overlay(["try out"], [f"tracking.uri={store.uri}"])
+    fronts(["try out"], [f"tracking.uri={store.uri}"])
     said = capsys.readouterr().out
-    assert "left out, as its objectives are others: other" in said
+    assert "left out, as it has other objectives: other" in said
     shown = Path("front-try-out.html").read_text()
     assert "second" in shown
     assert "<script src=" not in shown
@@ -62,15 +63,15 @@ def test_fronts_are_told_from_one_reference(store: Tracking, capsys: pytest.Capt
 
 def test_what_breaks_a_sweeps_constraint_is_not_on_its_front(store: Tracking) -> None:
     sweep(store, "held", [(1, 3), (3, 1)], {**TWO}, latency_ms_p50=2)
-    fronts, _ = fronts_of(store.sweeps("try out"))
-    assert [front.members["carbon_g_per_inf"].tolist() for front in fronts.values()] == [[3]]
+    found, _ = fronts_of(store.sweeps("try out"))
+    assert [front.members["carbon_g_per_inf"].tolist() for front in found.values()] == [[3]]
 
 
 def test_where_there_is_no_front_to_show(store: Tracking) -> None:
     with pytest.raises(ConfigError, match="experiment: the MLflow store has none named 'gone'"):
-        overlay(["gone"], [f"tracking.uri={store.uri}"])
+        fronts(["gone"], [f"tracking.uri={store.uri}"])
     with pytest.raises(ConfigError, match="no sweep of the experiment has trials"):
-        overlay(["try out"], [f"tracking.uri={store.uri}"])
+        fronts(["try out"], [f"tracking.uri={store.uri}"])
     sweep(store, "one", [(1, 1)], {"carbon_g_per_inf": "minimize"})
     with pytest.raises(ConfigError, match="no sweep of the experiment has two objectives"):
-        overlay(["try out"], [f"tracking.uri={store.uri}"])
+        fronts(["try out"], [f"tracking.uri={store.uri}"])

@@ -1,66 +1,45 @@
-"""The paper's saving, taken apart; a run's beside it."""
+"""Rows of published figures, and what is wrong with a file of them."""
 
 from __future__ import annotations
 
-import io
-from typing import cast
+import math
+from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from pipeline.results.paper.published import comparison, print_comparison, saving
+from pipeline.domain.checks import ConfigError
+from pipeline.results.paper.published import PUBLISHED, published, published_configurations
 
-LATENCY, CARBON, RATE = "latency_ms_p50", "carbon_g_per_inf", "inferences_per_g"
-
-
-def test_the_papers_saving_is_the_intensity_not_the_energy() -> None:
-    # C = E * I: 0.0053 g = 36.0 J * 530 g/kWh / 3.6e6, 0.0041 g = 38.8 J * 380 g/kWh / 3.6e6
-    paper = comparison(None, None).loc["paper"]
-    assert paper["energy_j_per_inf"].tolist() == pytest.approx([36.0, 38.84, 1.0789], rel=1e-4)
-    assert paper["intensity_g_per_kwh"].tolist() == pytest.approx([530, 380, 380 / 530])
-    assert paper[CARBON].tolist() == pytest.approx([0.0053, 0.0041, 0.7736], rel=1e-4)
-    assert paper[LATENCY].tolist() == pytest.approx([254.85, 272.02, 1.0674], rel=1e-4)
-    assert paper[RATE].tolist() == pytest.approx([189.5, 245.8, 1.2971], rel=1e-4)
-    assert saving(cast("dict[str, float]", paper.loc["ratio"].to_dict())) == (
-        "22.6% less carbon (×0.774) = 7.9% more energy (×1.079) at 28.3% lower intensity (×0.717): "
-        "all of the saving is cleaner electricity, none is less energy."
-    )
+HEAD = "name,latency_ms_mean,carbon_g_per_inf,intensity_g_per_kwh"
 
 
-def test_carbon_is_exactly_energy_times_intensity_here_too() -> None:
-    here = comparison(
-        {LATENCY: 20.0, CARBON: 4e-4, RATE: 2500.0, "energy_j_per_inf": 3.0, "stages": 1},
-        {LATENCY: 25.0, CARBON: 3e-4, RATE: 3333.3, "energy_j_per_inf": 2.5},
-    ).loc["here"]
-    assert here.loc["monolithic", "intensity_g_per_kwh"] == pytest.approx(480)
-    ratio = here.loc["ratio"]
-    assert ratio[CARBON] == pytest.approx(0.75)
-    assert ratio["energy_j_per_inf"] * ratio["intensity_g_per_kwh"] == pytest.approx(ratio[CARBON])
+def test_a_rows_energy_is_implied_by_carbon_and_intensity(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text(f"{HEAD}\nx,fast,1,500\n")
+    row = published(tmp_path / "own.csv", "x")
+    assert row["energy_j_per_inf"] == pytest.approx(7200)
+    assert math.isnan(row["latency_ms_mean"])
+    assert math.isnan(row["inferences_per_g"])
 
 
 @pytest.mark.parametrize(
-    ("energy", "intensity", "verdict"),
+    ("text", "complaint"),
     [
-        (0.5, 0.5, "50% of the saving is less energy, 50% cleaner electricity."),
-        (0.5, 1.2, "all of the saving is less energy, none is cleaner electricity."),
-        (0.5, 1.0, "all of the saving is less energy, none is cleaner electricity."),
-        (1.1, 1.0, "there is no saving."),
+        ("", "own.csv: not a CSV file"),
+        ("name,carbon_g_per_inf\nx,1", "own.csv: has no column intensity_g_per_kwh"),
+        (f"{HEAD}\ny,1,1,1", r"own.csv: has 0 rows named 'x' \(it has y\)"),
+        (f"{HEAD}\nx,1,1,0", r"own.csv, x: intensity_g_per_kwh must be a number > 0 \(0\)"),
+        (f"{HEAD}\nx,1,n.k.,1", r"own.csv, x: carbon_g_per_inf must be a number > 0 \(n.k.\)"),
     ],
 )
-def test_the_sentence_follows_the_factors(energy: float, intensity: float, verdict: str) -> None:
-    ratio = {"energy_j_per_inf": energy, "intensity_g_per_kwh": intensity, CARBON: energy * intensity}
-    assert saving(ratio).endswith(verdict)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "own.csv").write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        published(tmp_path / "own.csv", "x")
 
 
-def test_what_is_not_known_is_not_invented() -> None:
-    table = comparison(None, {LATENCY: 25.0, CARBON: 3e-4, "energy_j_per_inf": 0.0})
-    here = table.loc["here"]
-    assert here.loc["monolithic"].isna().all()
-    assert here.loc["ratio"].isna().all()
-    assert here["intensity_g_per_kwh"].isna().all()
-    console = Console(width=160, file=io.StringIO())
-    print_comparison(console, table)
-    text = str(console.file.getvalue())  # type: ignore[attr-defined]
-    assert "Here: n/a: carbon and energy of both configurations are needed." in text
-    assert "0.3000" in text
-    assert "nan" not in text
+def test_the_papers_configurations_of_a_model() -> None:
+    rows = published_configurations("mobilenetv4_conv_small")
+    assert [*rows] == ["monolithic", "ce_green"]
+    assert rows["ce_green"]["carbon_g_per_inf"] == 0.00105
+    assert published_configurations("resnet50") == {}
+    assert PUBLISHED.is_file()

@@ -1,0 +1,40 @@
+"""The audit of a sweep: its trials, its front, and how the figures of one trial came about. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def sweep_audit(
+    identity: Mapping[str, str],
+    metrics: Mapping[str, float],
+    params: Mapping[str, str],
+    trials: pd.DataFrame,
+    compared: Sequence[Mapping[Any, Any]],
+    example: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a sweep tried and found: a section by title, of values that JSON can hold.
+
+    trials: one row a run, with columns run_id, name, status, and `metrics.KEY`, `params.KEY`, `tags.KEY`;
+    compared: rows of its summary table; example: the audit of one of the trials (`run_audit`), from which
+    come method, grid, coefficients, software and config.
+    """
+    columns = list(map(str, trials))
+    keep = [c for c in columns if c.startswith(("metrics.", "params.")) or c in ("run_id", "name", "status")]
+    tagged = trials.get("tags.pareto", pd.Series("", index=trials.index))
+    boundaries = trials.get("tags.boundary", pd.Series(dtype=str)).dropna().unique().tolist()
+    return {
+        "run": dict(identity),
+        "boundary": boundaries[0] if len(boundaries) == 1 else boundaries,
+        "method": example["method"],
+        "metrics": dict(metrics),
+        "params": dict(params),
+        "compared": [*compared],
+        "front": trials.loc[tagged == "true", "run_id"].tolist(),
+        "trials": trials[keep].to_dict("records"),
+        "one of its trials": {"run": example["run"]["id"], "name": example["run"]["name"]},
+        **{key: example[key] for key in ("grid", "coefficients", "software", "config")},
+    }

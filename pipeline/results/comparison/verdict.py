@@ -1,0 +1,60 @@
+"""Why the carbon of two runs differs, in a few sentences. Pure."""
+
+from __future__ import annotations
+
+from pipeline.carbon.decomposition import EFFECTS, effects
+from pipeline.results.comparison.side import Side
+from pipeline.results.units import number
+
+
+def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
+    """By how much and why, and whether the order can change within the coefficients' ranges.
+
+    bounds: see `change_bounds`.
+    """
+    if not a.footprint.total_g:
+        return f"{a.name} emits nothing, and {b.name} {number(b.footprint.total_g)} g per inference."
+    sentences = [
+        _change(a, b),
+        _cleaner_electricity(a, b),
+        _different_runs(a, b),
+        "" if bounds is None else _within(bounds, a.footprint.total_g),
+    ]
+    return " ".join(filter(None, sentences))
+
+
+def _change(a: Side, b: Side) -> str:
+    before_g = a.footprint.total_g
+    found = effects(a.footprint, b.footprint)
+    by = ", ".join(f"{key} {found[key] / before_g:+.1%}" for key in EFFECTS if found[key])
+    change_g = b.footprint.total_g - before_g
+    order = (
+        f"{abs(change_g) / before_g:.1%} {'less' if change_g < 0 else 'more'} than"
+        if change_g
+        else "as much as"
+    )
+    return f"{b.name} emits {order} {a.name}: {by or 'no effect differs'}."
+
+
+def _cleaner_electricity(a: Side, b: Side) -> str:
+    """A warning where intensity explains more than the whole saving, as energy rose."""
+    before, after = a.footprint, b.footprint
+    change_g = after.total_g - before.total_g
+    intensity_g = effects(before, after)["intensity"]
+    if not (intensity_g < change_g < 0 and after.energy_j > before.energy_j):
+        return ""
+    return (
+        f"Cleaner electricity explains {intensity_g / change_g:.0%} of the saving, "
+        f"more than the whole: energy per inference rose by {after.energy_j / before.energy_j - 1:.1%}."
+    )
+
+
+def _different_runs(a: Side, b: Side) -> str:
+    differ = [key for key in a.about if key in b.about and a.about[key] != b.about[key]]
+    return f"The runs also differ in: {', '.join(differ)}." if differ else ""
+
+
+def _within(bounds: tuple[float, float], before_g: float) -> str:
+    low, high = (end / before_g for end in bounds)
+    order = "it is uncertain which of the two emits less." if low <= 0 <= high else "the order holds."
+    return f"Within the coefficients' ranges {low:+.1%} to {high:+.1%}: {order}"

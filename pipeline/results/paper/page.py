@@ -1,0 +1,93 @@
+"""The page of the paper's tables and figures, measured here, as HTML and as Markdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from pipeline.planning.exact_front import ExactFront
+from pipeline.results.pages.rendering import rendered
+from pipeline.results.paper.differences import differences
+from pipeline.results.paper.figures import figure_2, figure_3, figure_front
+from pipeline.results.paper.measured import models
+from pipeline.results.paper.tables import (
+    Table,
+    table_2,
+    table_4,
+    table_5,
+    table_scheduling,
+    table_split,
+    table_switch,
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page, in order."""
+
+    about: Sequence[str]
+    tables: Sequence[Table]
+    differences: Sequence[str]
+    figures: Sequence[go.Figure]
+
+    @classmethod
+    def of(
+        cls,
+        figures: pd.DataFrame,
+        weights: pd.DataFrame,
+        fronts: Mapping[str, ExactFront],
+        about: Sequence[str],
+    ) -> Page:
+        """From `measured`, `switches`, the exact front by model, and paragraphs about the method."""
+        names = models(figures)
+        tables = [
+            *(table_2(figures, model) for model in names),
+            table_4(figures), table_5(figures), table_switch(weights), table_scheduling(figures),
+            table_split(figures),
+        ]  # fmt: skip
+        drawn = [*(figure_2(figures, model) for model in names), figure_3(weights)]
+        drawn += [figure_front(fronts[model], figures, model) for model in names if model in fronts]
+        return cls(about, tables, differences(figures, weights), drawn)
+
+    def markdown(self) -> str:
+        """Without the figures."""
+        parts = ["# CarbonEdge's paper, measured here", *self.about]
+        for table in self.tables:
+            lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+            rows = "\n".join(
+                "| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines
+            )
+            parts += [f"## {table.title}", rows, *table.notes]
+        listed = "\n".join(f"- {each}" for each in self.differences)
+        return "\n\n".join([*parts, "## Where it differs, and why", listed]) + "\n"
+
+    def html(self) -> str:
+        """With the figures; the page fetches nothing."""
+        drawn = [
+            Markup(figure.to_html(full_html=False, include_plotlyjs=index == 0))
+            for index, figure in enumerate(self.figures)
+        ]
+        return rendered("paper/paper.html", page=self, figures=drawn)
+
+
+def about(figures: pd.DataFrame, tags: Mapping[str, str], measured_on: str) -> list[str]:
+    """The paragraphs about the method.
+
+    figures: see `measured`; tags: of one of its runs; measured_on: date and software of the measurement.
+    """
+    repeats, requests = int(figures["repeats"].min()), int(figures["requests_ok"].min())
+    return [
+        f"Emulated on fleet=paper: three nodes of 1.0, 0.6 and 0.4 CPU at 620, 530 and 380 g/kWh. {repeats} "
+        f"repetitions of {requests} requests each, one at a time; means, and in brackets their 95% "
+        "bootstrap interval (of three repetitions it is little more than their range). Published: "
+        "CarbonEdge, arXiv 2603.27420.",
+        "Host by quota is the paper's accounting: what this host drew while a configuration ran "
+        f"({tags.get('host_meter', 'no meter')}), at the intensity of the node it falls to. Per "
+        "device is ours: a node's own power (quota × 140 W, as the paper's figures imply) while it works.",
+        tags.get("boundary", ""),
+        f"Measured {measured_on}, commit {tags.get('mlflow.source.git.commit', 'not known')}.",
+    ]

@@ -1,0 +1,73 @@
+"""`carbonedge report` on a real run and a real sweep."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.commands.report import report
+from pipeline.domain.checks import ConfigError
+from tests.commands.conftest import SIMULATED, carbonedge, metrics, runs, store
+
+
+def test_an_audit_says_where_every_gram_comes_from(
+    two_runs: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, medium, _ = two_runs
+    monkeypatch.chdir(tmp_path)
+    before = len(runs(where))
+    report([medium], [store(where)])
+    assert len(runs(where)) == before
+    audit = json.loads((tmp_path / f"audit-{medium}.json").read_text())
+    shown = (tmp_path / f"audit-{medium}.html").read_text()
+    own = metrics(where, medium)
+    parts = {row["component"]: row for row in audit["components"]}
+    assert sum(row["carbon_g"] for name, row in parts.items() if name != "total") == pytest.approx(
+        own["carbon_total_g"]
+    )
+    assert parts["total"]["low_g"] < parts["total"]["carbon_g"] < parts["total"]["high_g"]
+    by_name = {(row["owner"], row["coefficient"]): row for row in audit["coefficients"]}
+    assert by_name["node-medium", "active_w"]["value"] == 84
+    assert by_name["node-medium", "intensity_g_per_kwh"]["value"] == pytest.approx(530)
+    assert audit["software"]["torch"]
+    assert audit["grid"]["factor"] == "annual average"
+    assert "embodied not known" in audit["sci"]["not told, as"]
+    assert audit["method"]["devices"].startswith("simulated")
+    for said in ("Counted: dynamic", "ISO/IEC 21031", "node-medium", "Coefficients"):
+        assert said in shown
+    assert "http" not in shown.replace("https://pypi", "")
+
+
+def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = ("workload.seed=1,2", "scheduler=fastest,greenest", "+sweep.baseline.scheduler=fastest")
+    load = ("workload=poisson", "workload.duration_s=1", "partitioner.device=auto")
+    done = carbonedge(tmp_path, "-m", *SIMULATED, *load, *seeds)
+    assert done.code == 0, done.errors
+    (parent,) = [run for run in runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags]
+    monkeypatch.chdir(tmp_path)
+    report([parent.info.run_id], [store(tmp_path)])
+    audit = json.loads((tmp_path / f"audit-{parent.info.run_id}.json").read_text())
+    assert len(audit["trials"]) == 4
+    assert {row["scheduler"] for row in audit["compared"]} == {"fastest", "greenest"}
+    assert audit["software"]["torch"]
+    assert audit["coefficients"]
+    assert set(audit["front"]) <= {row["run_id"] for row in audit["trials"]}
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no store"):
+        report(["0" * 32], [store(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    two_runs: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, medium, _ = two_runs
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"audit-{medium}.html").mkdir()
+    with pytest.raises(ConfigError, match=rf"{tmp_path}/audit-{medium}.html: cannot be written"):
+        report([medium], [store(where)])
+    assert [path.name for path in tmp_path.iterdir()] == [f"audit-{medium}.html"]

@@ -1,0 +1,34 @@
+"""The sentences of a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.carbon.decomposition import Footprint
+from pipeline.results.comparison.side import Side
+from pipeline.results.comparison.verdict import verdict
+
+
+def test_how_much_why_and_whether_the_order_holds(fast: Side, clean: Side) -> None:
+    """75 mg become 3.33 mg; energy 300 J becomes 120 J."""
+    found = verdict(fast, clean, (-0.09, -0.06))
+    assert found.startswith("on clean emits 95.6% less than on fast: energy -28.1%, intensity -67.4%.")
+    assert " The runs also differ in: workload." in found
+    assert found.endswith("Within the coefficients' ranges -120.0% to -80.0%: the order holds.")
+    assert verdict(fast, clean, (-0.09, 0.06)).endswith("it is uncertain which of the two emits less.")
+
+
+def test_a_saving_that_is_all_cleaner_electricity() -> None:
+    """At 8% more energy and 28% less intensity."""
+    a, b = Side("a", Footprint(36.0, 0.0053)), Side("b", Footprint(38.842, 0.0041))
+    assert verdict(a, b, None).endswith(
+        "Cleaner electricity explains 130% of the saving, more than the whole: "
+        "energy per inference rose by 7.9%."
+    )
+
+
+def test_equal_runs_and_a_run_that_emits_nothing(fast: Side) -> None:
+    other = replace(fast, name="same")
+    assert verdict(fast, other, None) == "same emits as much as on fast: no effect differs."
+    none = Side("none", Footprint(0.0, 0.0))
+    assert verdict(none, fast, None) == "none emits nothing, and on fast 0.07500 g per inference."
