@@ -101,7 +101,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
 
     from pipeline.carbon.grid import require_average
     from pipeline.carbon.intensity import Intensity
-    from pipeline.results.accounted import accounted, is_carbon_metric
+    from pipeline.results.accounted import Accountant, is_carbon_metric
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
@@ -117,7 +117,8 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
-    account = accounted(records, fleet, intensity, accounting)
+    accountant = Accountant(fleet, grid, accounting, records.start_utc, intensity, records.window_s)
+    account = accountant.account(records)
     metrics = {key: value for key, value in stored.metrics.items() if not is_carbon_metric(key)}
     metrics |= account.metrics(int(stored.metrics["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from pipeline.carbon.ledger import account
 from pipeline.domain.records import Records
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import scheduler_for
+from pipeline.results.accounted import Accountant
 from pipeline.results.metrics import Summary
 from pipeline.trial.trial import Trial
 
@@ -20,17 +20,12 @@ def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summar
     Without `per_request` the records have no rows, and the ledger one for each stage, device and component.
     """
     summary = Summary(job.services, trial.accounting)
-    intensity, covered_s = job.intensity, job.workload.horizon_s
+    accountant = Accountant(
+        trial.fleet, trial.grid, trial.accounting, job.start_utc, job.intensity, job.workload.horizon_s
+    )
 
     def add(records: Records) -> pd.DataFrame:
-        nonlocal intensity, covered_s
-        until_s = max(records.window_s, records.table["end_s"].max() if len(records.table) else 0.0)
-        if until_s > covered_s:  # the length of a closed loop is unknown beforehand
-            intensity, covered_s = (
-                intensity.extended(trial.fleet, trial.grid, job.start_utc, until_s),
-                until_s,
-            )
-        ledger = account(records, trial.fleet, intensity, trial.accounting)
+        ledger = accountant.account(records).ledger
         summary.add(records, ledger)
         return ledger
 

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
 from pipeline.carbon.accounting import Accounting
-from pipeline.domain.fleet import Fleet
+from pipeline.carbon.grids.static import Static
+from pipeline.carbon.intensity import Intensity
+from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.plan import Plan
 from pipeline.execution.job import Service
-from pipeline.results.accounted import accounted, is_carbon_metric
+from pipeline.results.accounted import Accountant, is_carbon_metric
 from pipeline.results.metrics import Summary
-from tests.conftest import INTENSITY, TWO_STAGES, MakeProblem
+from tests.carbon.conftest import NOW, trace
+from tests.conftest import INTENSITY, TWO_STAGES, MakeProblem, record, records
+
+
+def accountant(fleet: Fleet, accounting: Accounting | None = None) -> Accountant:
+    start_utc, window_s = TWO_STAGES.start_utc, TWO_STAGES.window_s
+    return Accountant(fleet, Static(), accounting or Accounting(), start_utc, INTENSITY, window_s)
+
+
+def test_records_that_outlast_the_known_intensity_extend_it(tmp_path: Path) -> None:
+    """100 g/kWh in the first minute, 1,000 in the second; the intensity is known at the start only."""
+    rows = [f"DE,{NOW + timedelta(minutes=k):%Y-%m-%dT%H:%M}Z,{g}" for k, g in enumerate((100, 1000))]
+    grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows]))
+    fleet = Fleet("one", (Device("pi", memory_bytes=1, active_w=60, zone="DE"),))
+    known = Intensity.of(fleet, grid, NOW, 0.0)
+    run = replace(records([record(0, 0, "compute", "pi", 30.0, 90.0)], 90.0, ("pi",)), start_utc=NOW)
+    for covered_s, mean_g_per_kwh in ((0.0, 550.0), (90.0, 100.0)):
+        account = Accountant(fleet, grid, Accounting(), NOW, known, covered_s).account(run)
+        assert account.ledger["carbon_g"].sum() == pytest.approx(3600 / 3.6e6 * mean_g_per_kwh)
 
 
 def test_the_metrics_are_those_of_the_run_to_the_last_digit(
     make_problem: MakeProblem, two_devices: Fleet
 ) -> None:
     """Summary adds up the ledger as a run does; re-accounting takes it as a whole."""
-    account = accounted(TWO_STAGES, two_devices, INTENSITY, Accounting())
+    account = accountant(two_devices).account(TWO_STAGES)
     service = Service(make_problem(two_devices), Plan((0, 3, 6), ("fast", "clean")), ())
     of_run = Summary.of([service], TWO_STAGES, account.ledger).metrics()
     found = account.metrics(1)
@@ -26,7 +50,7 @@ def test_the_metrics_are_those_of_the_run_to_the_last_digit(
 
 
 def test_what_is_unknown_is_left_out_of_ledger_and_boundary(two_devices: Fleet) -> None:
-    account = accounted(TWO_STAGES, two_devices, INTENSITY, Accounting("marginal"))
+    account = accountant(two_devices, Accounting("marginal")).account(TWO_STAGES)
     assert [*account.left_out] == ["embodied"]
     assert set(account.ledger["component"]) == {"dynamic", "idle", "network"}
     boundary = account.boundary({"factor": "marginal"})
