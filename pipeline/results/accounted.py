@@ -45,8 +45,8 @@ class Accounted:
 class Accountant:
     """Accounts the records of one run, whole or part by part.
 
-    intensity: of the fleet's devices from the run's start, known for `covered_s` seconds. Records that outlast
-    it extend it (`Intensity.extended`).
+    intensity: of the fleet's devices from the run's start, known for `covered_s` seconds. Records that
+    outlast it extend it (`Intensity.extended`).
     """
 
     def __init__(
