@@ -33,7 +33,7 @@ from pipeline.results import repetition
 from pipeline.results.paper.published import PUBLISHED
 from pipeline.results.units import number
 from pipeline.search import sweeper
-from pipeline.search.study import SweepTrial
+from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 from pipeline.trial import Trial

@@ -42,7 +42,7 @@ from pipeline.search import study, sweeper
 from pipeline.search.exact_reference import ExactReference
 from pipeline.search.search_space import SearchSpace
 from pipeline.search.settings import Settings
-from pipeline.search.study import SweepTrial
+from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking import mlflow_run
 from pipeline.tracking.tracking import Tracking
 from tests.conftest import CONF, MakeProblem

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,26 +48,34 @@ def published(path: Path, name: str) -> dict[str, Any]:
     return row | {"energy_j_per_inf": row["carbon_g_per_inf"] / row["intensity_g_per_kwh"] * J_PER_KWH}
 
 
-@functools.cache
-def _papers(configuration: str) -> Mapping[str, float]:
-    """Table II, MobileNetV2. Its latency is a mean."""
-    row = published(PUBLISHED, f"mobilenet_v2 {configuration}")
+def published_metrics(reference: str) -> dict[str, Any]:
+    """The metrics of a published row, `FILE:NAME`, where FILE is in conf/published or an absolute path.
+
+    What was published is a mean latency; it stands for `latency_ms_p50` too. Raises ConfigError naming file,
+    row and column.
+    """
+    file, _, name = reference.rpartition(":")
+    row = published(PUBLISHED.parent / file, name)
     return row | {"latency_ms_p50": row["latency_ms_mean"]}
 
 
-def comparison(monolithic: Mapping[str, float] | None, green: Mapping[str, float] | None) -> pd.DataFrame:
-    """This run's metrics beside the paper's: rows (here | paper) x (monolithic | green | ratio).
+Metrics = Mapping[str, float]
 
-    Ratio is green ÷ monolithic. With the effective intensity (g/kWh) = carbon ÷ energy of the last
-    column, the ratios of carbon = energy x intensity, exactly. What is not known is NaN.
+
+def comparison(
+    here: Mapping[str, Metrics | None], paper: Mapping[str, Metrics] | None = None
+) -> pd.DataFrame:
+    """Two configurations' metrics here, beside the paper's: rows (here | paper) x (the two names | ratio).
+
+    here, paper: by name, the base first. Ratio is second ÷ base. With the effective intensity (g/kWh) =
+    carbon ÷ energy of the last column, the ratios of carbon = energy x intensity, exactly. A figure that is
+    not known is NaN.
     """
     rows = {}
-    for source, before, after in (
-        ("here", monolithic, green),
-        ("paper", _papers("monolithic"), _papers("CE-Green")),
-    ):
-        first, second = _compared(before), _compared(after)
-        rows[source, "monolithic"], rows[source, "green"] = first, second
+    for source, pair in (("here", here), *([("paper", paper)] if paper else [])):
+        own = {name: _compared(metrics) for name, metrics in pair.items()}
+        first, second = own.values()
+        rows |= {(source, name): row for name, row in own.items()}
         rows[source, "ratio"] = {key: _divide(second[key], first[key]) for key in first}
     table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(rows))
     return table.rename_axis(["source", "configuration"])
@@ -114,8 +121,9 @@ def saving(ratio: Mapping[str, float]) -> str:
 
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
-    """Print a `comparison` for people, and say what the saving consists of."""
-    shown = Table(title="Green beside monolithic, here and in the paper (MobileNetV2)")
+    """Print a `comparison` with the paper's figures, and a sentence on what each saving consists of."""
+    base, other = dict.fromkeys(name for _, name in table.index if name != "ratio")
+    shown = Table(title=f"{other.capitalize()} beside {base}, here and in the paper (MobileNetV2)")
     shown.add_column("per inference")
     for source, configuration in table.index:
         shown.add_column(f"{source}\n{configuration}", justify="right")

@@ -12,7 +12,7 @@ from pipeline.commands.paper import NAMES, assembled, measured, switches, table_
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.trial_result import TrialResult
 from pipeline.planning.exact_front import exact_front
-from pipeline.search.study import SweepTrial
+from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.stored import Stored
 from tests.conftest import MakeProblem
 
