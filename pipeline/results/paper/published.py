@@ -15,6 +15,7 @@ from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.results.units import number, readable
 
+Metrics = Mapping[str, float]
 COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
 PUBLISHED = Path(__file__).resolve().parents[3] / "conf" / "published" / "carbonedge.csv"
 """CarbonEdge (arXiv 2603.27420), tables II and IV."""
@@ -59,9 +60,6 @@ def published_metrics(reference: str) -> dict[str, Any]:
     return row | {"latency_ms_p50": row["latency_ms_mean"]}
 
 
-Metrics = Mapping[str, float]
-
-
 def comparison(
     here: Mapping[str, Metrics | None], paper: Mapping[str, Metrics] | None = None
 ) -> pd.DataFrame:
@@ -71,7 +69,7 @@ def comparison(
     carbon ÷ energy of the last column, the ratios of carbon = energy x intensity, exactly. A figure that is
     not known is NaN.
     """
-    rows = {}
+    rows: dict[tuple[str, str], dict[str, float]] = {}
     for source, pair in (("here", here), *([("paper", paper)] if paper else [])):
         own = {name: _compared(metrics) for name, metrics in pair.items()}
         first, second = own.values()
