@@ -304,3 +304,41 @@ def test_a_warm_start_that_is_not_possible_is_refused_in_one_line(
         priced(*study, override)
     assert "\n" not in str(caught.value)
     assert runs(root) == ([], [])
+
+
+def test_two_points_are_compared_beside_what_was_published_for_the_fleet(
+    multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first three trials are big (monolithic), little, and auto (green)."""
+    for fleet, sources in (("other", ["here"] * 3), ("paper", ["here"] * 3 + ["paper"] * 3)):
+        multirun("sweep=pareto", "sweep.n_trials=3", f"+fleet.name={fleet}")
+        parent = runs(root)[0][-1]
+        client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+        found = json.loads(Path(client.download_artifacts(parent.info.run_id, "comparison.json")).read_text())
+        rows = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+        assert [row["source"] for row in rows] == sources
+        assert [row["configuration"] for row in rows[:3]] == ["monolithic", "green", "ratio"]
+        assert rows[2]["carbon_g_per_inf"] == pytest.approx(
+            rows[1]["carbon_g_per_inf"] / rows[0]["carbon_g_per_inf"]
+        )
+        printed = "Green beside monolithic, here and in the paper" in capsys.readouterr().out
+        assert printed == (fleet == "paper")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "{green: 'carbonedge.csv:x'}",
+            r"must have a row for each of monolithic, green, .* \(it has green\)",
+        ),
+        ("{monolithic: 'carbonedge.csv:x', green: 'carbonedge.csv:y'}", r"has 0 rows named 'x'"),
+        ("{monolithic: 'none.csv:x', green: 'none.csv:y'}", r"none.csv:x: no such file"),
+    ],
+)
+def test_published_rows_that_are_not_there_are_refused(
+    multirun: Multirun, root: Path, row: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"sweep\.published\.lab: .*{message}"):
+        multirun("sweep=pareto", "+fleet.name=lab", f"+sweep.published.lab={row}")
+    assert runs(root) == ([], [])
