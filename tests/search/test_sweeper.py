@@ -42,7 +42,7 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
     app.write_text(
         "import hydra\n"
         "from pipeline.search import sweeper\n"
-        "from tests.search.test_sweeper import task\n"
+        "from tests.search.conftest import task\n"
         "sweeper.register()\n"
         "@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"
         "def main(cfg): return task(cfg)\n"

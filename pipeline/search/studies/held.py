@@ -28,16 +28,16 @@ def require_same_held(name: str, stored: Mapping[str, str], now: Mapping[str, st
     stored, now: what the trials share, by config key.
     """
     differing = [key for key in dict.fromkeys([*now, *stored]) if stored.get(key) != now.get(key)]
-    told = {key: f"{key} was {stored.get(key, ABSENT)} and is {now.get(key, ABSENT)}" for key in differing}
+    texts = {key: f"{key} was {stored.get(key, ABSENT)} and is {now.get(key, ABSENT)}" for key in differing}
     for key in differing:
         require(
             not _has_moved(key, stored, now),
-            f"sweep.study_name: another version of CarbonEdge made the study {name!r} ({told[key]}), and "
+            f"sweep.study_name: another version of CarbonEdge made the study {name!r} ({texts[key]}), and "
             "this one cannot resume it; choose another sweep.study_name, or set sweep.resume=false",
         )
-    listed, more = "; ".join([*told.values()][:MOST_DIFFERENCES]), len(told) - MOST_DIFFERENCES
+    listed, more = "; ".join([*texts.values()][:MOST_DIFFERENCES]), len(texts) - MOST_DIFFERENCES
     require(
-        not told,
+        not texts,
         f"sweep.study_name: the study {name!r} is another: {listed}"
         f"{f'; and {more} more' if more > 0 else ''}; choose another name",
     )

@@ -85,7 +85,7 @@ class Study:
         self._sampler((0,))  # raises for bad options
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.turn = machine_lock(f"{os.path.abspath(storage)} {name}")
-        """Lock of the process that changes the study in a way that others rely on."""
+        """Lock to hold while changing what other processes rely on."""
         with self.turn:
             self._study = self._open(storage, held)
             self.resumed = len(self._study.get_trials(deepcopy=False)) > 0

@@ -48,7 +48,7 @@ def test_trials_that_differ_by_seed_alone_are_repetitions(
     assert "Mean of 3, and the mean's 95% interval" in printed
     assert "carbon against scheduler=performance" in printed
     assert [row["p_value"] for row in rows] == [None, None, 1, 1]
-    # Equals with the same intervals: neither is surely better in anything.
+    # Equals with the same intervals: neither is confidently better in anything.
     assert "On the front wherever each value lies in its interval: none" in printed
     assert not [child for child in children if "pareto_confident" in child.data.tags]
 
