@@ -1,10 +1,11 @@
-"""The plan that the config spells out: what a sweep varies. Pure."""
+"""The plan that the config spells out, so that a sweep can vary it. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.domain.checks import require
 from pipeline.domain.plan import AUTO, Plan
@@ -13,11 +14,11 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Explicit:
-    """Cuts as fractions of the chain's layers, so that one space fits every model, and the stages' devices.
+    """Cuts as fractions of the chain's layers, so that one search space fits every model, and the devices.
 
-    The first `stages - 1` cuts and the first `stages` devices count and the rest are ignored, so that a sweep
-    may vary `stages` alone. Cuts may come in any order. Where two fall on the same cut point the empty stage
-    between them is left out, and with it its device.
+    The first `stages - 1` cuts and the first `stages` devices count. The rest are ignored, so that a sweep
+    may vary `stages` alone. Cuts may be in any order. Where two fall on the same cut point, the empty stage
+    between them is left out together with its device.
     """
 
     stages: int
@@ -48,7 +49,10 @@ class Explicit:
             )
 
     def partition(self, problem: Problem) -> Plan:
-        """Cut point = round(fraction * layers), held inside the chain. ConfigError for an unknown device."""
+        """Cut points are round(fraction * layers), limited to the inside of the chain.
+
+        Raises ConfigError for an unknown device, and for more stages than layers.
+        """
         num_layers = len(problem.graph.layers)
         require(
             self.stages <= num_layers,
@@ -67,3 +71,11 @@ class Explicit:
                 bounds.append(end)
                 devices.append(device)
         return problem.plan(tuple(bounds), tuple(devices))
+
+    def settings_for(self, plan: Plan, num_layers: int) -> Mapping[str, Any]:
+        """The keys that make `partition` return the plan; a cut is bound ÷ layers and rounds to the bound."""
+        return {
+            "stages": plan.num_stages,
+            **{f"cuts.{i}": bound / num_layers for i, bound in enumerate(plan.bounds[1:-1])},
+            **{f"devices.{i}": device for i, device in enumerate(plan.devices)},
+        }

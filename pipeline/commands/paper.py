@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.planning.exact_front import ExactFront
     from pipeline.results.paper.measured import Repetition
     from pipeline.results.paper.page import Page
-    from pipeline.search.study import SweepTrial
+    from pipeline.search.studies.sweep_trial import SweepTrial
     from pipeline.tracking.stored import Stored
     from pipeline.tracking.tracking import Tracking
 

@@ -21,7 +21,7 @@ from pipeline.commands.cli import CONF, fail, spread_overrides
 from pipeline.domain.trial_result import TrialResult
 from pipeline.results import tables
 from pipeline.search import sweeper
-from pipeline.search.study import SweepTrial
+from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.trial.perform import perform
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pipeline.domain.checks import require, size_text
 from pipeline.domain.fleet import Fleet
@@ -68,4 +68,16 @@ class Partitioner(Protocol):
 
     def partition(self, problem: Problem) -> Plan:
         """The plan for a problem. Deterministic; the problem stays unchanged."""
+        ...
+
+
+@runtime_checkable
+class InvertiblePartitioner(Protocol):
+    """A partitioner whose own keys can be set so that it returns a given plan."""
+
+    def settings_for(self, plan: Plan, num_layers: int) -> Mapping[str, Any]:
+        """The values of the partitioner's keys that make it return the plan, by key, such as `cuts.0`.
+
+        plan: one that keeps the order of the model's chain of `num_layers` layers.
+        """
         ...

@@ -1,1 +1,1 @@
-"""Sweeps: the search space, the study, the Hydra sweeper, and what came of it."""
+"""Sweeps: the search space, the Hydra sweeper, its studies and its reports."""

@@ -1,10 +1,10 @@
-"""The exact front as a sweep's yardstick: how far trials are from it, its plans as first trials. Pure."""
+"""The exact front beside a sweep: the regret of its trials, and the front's plans as first trials. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from pipeline.planning import pareto
 from pipeline.planning.cost import Tables, arrays
 from pipeline.planning.exact_front import ExactFront, exact_front
 from pipeline.planning.pareto import Points
-from pipeline.planning.problem import Problem
+from pipeline.planning.problem import InvertiblePartitioner, Problem
 from pipeline.search.search_space import Point, SearchSpace
 
 COUNTERPARTS: Mapping[str, tuple[str, float]] = {
@@ -23,30 +23,38 @@ COUNTERPARTS: Mapping[str, tuple[str, float]] = {
     "transfer_bytes_per_inf": ("transfer_bytes", 1.0),
     **{f"latency_ms_{which}": ("latency_s", 1e3) for which in ("mean", "p50", "p95", "p99")},
 }
-"""What the cost model says of a metric: a field of `Cost`, and the factor from its unit to the metric's."""
+"""A metric as the cost model predicts it: a field of `Cost`, and the factor from its unit to the metric's."""
+BESIDE_THE_PROBLEM = frozenset(
+    {"paper", "partitioner", "scheduler", "workload", "images", "backend", "meter", "tracking"}
+)
+"""Parts of the config that may vary without changing the exact front."""
 MEASURED_MARGIN = 0.5
-"""How much worse than the worst prediction a measured figure may be before it adds no hypervolume."""
+"""The reference point of measured figures is by this share worse than the worst prediction."""
 
 
 @dataclass(frozen=True, eq=False)
 class ExactReference:
-    """A problem's exact front under a sweep's objectives, and the reference point of all its trials.
+    """A problem's exact front under a sweep's objectives, and the reference point of the hypervolume.
 
-    The reference is fixed before the first trial: of the exact front and every device's unsplit plan, the
-    worst, a tenth worse still. What is beyond it adds nothing.
+    The reference point is fixed before the first trial: in each objective a tenth worse than the worst of the
+    exact front and of every device's unsplit plan. A point beyond it adds no hypervolume.
     """
 
     problem: Problem
     front: ExactFront
     reference: Points
-    """By the front's objectives."""
+    """One value for each of the front's objectives, in the cost model's units."""
     measured_reference: Points
-    """By the sweep's objectives, in the metrics' units: worst prediction × (1 + MEASURED_MARGIN)."""
+    """One value for each of the sweep's objectives, in the metrics' units, MEASURED_MARGIN worse."""
     _tables: Tables = field(repr=False)
 
     @classmethod
     def of(cls, problem: Problem, objectives: Mapping[str, str]) -> Self:
-        """Find the front. Raises ConfigError where the cost model does not know an objective, or no plan."""
+        """Find the front of a problem.
+
+        Raises ConfigError where the cost model cannot predict an objective, where no plan fits, and where all
+        plans of the front are equally good in one objective.
+        """
         for key, direction in objectives.items():
             require(
                 key in COUNTERPARTS and direction == "minimize",
@@ -68,10 +76,10 @@ class ExactReference:
         return cls(problem, front, reference, measured, tables)
 
     def regret(self, plans: Sequence[Plan]) -> float:
-        """1 - hypervolume of the plans ÷ that of the exact front, both as the cost model tells them: 0 to 1.
+        """1 - hypervolume of the plans ÷ hypervolume of the exact front, both as predicted: 0 to 1.
 
-        Plans among which the exact front was not sought add nothing: with layers in an order of their own,
-        another compression, a stage on auto, or more in a device's memory than it has.
+        Plans that the search for the exact front leaves out add nothing: those with layers in another order,
+        another compression, a stage on auto, or more in a device's memory than fits.
         """
         chains = [
             plan
@@ -86,33 +94,37 @@ class ExactReference:
         best = pareto.hypervolume(self.front.costs, self.reference)
         return max(0.0, 1 - pareto.hypervolume(costs, self.reference) / best)
 
-    def points(self, space: SearchSpace) -> dict[int, Point]:
-        """The plans of the front that lie in the space, by their place on the front.
+    def points(self, space: SearchSpace, partitioner: InvertiblePartitioner) -> dict[int, Point]:
+        """The plans of the front that lie in the space, as points in the partitioner's keys.
 
-        They are said as `partitioner=explicit` takes them: a cut is bound ÷ layers, which it rounds back to
-        the very bound.
+        By the plan's index in `front.plans`.
         """
-        num_layers = self._tables.num_layers
         found: dict[int, Point] = {}
         for index, plan in enumerate(self.front.plans):
-            entry: dict[str, Any] = {"partitioner.stages": plan.num_stages}
-            entry |= {f"partitioner.cuts.{i}": b / num_layers for i, b in enumerate(plan.bounds[1:-1])}
-            entry |= {f"partitioner.devices.{i}": device for i, device in enumerate(plan.devices)}
+            entry = self._entry(plan, partitioner)
             if entry.keys() <= space.fixed.keys() | space.dimensions.keys():
                 for point in space.points("sweep.warm_start", entry):  # one, or none
                     found[index] = point
         return found
 
-    def warm_start(self, space: SearchSpace, enqueued: Sequence[Point], most: int) -> list[Point]:
+    def _entry(self, plan: Plan, partitioner: InvertiblePartitioner) -> dict[str, object]:
+        """The values by config key that make the partitioner return the plan."""
+        values = partitioner.settings_for(plan, self._tables.num_layers)
+        return {f"partitioner.{key}": value for key, value in values.items()}
+
+    def warm_start(
+        self, space: SearchSpace, partitioner: InvertiblePartitioner, enqueued: Sequence[Point], most: int
+    ) -> list[Point]:
         """The front's plans as points, without those already enqueued; evenly spread ones if above `most`.
 
-        Raises ConfigError where the space holds none of them, or what is enqueued leaves no room.
+        Raises ConfigError where the space contains none of them, or what is enqueued leaves no room.
         """
-        points = self.points(space)
+        points = self.points(space, partitioner)
+        fewest = min((self._entry(plan, partitioner) for plan in self.front.plans), key=len)
         require(
             len(points) > 0,
-            f"the sweep's space holds none of the {len(self.front.plans)} plans of the exact front; it must"
-            " have partitioner.stages, and partitioner.cuts.* and partitioner.devices.* for each stage",
+            f"the sweep's space holds none of the {len(self.front.plans)} plans of the exact front; for one "
+            f"of them {', '.join(fewest)} must vary, or be set to its values",
         )
         fresh = [
             index

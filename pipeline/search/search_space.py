@@ -1,4 +1,4 @@
-"""What a sweep varies, said in Hydra's override grammar: grid points, or Optuna distributions. Pure."""
+"""What a sweep varies, in Hydra's override grammar: as grid points, or as Optuna distributions. Pure."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from optuna.distributions import (
 from pipeline.domain.checks import ConfigError, require
 
 Value = bool | int | float | str
-"""A number as it is; anything else as the text that stands after `=` in an override."""
+"""A number as it is; anything else as the text after `=` in an override."""
 Point = dict[str, Value]
-"""One place in the space: a value for each dimension, by config key."""
+"""A point of the space: a value for each dimension that varies there, by config key."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The overrides that every job gets, and those that vary from job to job."""
+    """The overrides of every job, and those that vary from job to job."""
 
     fixed: Mapping[str, Override]
     dimensions: Mapping[str, Override]
     conditions: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
-    """By dimension: values of other keys, of each one of which must hold, or else it does not vary."""
+    """By dimension: the allowed values of other keys. It varies only where each of these has one of them."""
 
     @classmethod
     def parse(
@@ -47,7 +47,8 @@ class SearchSpace:
     ) -> Self:
         """The space of `sweep.params` and the command line, which wins key by key.
 
-        conditions: as `sweep.conditions` has them; those of keys that do not vary say nothing.
+        conditions: as in `sweep.conditions`; those of keys that do not vary are ignored. Raises ConfigError
+        for a setting of the sweep among what varies, a bad sweep expression, and a bad condition.
         """
         lines = [*_lines(params), *arguments]
         overrides = {_key(override): override for override in _parse(lines, loader)}
@@ -65,7 +66,7 @@ class SearchSpace:
                     other in fixed or (other in varied and other not in held),
                     f"sweep.conditions.{key}: {other} must vary without a condition of its own, or be set",
                 )
-        # Those that hang on others are drawn after them.
+        # Dimensions with a condition are drawn after those without.
         order = sorted(varied, key=lambda key: key in held)
         return cls(fixed, {key: varied[key] for key in order}, held)
 
@@ -78,7 +79,7 @@ class SearchSpace:
 
     @property
     def families(self) -> set[str]:
-        """The first words of the keys that vary, such as `partitioner` and `fleet`."""
+        """The first parts of the keys that vary, such as `partitioner` and `fleet`."""
         return {_family(key) for key in self.dimensions}
 
     def overrides(self, point: Point) -> list[str]:
@@ -88,15 +89,15 @@ class SearchSpace:
 
     def grid(self) -> Iterator[Point]:
         """Every combination of the dimensions' values, the last dimension fastest, each once."""
-        tried = set()
-        for point in _product(self.dimensions):
-            own = {key: value for key, value in point.items() if self.active(key, point)}
-            if (told := tuple(own.items())) not in tried:
-                tried.add(told)
-                yield own
+        seen = set()
+        for values in _product(self.dimensions):
+            point = {key: value for key, value in values.items() if self.active(key, values)}
+            if (identity := tuple(point.items())) not in seen:
+                seen.add(identity)
+                yield point
 
     def probes(self) -> Iterator[Point]:
-        """The fewest points that show every choice once: if these compose, so do all."""
+        """The fewest points that contain every choice once: where these compose, so do all."""
         values = {key: _probe_values(override) for key, override in self.dimensions.items()}
         for index in range(max(map(len, values.values()), default=1)):
             yield {key: column[index % len(column)] for key, column in values.items()}
@@ -106,9 +107,10 @@ class SearchSpace:
         return {key: _distribution(override) for key, override in self.dimensions.items()}
 
     def points(self, owner: str, entry: Mapping[str, Any]) -> list[Point]:
-        """The points, perhaps partial, that a mapping in the config stands for; its choices multiply.
+        """The points, which may be partial, of a mapping in the config; its choices multiply.
 
-        Those that a fixed override or a narrower dimension rules out are left out.
+        Points outside the space are left out: those with another value than a fixed override has, or outside
+        a dimension. Raises ConfigError, naming `owner`, for a key that the sweep does not have.
         """
         overrides = {_key(override): override for override in _parse(_lines(entry))}
         for key in overrides:

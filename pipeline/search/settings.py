@@ -1,4 +1,4 @@
-"""The config's `sweep`, checked: how a sweep goes about it. Pure."""
+"""The config's `sweep`, checked: how a sweep chooses, runs and judges its trials. Pure."""
 
 from __future__ import annotations
 
@@ -6,23 +6,41 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.planning import pareto
 from pipeline.results.metric_table import metric
-from pipeline.search.samplers import GRID, SAMPLERS
+from pipeline.search.studies.samplers import GRID, SAMPLERS
+
+MAPPINGS = (
+    "objectives",
+    "params",
+    "conditions",
+    "constraints",
+    "compare",
+    "published",
+    "baseline",
+    "sampler_options",
+    "variants",
+)
+"""Settings that are mappings."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The config's `sweep`. conf/sweep/none.yaml explains the keys and gives each its default."""
+    """The config's `sweep`. conf/sweep/none.yaml explains the keys and gives each its default.
+
+    Raises ConfigError naming the key that is bad.
+    """
 
     objectives: dict[str, Any]
     params: dict[str, Any]
     conditions: dict[str, Any]
     constraints: dict[str, Any]
     compare: dict[str, Any]
+    published: dict[str, Any]
     baseline: dict[str, Any]
     enqueue: list[Any]
     warm_start: str | None
@@ -40,25 +58,39 @@ class Settings:
     variants: dict[str, Any]
 
     def __post_init__(self) -> None:
-        mappings = ("objectives", "params", "conditions", "constraints", "compare", "baseline")
-        for name in (*mappings, "sampler_options", "variants"):
+        self._clean_mappings()
+        self._require_mappings_inside()
+        self._require_numbers()
+        self._require_switches_and_names()
+        self._require_objectives()
+        _ = self.limits  # raises for a bad constraint
+
+    def _clean_mappings(self) -> None:
+        for name in MAPPINGS:
             self._require(name, isinstance(getattr(self, name), dict), "a mapping")
             # YAML merges mappings: null takes an entry out
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
             object.__setattr__(self, name, kept)
         object.__setattr__(self, "baseline", _flat(self.baseline))
+
+    def _require_mappings_inside(self) -> None:
         self._require("enqueue", isinstance(self.enqueue, list), "a list of mappings")
-        for owner in ("compare", "variants"):
-            for name, entry in getattr(self, owner).items():
-                require(isinstance(entry, dict), f"sweep.{owner}.{name} must be a mapping (it is {entry!r})")
-        for index, entry in enumerate(self.enqueue):
-            require(isinstance(entry, dict), f"sweep.enqueue.{index} must be a mapping (it is {entry!r})")
-        for name, least in (
-            ("n_trials", 1),
-            ("repeats", 1),
-            ("batch_size", 1),
-            ("seed", 0),
-        ):
+        entries = {
+            f"{owner}.{name}": entry
+            for owner in ("compare", "published", "variants")
+            for name, entry in getattr(self, owner).items()
+        }
+        entries |= {f"enqueue.{index}": entry for index, entry in enumerate(self.enqueue)}
+        for key, entry in entries.items():
+            require(isinstance(entry, dict), f"sweep.{key} must be a mapping (it is {entry!r})")
+        require(
+            len(self.compare) <= 2,
+            "sweep.compare: two points are compared; set the others to null "
+            f"(it has {', '.join(self.compare)})",
+        )
+
+    def _require_numbers(self) -> None:
+        for name, least in (("n_trials", 1), ("repeats", 1), ("batch_size", 1), ("seed", 0)):
             value, optional = getattr(self, name), name == "seed"
             good = isinstance(value, int) and not isinstance(value, bool) and value >= least
             wanted = f"a whole number >= {least}{', or null' if optional else ''}"
@@ -66,6 +98,8 @@ class Settings:
         rate = self.max_failure_rate
         good = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
         self._require("max_failure_rate", good, "a number from 0 to 1")
+
+    def _require_switches_and_names(self) -> None:
         for name in ("resume", "take_over"):
             self._require(name, isinstance(getattr(self, name), bool), "true or false")
         for name in ("storage", "study_name"):
@@ -78,6 +112,8 @@ class Settings:
             self.sampler != GRID or self.warm_start is None,
             f"sweep.warm_start: a grid has no first trials; set sweep.sampler ({', '.join(SAMPLERS)})",
         )
+
+    def _require_objectives(self) -> None:
         require(len(self.objectives) > 0, "sweep.objectives: at least one metric must be given")
         try:
             pareto.signed([[0.0] * len(self.objectives)], list(self.objectives.values()))
@@ -85,8 +121,6 @@ class Settings:
                 metric(key)
         except ValueError as error:
             raise ConfigError(f"sweep.objectives: {error}") from error
-        for key, bound in self.constraints.items():
-            Constraint.of(key, bound)
 
     def _require(self, name: str, good: bool, wanted: str) -> None:
         require(good, f"sweep.{name} must be {wanted} (it is {getattr(self, name)!r})")
@@ -101,29 +135,47 @@ class Settings:
         return cls(**values)
 
     def each(self) -> dict[str, Settings]:
-        """The sweeps to make, by name: the variants, or the only one, which has no name."""
-        own = {f.name: getattr(self, f.name) for f in fields(self)} | {"variants": {}}
+        """The settings of each sweep to run, by name: the variants, or the only sweep, which has no name."""
+        shared = {f.name: getattr(self, f.name) for f in fields(self)} | {"variants": {}}
         for name, changes in self.variants.items():
             _require_known(f"sweep.variants.{name}", changes)
             require("variants" not in changes, f"sweep.variants.{name}: a variant has no variants of its own")
         return {
-            name: Settings(**own | {"study_name": self.study_name and f"{self.study_name} {name}"} | changes)
+            name: Settings(
+                **shared | {"study_name": self.study_name and f"{self.study_name} {name}"} | changes
+            )
             for name, changes in self.variants.items()
         } or {"": self}
+
+    @cached_property
+    def limits(self) -> list[Constraint]:
+        """The constraints, parsed."""
+        return [Constraint.of(key, bound) for key, bound in self.constraints.items()]
+
+    def beyond(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """How far a trial is beyond each constraint's bound, by metric, as `Constraint.beyond` returns it."""
+        return {one.key: one.beyond(metrics) for one in self.limits}
+
+    def met_by(self, metrics: Mapping[str, float]) -> bool:
+        """Whether a trial's metrics meet all constraints."""
+        return all(beyond <= 0 for beyond in self.beyond(metrics).values())
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """What a trial must keep to be on the front: a metric at most, or at least, a bound."""
+    """A condition for a trial to be on the front: an upper or a lower bound of a metric."""
 
     key: str
     sign: int
-    """1: at most; -1: at least."""
+    """1: the bound is an upper one; -1: a lower one."""
     bound: float
 
     @classmethod
     def of(cls, key: str, text: object) -> Constraint:
-        """From a number, or a text such as `<= 0.01` or `>= 5`, in the metric's own unit."""
+        """From a number (an upper bound), or a text such as `<= 0.01` or `>= 5`, in the metric's own unit.
+
+        Raises ConfigError for an unknown metric and for a text of another form.
+        """
         try:
             metric(key)
         except ValueError as error:
@@ -135,18 +187,19 @@ class Constraint:
             bound = math.nan
         require(
             found is not None and math.isfinite(bound),
-            f"sweep.constraints.{key}: must be a number that it may be at most, or such as '>= 5' ({text!r})",
+            f"sweep.constraints.{key}: must be a number, which is an upper bound, or a text such as '>= 5' "
+            f"({text!r})",
         )
         assert found is not None
         return cls(key, -1 if found[1] == ">=" else 1, bound)
 
     def beyond(self, metrics: Mapping[str, float]) -> float:
-        """How far a trial is beyond it: 0 or less where it keeps it, infinite where it lacks the metric."""
+        """How far the metric is beyond the bound: 0 or less where it is not, infinite where it is absent."""
         return self.sign * (metrics[self.key] - self.bound) if self.key in metrics else math.inf
 
 
 def _flat(nested: Mapping[str, Any], owner: str = "") -> dict[str, Any]:
-    """By full key, as `+sweep.baseline.partitioner.device=x` means it."""
+    """Nested mappings as one, by full key: `+sweep.baseline.partitioner.device=x` nests them."""
     found: dict[str, Any] = {}
     for key, value in nested.items():
         found |= _flat(value, f"{owner}{key}.") if isinstance(value, dict) else {f"{owner}{key}": value}

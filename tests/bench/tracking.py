@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 
 from pipeline.commands.run import main as program
 from pipeline.results.metric_table import METRICS
-from pipeline.search.sweeper import _Sweep
+from pipeline.search.trial_loop import TrialLoop
 from pipeline.tracking.background_sender import BackgroundSender
 from pipeline.tracking.mlflow_run import Run
 from pipeline.tracking.tracking import Tracking
@@ -91,14 +91,15 @@ def share(count: int) -> float:
 
         setattr(owner, name, wrapped)
 
-    def trials(self: Any, run: Run) -> None:
+    def trials(self: Any) -> dict[str, float]:
         spent_s.clear()
         begin = time.perf_counter()
-        run_trials(self, run)
+        figures = run_all(self)
         spent_s.insert(0, time.perf_counter() - begin)
+        return figures
 
-    run_trials = _Sweep._run_trials
-    _Sweep._run_trials = trials  # type: ignore[method-assign]
+    run_all = TrialLoop.run_all
+    TrialLoop.run_all = trials  # type: ignore[method-assign]
     timed(Tracking, "_start")
     for name in ("deliver", "finish"):
         timed(BackgroundSender, name)

@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 from pipeline.commands.paper import paper, repetitions
 from pipeline.results.paper.configurations import NAMES
 from pipeline.results.paper.measured import measured
-from pipeline.search.study import SweepTrial
+from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.stored import Stored
 from tests.commands.conftest import SMALL, runs, store
 from tests.results.paper.conftest import REPETITIONS, result, tables

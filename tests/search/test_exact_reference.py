@@ -29,6 +29,7 @@ SPACE = {
     **{f"partitioner.devices.{i}": "choice(auto,fast,clean)" for i in range(3)},
     "scheduler.carbon_weight": "interval(0,1)",
 }
+EXPLICIT = Explicit(1)
 
 
 @pytest.fixture
@@ -56,37 +57,37 @@ def test_regret_is_one_less_the_share_of_the_exact_hypervolume(problem: Problem)
     front = values[non_dominated(values)]
     unsplit = costs(problem, [Plan((0, 6), (name,)) for name in ("fast", "clean")])
     reference = np.concatenate([front, unsplit]).max(axis=0) * 1.1
-    yardstick = ExactReference.of(problem, TWO)
-    assert yardstick.reference == pytest.approx(reference)
-    assert yardstick.measured_reference == pytest.approx(reference / 1.1 * 1.5 * [1, 1e3])
+    exact = ExactReference.of(problem, TWO)
+    assert exact.reference == pytest.approx(reference)
+    assert exact.measured_reference == pytest.approx(reference / 1.1 * 1.5 * [1, 1e3])
     expected = 1 - hypervolume(unsplit, reference) / hypervolume(front, reference)
     assert 0 < expected < 1
-    assert yardstick.regret([Plan((0, 6), (name,)) for name in ("fast", "clean")]) == pytest.approx(expected)
-    assert yardstick.regret(plans) == pytest.approx(0, abs=1e-12)
-    assert yardstick.regret(yardstick.front.plans) == pytest.approx(0, abs=1e-12)
-    assert yardstick.regret([]) == 1
+    assert exact.regret([Plan((0, 6), (name,)) for name in ("fast", "clean")]) == pytest.approx(expected)
+    assert exact.regret(plans) == pytest.approx(0, abs=1e-12)
+    assert exact.regret(exact.front.plans) == pytest.approx(0, abs=1e-12)
+    assert exact.regret([]) == 1
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_regret_lies_in_0_to_1_and_never_rises(problem: Problem, data: st.DataObject) -> None:
     plans = data.draw(st.lists(st.sampled_from(all_plans(problem)), max_size=12))
-    yardstick = ExactReference.of(problem, TWO)
-    regrets = [yardstick.regret(plans[:count]) for count in range(len(plans) + 1)]
+    exact = ExactReference.of(problem, TWO)
+    regrets = [exact.regret(plans[:count]) for count in range(len(plans) + 1)]
     assert all(0 <= regret <= 1 for regret in regrets)
     assert all(after <= before + 1e-12 for before, after in itertools.pairwise(regrets))
 
 
 def test_plans_outside_the_exact_search_count_nothing(problem: Problem) -> None:
-    yardstick = ExactReference.of(problem, TWO)
-    best = yardstick.front.plans[0]
-    assert yardstick.regret([best]) < 1
+    exact = ExactReference.of(problem, TWO)
+    best = exact.front.plans[0]
+    assert exact.regret([best]) < 1
     outside = [
         replace(best, order=tuple(range(6))),
         replace(best, compression="int8"),
         replace(best, devices=(AUTO,) * best.num_stages),
     ]
-    assert [yardstick.regret([plan]) for plan in outside] == [1, 1, 1]
+    assert [exact.regret([plan]) for plan in outside] == [1, 1, 1]
     little = replace(problem.fleet.devices[0], memory_bytes=1500.0)
     tight = replace(problem, fleet=Fleet("two", (little, problem.fleet.devices[1]), problem.fleet.links))
     assert ExactReference.of(tight, TWO).regret([Plan((0, 6), ("fast",))]) == 1
@@ -104,7 +105,7 @@ def test_two_figures_of_latency_are_one_to_the_cost_model(problem: Problem) -> N
     "objectives",
     [{"throughput_rps": "maximize"}, {"carbon_g_per_inf": "maximize"}, {"requests_ok": "minimize"}],
 )
-def test_an_objective_that_the_cost_model_does_not_know_has_no_yardstick(
+def test_an_objective_that_the_cost_model_does_not_know_has_no_reference(
     problem: Problem, objectives: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError, match="the cost model cannot"):
@@ -112,47 +113,50 @@ def test_an_objective_that_the_cost_model_does_not_know_has_no_yardstick(
 
 
 def test_points_are_the_front_s_plans_through_the_explicit_partitioner(problem: Problem) -> None:
-    yardstick = ExactReference.of(problem, TWO)
-    points = yardstick.points(SearchSpace.parse(SPACE))
-    short = [i for i, plan in enumerate(yardstick.front.plans) if plan.num_stages <= 3]
+    exact = ExactReference.of(problem, TWO)
+    points = exact.points(SearchSpace.parse(SPACE), EXPLICIT)
+    short = [i for i, plan in enumerate(exact.front.plans) if plan.num_stages <= 3]
     assert list(points) == short
     assert len(short) > 2
     for index, point in points.items():
         cuts = [float(point.get(f"partitioner.cuts.{i}", 0.5)) for i in range(2)]
         devices = [str(point.get(f"partitioner.devices.{i}", AUTO)) for i in range(3)]
         plan = Explicit(int(point["partitioner.stages"]), cuts, devices).partition(problem)
-        assert plan == yardstick.front.plans[index]
+        assert plan == exact.front.plans[index]
 
 
 def test_points_keep_to_the_space(problem: Problem) -> None:
-    yardstick = ExactReference.of(problem, TWO)
-    points = yardstick.points(
-        SearchSpace.parse(SPACE, ["partitioner.stages=2", "partitioner.devices.0=clean"])
+    exact = ExactReference.of(problem, TWO)
+    points = exact.points(
+        SearchSpace.parse(SPACE, ["partitioner.stages=2", "partitioner.devices.0=clean"]), EXPLICIT
     )
-    plans = yardstick.front.plans
+    plans = exact.front.plans
     starts_clean = [i for i, p in enumerate(plans) if p.num_stages == 2 and p.devices[0] == "clean"]
     assert list(points) == starts_clean
     stepped = SearchSpace.parse(SPACE | {f"partitioner.cuts.{i}": "range(0.25,1,0.25)" for i in range(2)})
-    bounds = {b for i in yardstick.points(stepped) for b in plans[i].bounds[1:-1]}
+    bounds = {b for i in exact.points(stepped, EXPLICIT) for b in plans[i].bounds[1:-1]}
     assert bounds <= {3}  # of the cuts at 1/6 ... 5/6 only 3/6 is a quarter
 
 
 def test_a_warm_start_leaves_out_what_is_enqueued_and_keeps_ends_and_knee(problem: Problem) -> None:
-    yardstick = ExactReference.of(problem, TWO)
+    exact = ExactReference.of(problem, TWO)
     space = SearchSpace.parse(SPACE)
-    everything = list(yardstick.points(space).values())
-    assert yardstick.warm_start(space, [], 99) == everything
+    everything = list(exact.points(space, EXPLICIT).values())
+    assert exact.warm_start(space, EXPLICIT, [], 99) == everything
     asked = everything[0] | {"scheduler.carbon_weight": 0.5}
-    assert yardstick.warm_start(space, [asked], 99) == everything[1:]
-    three = yardstick.warm_start(space, [], 3)
+    assert exact.warm_start(space, EXPLICIT, [asked], 99) == everything[1:]
+    three = exact.warm_start(space, EXPLICIT, [], 3)
     assert len(three) == 3
     assert (three[0], three[-1]) == (everything[0], everything[-1])
     with pytest.raises(ConfigError, match=r"sweep.enqueue leaves no room in sweep.n_trials \(1 are enqueued"):
-        yardstick.warm_start(space, [asked], 0)
-    assert yardstick.warm_start(space, everything, 0) == []
+        exact.warm_start(space, EXPLICIT, [asked], 0)
+    assert exact.warm_start(space, EXPLICIT, everything, 0) == []
 
 
 def test_a_space_without_the_front_s_plans_is_refused(problem: Problem) -> None:
-    yardstick = ExactReference.of(problem, TWO)
-    with pytest.raises(ConfigError, match="space holds none of the .* plans of the exact front"):
-        yardstick.warm_start(SearchSpace.parse({"scheduler.carbon_weight": "interval(0,1)"}), [], 9)
+    exact = ExactReference.of(problem, TWO)
+    with pytest.raises(
+        ConfigError,
+        match=r"holds none of the .* plans .*; for one of them partitioner.stages, partitioner.devices.0 m",
+    ):
+        exact.warm_start(SearchSpace.parse({"scheduler.carbon_weight": "interval(0,1)"}), EXPLICIT, [], 9)

@@ -137,9 +137,9 @@ def test_a_sweep_by_courier_leaves_what_one_without_does(tmp_path: Path) -> None
     left = []
     for courier_from in (1, 100):
         script = (
-            "from pipeline import sweeper\n"
             "from pipeline.commands.run import main\n"
-            f"sweeper.COURIER_FROM = {courier_from}\n"
+            "from pipeline.search import trial_loop\n"
+            f"trial_loop.BACKGROUND_SENDER_FROM = {courier_from}\n"
             "main()\n"
         )
         where = tmp_path / str(courier_from)

@@ -13,6 +13,7 @@ from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.results.paper.configurations import MODELS, NAMES
 
+Metrics = Mapping[str, float]
 PUBLISHED = Path(__file__).resolve().parents[3] / "conf" / "published" / "carbonedge.csv"
 """CarbonEdge (arXiv 2603.27420), Tables II and IV."""
 NEEDED = ("carbon_g_per_inf", "intensity_g_per_kwh")
@@ -44,6 +45,17 @@ def published(path: Path, name: str) -> dict[str, Any]:
     for column in ("latency_ms_mean", "inferences_per_g"):
         row[column] = float(pd.to_numeric(row.get(column, math.nan), errors="coerce"))
     return row | {"energy_j_per_inf": row["carbon_g_per_inf"] / row["intensity_g_per_kwh"] * J_PER_KWH}
+
+
+def published_metrics(reference: str) -> dict[str, Any]:
+    """The metrics of a published row, `FILE:NAME`, where FILE is in conf/published or an absolute path.
+
+    Publications state a mean latency; it stands for `latency_ms_p50` too. Raises ConfigError naming file, row
+    and column.
+    """
+    file, _, name = reference.rpartition(":")
+    row = published(PUBLISHED.parent / file, name)
+    return row | {"latency_ms_p50": row["latency_ms_mean"]}
 
 
 def published_configurations(model: str) -> dict[str, Mapping[Any, Any]]:

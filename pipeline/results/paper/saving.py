@@ -1,8 +1,7 @@
-"""The saving of green against monolithic: here and in the paper, and what it consists of. Pure."""
+"""The saving of one configuration against another, here and as published, and what it consists of. Pure."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from typing import cast
@@ -13,34 +12,27 @@ from rich.table import Table
 
 from pipeline.carbon.decomposition import Footprint, effects
 from pipeline.domain.energy import J_PER_KWH
-from pipeline.results.paper.published import PUBLISHED, published
+from pipeline.results.paper.published import Metrics
 from pipeline.results.units import number, readable
 
 COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
 """Metrics that stand side by side."""
 
 
-@functools.cache
-def _papers(configuration: str) -> Mapping[str, float]:
-    """A row of Table II, MobileNetV2. The paper states the mean latency only: it stands for the median."""
-    row = published(PUBLISHED, f"mobilenet_v2 {configuration}")
-    return row | {"latency_ms_p50": row["latency_ms_mean"]}
+def comparison(
+    here: Mapping[str, Metrics | None], paper: Mapping[str, Metrics] | None = None
+) -> pd.DataFrame:
+    """Two configurations' metrics here, beside the published: rows (here | paper) x (the two names | ratio).
 
-
-def comparison(monolithic: Mapping[str, float] | None, green: Mapping[str, float] | None) -> pd.DataFrame:
-    """This run's metrics beside the paper's: rows (here | paper) x (monolithic | green | ratio).
-
-    Columns: COMPARED, and intensity_g_per_kwh, the effective intensity = carbon ÷ energy. Ratio is
-    green ÷ monolithic, so that the ratio of carbon = that of energy x that of intensity, exactly.
-    NaN: unknown.
+    here, paper: metrics by name, the base first. Columns: COMPARED, and intensity_g_per_kwh, the effective
+    intensity = carbon ÷ energy. Ratio is second ÷ base, so that the ratio of carbon = that of energy x that
+    of intensity, exactly. NaN: unknown.
     """
-    rows = {}
-    for source, before, after in (
-        ("here", monolithic, green),
-        ("paper", _papers("monolithic"), _papers("CE-Green")),
-    ):
-        first, second = _compared(before), _compared(after)
-        rows[source, "monolithic"], rows[source, "green"] = first, second
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for source, pair in (("here", here), *([("paper", paper)] if paper else [])):
+        own = {name: _compared(metrics) for name, metrics in pair.items()}
+        first, second = own.values()
+        rows |= {(source, name): row for name, row in own.items()}
         rows[source, "ratio"] = {key: _divide(second[key], first[key]) for key in first}
     table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(rows))
     return table.rename_axis(["source", "configuration"])
@@ -86,8 +78,9 @@ def saving(ratio: Mapping[str, float]) -> str:
 
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
-    """Print a `comparison` for people, and what each saving consists of."""
-    shown = Table(title="Green beside monolithic, here and in the paper (MobileNetV2)")
+    """Print a `comparison` with published figures, and a sentence on what each saving consists of."""
+    base, other = dict.fromkeys(name for _, name in table.index if name != "ratio")
+    shown = Table(title=f"{other.capitalize()} beside {base}, here and in the paper (MobileNetV2)")
     shown.add_column("per inference")
     for source, configuration in table.index:
         shown.add_column(f"{source}\n{configuration}", justify="right")

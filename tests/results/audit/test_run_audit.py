@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grids.static import Static
 from pipeline.domain.fleet import Fleet
-from pipeline.results.accounted import accounted
+from pipeline.results.accounted import Accountant
 from pipeline.results.audit.run_audit import AuditedRun, identity, run_audit
 from pipeline.results.audit.sweep_audit import sweep_audit
 from tests.conftest import INTENSITY, TWO_STAGES
@@ -17,7 +18,9 @@ from tests.conftest import INTENSITY, TWO_STAGES
 
 @pytest.fixture
 def run(two_devices: Fleet) -> AuditedRun:
-    account = accounted(TWO_STAGES, two_devices, INTENSITY, Accounting())
+    account = Accountant(
+        two_devices, Static(), Accounting(), TWO_STAGES.start_utc, INTENSITY, TWO_STAGES.window_s
+    ).account(TWO_STAGES)
     metrics = account.metrics(1)
     tags = {"model": "tiny", "boundary": "by tag", "mlflow.source.git.commit": "abc", "other": "x"}
     about = identity("1f0c", "tiny run", "FINISHED", tags)

@@ -1,7 +1,7 @@
-"""Where a sweep's trials come from and what came of them: an Optuna study, by ask and tell. Shell.
+"""The source of a sweep's points and the store of its results: an Optuna study, by ask and tell. Shell.
 
-The study is the truth and MLflow its view. All that a study knows is in its storage, so that another process
-goes on where one was killed, or beside one that runs.
+The study is the truth and MLflow its view. The whole state of a study is in its storage, so that another
+process can resume it after a kill, or work on it at the same time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -26,56 +26,36 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, this_process
-from pipeline.search.journal import open_storage
-from pipeline.search.samplers import GRID, make_sampler
 from pipeline.search.search_space import Point, SearchSpace, Value
+from pipeline.search.studies.held import require_same_held
+from pipeline.search.studies.journal import open_storage
+from pipeline.search.studies.samplers import GRID, make_sampler
+from pipeline.search.studies.sweep_trial import SweepTrial
 
 _log = logging.getLogger(__name__)
-MOST_DIFFERENCES = 3
-"""Told of a study that cannot go on."""
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
 POLL_S = 1.0
-"""Between looks at the trials that other sweeps on the same study have under way."""
-
-
-@dataclass(frozen=True)
-class SweepTrial:
-    """One point of a sweep and what came of its repetitions; `failure` says why it does not count."""
-
-    number: int
-    point: Point
-    results: tuple[TrialResult, ...] = ()
-    failure: str = ""
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The mean over repetitions of each metric that all of them know."""
-        each = [result.metrics for result in self.results]
-        known = [key for key in (each[0] if each else ()) if all(key in metrics for metrics in each)]
-        return {key: math.fsum(metrics[key] for metrics in each) / len(each) for key in known}
-
-    def values(self, objectives: Mapping[str, str]) -> list[float]:
-        """The objectives' values; NaN for those that it does not have."""
-        metrics = self.metrics
-        return [float(metrics.get(key, math.nan)) for key in objectives]
+"""Seconds between checks of the trials that other sweeps on the same study have under way."""
 
 
 class Study:
-    """A stored study of a search space, which any number of processes may work on.
+    """A stored study of a search space. Any number of processes may work on it.
 
-    A trial that was under way in a process that has died is run again by the next that asks, under its number
-    and at its point; every trial's draws are seeded by the study's seed and its number. So a study that was
-    killed ends as an undisturbed one does.
+    Where a process died during a trial, the next process that asks runs that trial again, under its number
+    and at its point. Each trial's draws are seeded by the study's seed and the trial's number. So a study
+    that was killed ends as an undisturbed one does.
 
     held: what is the same in all its trials (objectives, space, config), by config key. A stored study of
-    that name goes on only under the very same, as its trials could not be compared otherwise.
-    take_over: run again, too, what processes of other machines have under way, of which nobody here can tell
-    whether they live.
-    sampler: one of SAMPLERS, or `grid`: every combination in turn, whatever `total` says.
+    that name is resumed only where these are equal, as its trials could not be compared otherwise.
+    take_over: also run again the trials that processes of other machines have under way. This machine cannot
+    find out whether those processes are alive.
+    sampler: one of SAMPLERS, or `grid`: every combination in turn, whatever `total` is.
+
+    Raises ConfigError for bad sampler options, a storage that cannot be read, and another study of that name.
     """
 
     def __init__(
@@ -99,17 +79,17 @@ class Study:
         self._grid = list(space.grid()) if sampler == GRID else None
         self.total = total if self._grid is None else len(self._grid)
         self._distributions = {} if sampler == GRID else space.distributions()
-        own = np.random.SeedSequence(seed).generate_state(1)[0] if seed is None else seed
-        name_of, options = ("random", {}) if sampler == GRID else (sampler, sampler_options)
-        self._sampler = partial(make_sampler, name=name_of, options=options, seed=int(own))
-        self._sampler((0,))  # bad options end here
+        study_seed = np.random.SeedSequence(seed).generate_state(1)[0] if seed is None else seed
+        sampler_name, options = ("random", {}) if sampler == GRID else (sampler, sampler_options)
+        self._sampler = partial(make_sampler, name=sampler_name, options=options, seed=int(study_seed))
+        self._sampler((0,))  # raises for bad options
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.turn = machine_lock(f"{os.path.abspath(storage)} {name}")
-        """Held by the process that changes what others rely on."""
+        """Lock to hold while changing what other processes rely on."""
         with self.turn:
             self._study = self._open(storage, held)
             self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
-            """Whether trials were stored before; those to begin with were chosen then."""
+            """Whether trials were stored before. If so, the first points were chosen then."""
             self.total = max(self.total, len(self.trials))
             if not self.resumed:
                 for point in enqueue if self._grid is None else ():
@@ -127,19 +107,15 @@ class Study:
             stored = study.user_attrs.get("held")
         except ConfigError:
             raise
-        except Exception as error:  # of whichever database it is
-            said = str(error).splitlines()[0]
+        except Exception as error:  # each database has exceptions of its own
+            reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"sweep.storage: cannot read {storage} ({said}); it is left as it is"
+                f"sweep.storage: cannot read {storage} ({reason}); it is left as it is"
             ) from error
         if stored is None:
             study.set_user_attr("held", dict(held))
         else:
-            differences = _differences(stored, held)
-            require(
-                not differences,
-                f"sweep.study_name: the study {self.name!r} is another: {differences}; choose another name",
-            )
+            require_same_held(self.name, stored, held)
         return study
 
     @property
@@ -149,13 +125,13 @@ class Study:
         return found
 
     def set_parent_run_id(self, run_id: str) -> None:
-        """Note which MLflow run holds its trials."""
+        """Store which MLflow run holds its trials."""
         if run_id != self.parent_run_id:
             self._study.set_user_attr("parent_run_id", run_id)
 
     @property
     def trials(self) -> Sequence[SweepTrial]:
-        """The trials that are finished, whichever process ran them, by number."""
+        """The finished trials, whichever process ran them, by number."""
         return [
             SweepTrial(
                 trial.number,
@@ -167,13 +143,13 @@ class Study:
         ]
 
     def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
-        """The next points with their numbers, at most so many; none when the study is over.
+        """The next points with their numbers, at most `num_trials`; none when the study is complete.
 
-        Points come in batches that begin at multiples of num_trials, so that a batch that a kill cut short is
-        filled up as it would have been. Where all that is left is under way in other processes, it waits for
-        what comes of that.
+        Batches begin at multiples of `num_trials`, so that a batch which a kill cut short is filled up as it
+        would have been. Where other processes have all remaining trials under way, `ask` waits until these
+        have finished or died.
         """
-        told = False
+        warned = False
         while True:
             with self.turn:
                 trials = self._study.get_trials(deepcopy=False)
@@ -185,7 +161,7 @@ class Study:
                 waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
                 following = waiting[0] if waiting else len(trials)
                 due = num_trials - following % num_trials
-                if dead and due == num_trials:  # the batch that was cut short had its last trial
+                if dead and due == num_trials:  # the batch that was cut short was complete
                     due = 0
                 begun = sum(trial.state is not TrialState.WAITING for trial in trials)
                 again = [self._begun(trial._trial_id, trial.number) for trial in dead[:num_trials]]
@@ -195,14 +171,14 @@ class Study:
             others = [trial for trial in trials if trial.state is TrialState.RUNNING]
             if not others:
                 return []
-            if not told:
-                told = True
+            if not warned:
+                warned = True
                 owners = [(trial.number, trial.user_attrs.get("owner", ("?", "?"))) for trial in others]
-                said = ", ".join(f"{number} (process {owner[1]} on {owner[0]})" for number, owner in owners)
+                listed = ", ".join(f"{number} (process {owner[1]} on {owner[0]})" for number, owner in owners)
                 _log.warning(
                     "waiting for trials that are under way elsewhere: %s; sweep.take_over=true runs those of "
-                    "other machines again, where these are gone",
-                    said,
+                    "other machines again, for machines that are gone",
+                    listed,
                 )
             time.sleep(POLL_S)
 
@@ -214,7 +190,7 @@ class Study:
         return self._begun(trial._trial_id, trial.number)
 
     def _begun(self, trial_id: int, number: int) -> tuple[int, Point]:
-        """Take a trial: draw what is not yet drawn, each dimension by a seed of its own."""
+        """Begin a trial: draw the dimensions that are not yet drawn, each with a seed of its own."""
         self._study.sampler = self._sampler((number,))
         trial = self._asked[number] = optuna.Trial(self._study, trial_id)
         trial.set_user_attr("owner", this_process())
@@ -230,10 +206,11 @@ class Study:
                 point[key] = _suggested(trial, key, distribution)
         return number, point
 
-    def tell(self, trial: SweepTrial, bounds: Mapping[str, float] | None = None) -> SweepTrial:
-        """Store a trial and give back what was stored; bounds: how far it is beyond each constraint.
+    def tell(self, trial: SweepTrial, beyond: Mapping[str, float] | None = None) -> SweepTrial:
+        """Store a trial and return it as stored.
 
-        One without a finite value for each objective is a failure, unless in a grid: nothing learns from it.
+        beyond: how far the trial is beyond each constraint's bound, by metric. A trial without a finite value
+        for each objective is a failure; in a grid it is not, as no sampler learns from it.
         """
         values = trial.values(self._objectives)
         bad = [key for key, value in zip(self._objectives, values, strict=True) if not math.isfinite(value)]
@@ -243,8 +220,8 @@ class Study:
         asked = self._asked.pop(trial.number)
         if trial.results:
             asked.set_user_attr("results", [asdict(result) for result in trial.results])
-        for key, beyond in (bounds or {}).items():
-            asked.set_constraint(key, beyond)
+        for key, distance in (beyond or {}).items():
+            asked.set_constraint(key, distance)
         if failure:
             asked.set_user_attr("failure", failure)
             self._study.tell(asked, state=TrialState.FAIL)
@@ -274,23 +251,11 @@ def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) ->
 
 
 def _may_live(trial: FrozenTrial, take_over: bool) -> bool:
-    """Whether the process that runs a trial may still live: one of another machine may, unless taken over.
+    """Whether the process that runs a trial may be alive. On another machine it may, unless taken over.
 
-    Without an owner it died between two lines of `Study.ask`, as whoever asks has the lock.
+    A trial without an owner belongs to a process that died inside `Study.ask`, as the caller has the lock.
     """
     if "owner" not in trial.user_attrs:
         return False
     owner = trial.user_attrs["owner"]
     return alive(owner) and not (take_over and owner[0] != this_process()[0])
-
-
-def _differences(stored: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """The first few keys that differ, with both values; empty where none does."""
-    absent = "not set"
-    differences = [
-        f"{key} was {stored.get(key, absent)} and is {now.get(key, absent)}"
-        for key in dict.fromkeys([*now, *stored])
-        if stored.get(key) != now.get(key)
-    ]
-    more = len(differences) - MOST_DIFFERENCES
-    return "; ".join(differences[:MOST_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""The journal files that studies are stored in: locks, torn lines. Shell."""
+"""Storages of studies: journal files with locks that survive a kill, or databases. Shell."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from optuna.storages.journal._file import BaseJournalFileLock
 
 from pipeline.domain.checks import ConfigError, require
 
+LINE_BEGINS = b'{"op_code"'
+"""First bytes of every line of a journal."""
+
 
 class _JournalLock(BaseJournalFileLock):
-    """Optuna's own outlive a process that is killed, and are waited for."""
+    """A lock that ends with its process. Optuna's own stay behind after a kill and block the next process."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, FileLock(f"{path}.lock")
@@ -33,7 +36,10 @@ class _JournalLock(BaseJournalFileLock):
 
 
 def open_storage(storage: str) -> BaseStorage | str:
-    """What Optuna stores a study in: a journal file, or the URL of a database."""
+    """The storage for Optuna: a journal file (`*.journal`), or the URL of a database as it is.
+
+    Raises ConfigError for another path, a file that cannot be used, and a journal with a broken line.
+    """
     if "://" in storage:
         return storage
     require(
@@ -49,12 +55,8 @@ def open_storage(storage: str) -> BaseStorage | str:
         raise ConfigError(f"sweep.storage: cannot use {storage}: {error.strerror or error}") from error
 
 
-LINE_BEGINS = b'{"op_code"'
-"""What every line of a journal begins with."""
-
-
 def _require_whole(path: Path) -> None:
-    """Cut off a last line that was not written to its end; ConfigError for a line that is no JSON."""
+    """Cut off an incomplete last line. Raises ConfigError for any other line that is not JSON."""
     if not path.exists():
         return
     with FileLock(f"{path}.lock"):
@@ -66,14 +68,14 @@ def _require_whole(path: Path) -> None:
             require(
                 torn and number == len(lines),
                 f"sweep.storage: line {number} of {path} is broken; it is left as it is: move it aside "
-                "to begin anew, or give another sweep.storage",
+                "to start anew, or give another sweep.storage",
             )
             with path.open("r+b") as file:
                 file.truncate(path.stat().st_size - len(line))
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Take away what a killed writer, or a full disk, left of a line: the next one would go on in it."""
+    """Cut off an incomplete last line, left by a kill or a full disk: the next write would continue it."""
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 1, 0))
@@ -94,7 +96,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def stored_names(storage: str) -> Sequence[str]:
-    """The studies that a storage has; none where there is no such storage yet."""
+    """The names of the studies in a storage; none where the storage does not exist."""
     if "://" not in storage and not Path(storage).exists():
         return []
     return optuna.get_all_study_names(open_storage(storage))

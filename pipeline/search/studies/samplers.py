@@ -1,4 +1,4 @@
-"""Optuna's samplers, seeded by trial and dimension."""
+"""Optuna's samplers, seeded by trial and dimension. Pure."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "random": optuna.samplers.RandomSampler,
     "qmc": optuna.samplers.QMCSampler,
 }
-"""Beside `grid`, which takes every combination in turn."""
+"""Samplers by their names in the config."""
 GRID = "grid"
+"""The name that takes every combination in turn, without a sampler."""
 
 
 def make_sampler(place: tuple[int, ...], name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:
-    """The sampler of a trial (its number) or of a dimension of it, seeded by place and study."""
-    own = int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
-    settings: dict[str, Any] = {"seed": own}
-    if name == "qmc":  # one sequence for the whole study, which counts the trials itself
-        settings = {"seed": seed, "scramble": True, "independent_sampler": RandomSampler(own)}
+    """The sampler of a trial, or of one dimension of a trial, seeded by the study's seed and its place.
+
+    place: the trial's number, or that and the dimension's index. Raises ConfigError for a bad option.
+    """
+    place_seed = int(np.random.SeedSequence((seed, *place)).generate_state(1)[0])
+    settings: dict[str, Any] = {"seed": place_seed}
+    if name == "qmc":  # one sequence for the whole study; it counts the trials itself
+        settings = {"seed": seed, "scramble": True, "independent_sampler": RandomSampler(place_seed)}
     make: Any = SAMPLERS[name]
     for option, parameter in inspect.signature(make).parameters.items():
-        value, own_value = options.get(option), parameter.default
-        wanted = (int, float) if type(own_value) in (float, type(None)) else type(own_value)
+        value, default = options.get(option), parameter.default
+        wanted = (int, float) if type(default) in (float, type(None)) else type(default)
         require(
             value is None or (isinstance(value, wanted) and "Callable" not in str(parameter.annotation)),
-            f"sweep.sampler_options.{option}: {value!r} does not do for {make.__name__}",
+            f"sweep.sampler_options.{option}: {value!r} is not a valid value for {make.__name__}",
         )
     try:
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):

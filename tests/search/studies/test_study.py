@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
-from pipeline.search.samplers import SAMPLERS
 from pipeline.search.search_space import SearchSpace
-from pipeline.search.study import Study, SweepTrial
+from pipeline.search.studies.samplers import SAMPLERS
+from pipeline.search.studies.study import Study
+from pipeline.search.studies.sweep_trial import SweepTrial
 from tests.conftest import ROOT
 
 OBJECTIVES = {"carbon": "minimize", "speed": "maximize"}
@@ -139,9 +140,9 @@ def test_a_study_goes_on_only_under_what_its_trials_shared(tmp_path: Path) -> No
         ({"sampler_options": {"n_startup": 3}}, "sweep.sampler_options: .*n_startup"),
         (
             {"sampler_options": {"n_startup_trials": "abc"}},
-            "options.n_startup_trials: 'abc' does not",
+            "options.n_startup_trials: 'abc' is not a valid",
         ),
-        ({"sampler_options": {"gamma": 3}}, "sampler_options.gamma: 3 does not do for TPESampler"),
+        ({"sampler_options": {"gamma": 3}}, "sampler_options.gamma: 3 is not a valid value for TPESampler"),
     ],
 )
 def test_bad_settings_are_config_errors(tmp_path: Path, bad: dict[str, Any], message: str) -> None:
@@ -180,7 +181,7 @@ def test_a_database_serves_as_well_as_a_journal(tmp_path: Path) -> None:
 def in_a_process(path: Path, body: str) -> subprocess.Popen[bytes]:
     """Lines that work on the study `s` of this file, in a process of their own."""
     script = (
-        "import os\nfrom pathlib import Path\nfrom tests.search import test_study as t\n"
+        "import os\nfrom pathlib import Path\nfrom tests.search.studies import test_study as t\n"
         f"where = Path({str(path)!r})\n{body}"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -194,10 +195,10 @@ def in_a_process(path: Path, body: str) -> subprocess.Popen[bytes]:
         "s.ask(1); os._exit(9)",
         "s.ask(2); os._exit(9)",
         # Between two of its dimensions, and before it says whose it is.
-        "import pipeline.search.study as p; old = p._suggested; "
+        "import pipeline.search.studies.study as p; old = p._suggested; "
         "p._suggested = lambda *a: old(*a) if a[1] == 'stages' "
         "else os._exit(9); s.ask(1)",
-        "import pipeline.search.study as p; p.this_process = lambda: os._exit(9); s.ask(1)",
+        "import pipeline.search.studies.study as p; p.this_process = lambda: os._exit(9); s.ask(1)",
     ],
 )
 def test_a_trial_whose_process_died_is_run_again_at_its_point(
@@ -224,14 +225,14 @@ def test_a_torn_line_does_not_spoil_what_a_living_process_writes(tmp_path: Path)
 def test_what_another_machine_has_under_way_is_waited_for_or_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("pipeline.search.study.this_process", lambda: ["otherbox", 7, 0.0])
+    monkeypatch.setattr("pipeline.search.studies.study.this_process", lambda: ["otherbox", 7, 0.0])
     [(number, point)] = study(tmp_path, 1).ask(1)
     monkeypatch.undo()
 
     def enough(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.search.study.time.sleep", enough)
+    monkeypatch.setattr("pipeline.search.studies.study.time.sleep", enough)
     with pytest.raises(KeyboardInterrupt):
         study(tmp_path, 1).ask(1)
     assert "waiting for trials that are under way elsewhere: 0 (process 7 on otherbox)" in caplog.text

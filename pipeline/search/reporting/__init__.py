@@ -1,0 +1,1 @@
+"""Reports of a sweep: progress while it runs, the front at its end."""

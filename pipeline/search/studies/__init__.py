@@ -1,0 +1,1 @@
+"""Studies: Optuna's, stored so that another process can resume them."""

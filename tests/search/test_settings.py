@@ -1,0 +1,40 @@
+"""The settings of every sweep in conf are valid, on every fleet and in every experiment."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from pipeline.search import sweeper
+from pipeline.search.search_space import SearchSpace
+from pipeline.search.settings import Settings
+from tests.conftest import CONF
+
+
+@pytest.mark.parametrize("fleet", sorted(path.stem for path in (CONF / "fleet").glob("*.yaml")))
+def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
+    sweeper.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["sweep=pareto", f"fleet={fleet}"])
+    settings = OmegaConf.to_container(config.sweep, resolve=True)
+    assert isinstance(settings, dict)
+    space = SearchSpace.parse(settings["params"])
+    *alone, green = [point for entry in settings["enqueue"] for point in space.points("enqueue", entry)]
+    assert alone == [
+        {"partitioner.stages": 1, "partitioner.devices.0": device} for device in config.fleet.devices
+    ]
+    assert green == settings["compare"]["green"]
+    assert space.points("compare", settings["compare"]["monolithic"])[0] in alone
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> None:
+    sweeper.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"experiment={experiment}", "sweep.n_trials=7"], return_hydra_config=True)
+    assert config.hydra.mode is RunMode.MULTIRUN
+    each = Settings.of(OmegaConf.to_container(config.sweep, resolve=True)).each()
+    assert {one.n_trials for one in each.values()} == {7}
+    assert len({(one.sampler, one.warm_start) for one in each.values()}) == len(each)
