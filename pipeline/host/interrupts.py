@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt on the first SIGTERM within the block; ignore later ones, so that clean-up ends.
+    """Raise KeyboardInterrupt on the first SIGTERM inside the block; ignore later ones during clean-up.
 
     Does nothing outside the main thread, where Python allows no signal handlers.
     """

@@ -40,7 +40,7 @@ from pipeline.search.samplers import GRID
 from pipeline.search.search_space import Point, SearchSpace
 from pipeline.search.settings import Constraint, Settings
 from pipeline.search.study import Study, SweepTrial
-from pipeline.tracking.background_sender import by_courier
+from pipeline.tracking.background_sender import sending_in_background
 from pipeline.tracking.mlflow_run import NOTE_TAG, Run
 from pipeline.tracking.outbox import DiskError
 from pipeline.tracking.tracking import Tracking
@@ -383,7 +383,7 @@ class _Sweep:
             if step not in logged:
                 self._log_progress(run, earlier[: step + 1], step)
         self.figures |= self._progress(earlier)
-        sending = by_courier(tracking) if self._by_courier else nullcontext(tracking.deliver)
+        sending = sending_in_background(tracking) if self._by_courier else nullcontext(tracking.deliver)
         with sending as deliver, progress(self.hydra.console, source, self.objectives) as show:
             while batch := source.ask(settings.batch_size):
                 jobs = self.hydra.launcher.launch(

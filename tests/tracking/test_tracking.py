@@ -375,7 +375,7 @@ def away(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     )
 
     def switch(gone: bool) -> None:
-        mlflow_store._silent_until.clear()
+        mlflow_store._retry_at_s.clear()
         monkeypatch.undo()
         for method in methods if gone else ():
             monkeypatch.setattr(MlflowClient, method, fail)
@@ -404,7 +404,7 @@ def test_a_trial_outlives_the_store_and_is_sent_once(
         log_something(opened)
     trial.deliver([opened.run_id])
     assert store.sync() == (0, 1, 1)  # held back: the one that no study told of
-    assert "1 runs wait in outbox" in store.farewell()
+    assert "1 runs are pending in outbox" in store.farewell()
     away(False)
     assert store.sync() == (1, 0, 1)
     store.settle(sweep, [])
@@ -469,7 +469,7 @@ def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
     MlflowClient(tracking_uri=store.uri).delete_run(gone)
     assert store.sync() == (2, 0, 0)
     assert stored(store, kept).data.tags["pareto"] == "true"
-    assert f"MLflow does not take run '{gone}'" in caplog.text
+    assert f"MLflow rejects run '{gone}'" in caplog.text
     assert [path.name for path in Path("outbox/refused").iterdir()] == [gone]
     assert store.sync() == (0, 0, 0)
     shutil.rmtree("outbox")
@@ -603,7 +603,7 @@ def _free_port() -> int:
     [
         ("http://user:secret@127.0.0.1:{port}", "Connection refused"),
         ("postgresql://user:secret@127.0.0.1:{port}/mlflow", "Connection refused"),
-        ("sqlite:////no/such/directory/mlflow.db", "not in a directory where we may write"),
+        ("sqlite:////no/such/directory/mlflow.db", "the directory must exist"),
         ("sqlite:///mlruns", "unable to open database file"),
         ("sqlite://", "keeps nothing; name a file"),
         ("sqlite:///text", "not a database"),
@@ -641,7 +641,7 @@ def test_a_server_that_never_answers_is_given_up() -> None:
 
 @pytest.mark.parametrize("bad", ["", " ", None, 5])
 def test_uri_and_experiment_must_be_text(bad: str) -> None:
-    with pytest.raises(ConfigError, match=r"tracking.uri must be a text"):
+    with pytest.raises(ConfigError, match=r"tracking.uri must be a non-empty text"):
         Tracking(uri=bad)
 
 
