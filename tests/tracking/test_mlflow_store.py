@@ -66,7 +66,7 @@ def test_a_server_that_never_answers_is_given_up() -> None:
 
 @pytest.mark.full
 def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
-    """MLflow makes one by many steps; one that stops between two it refuses for ever."""
+    """MLflow creates a store in many steps, and rejects one whose creation stopped between two of them."""
     path = tmp_path / "mlflow.db"
     script = f"from pipeline.tracking.tracking import Tracking; Tracking(uri='sqlite:///{path}').check()"
     for after_s in (1.5, 2.5, 3.5, 4.5):

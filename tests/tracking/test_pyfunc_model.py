@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -22,16 +24,11 @@ SPEC = ModelSpec("mobilenetv4_conv_small", "timm", input_size=64)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> PyfuncModel:
     folder = tmp_path_factory.mktemp("model")
-    plan = '{"bounds": [0, 9, %d], "devices": ["a", "b"], "model": "any", "fleet": "any"}'
-    spec = (
-        "{_target_: pipeline.network.models.ModelSpec, name: %s, library: timm, input_size: 64}" % SPEC.name
-    )
-    save(folder, plan % _num_layers(), spec)
+    num_layers = len(Graph.of(SPEC.build(), torch.zeros(1, 3, 64, 64), SPEC.name).layers)
+    plan = {"bounds": (0, 9, num_layers), "devices": ("a", "b"), "model": "any", "fleet": "any"}
+    spec = {"_target_": "pipeline.network.models.ModelSpec", **asdict(SPEC)}
+    save(folder, json.dumps(plan), json.dumps(spec))
     return _load_pyfunc(str(folder))
-
-
-def _num_layers() -> int:
-    return len(Graph.of(SPEC.build(), torch.zeros(1, 3, 64, 64), SPEC.name).layers)
 
 
 def test_a_path_and_its_file_in_base64_are_classified_alike(model: PyfuncModel, tmp_path: Path) -> None:

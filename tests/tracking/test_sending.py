@@ -36,7 +36,7 @@ def test_a_trial_outlives_the_store_and_is_sent_once(
         away(True)
         log_something(opened)
     trial.deliver([opened.run_id])
-    assert store.sync() == (0, 1, 1)  # held back: the one that no study told of
+    assert store.sync() == (0, 1, 1)  # held back: the one that no study has recorded
     assert "1 runs are pending in outbox" in store.farewell()
     away(False)
     assert store.sync() == (1, 0, 1)
@@ -68,7 +68,7 @@ def test_what_has_waited_is_sent_with_the_next_that_the_store_takes(
 def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     store: Tracking, away: Callable[[bool], None]
 ) -> None:
-    """It is sent again whole, as the outbox has it to the end."""
+    """It is sent again from the start, since the outbox keeps it until then."""
     sweep = run(store, "sweep of one")
     trial = replace(store, parent_run_id=sweep, trial=0)
     run(trial)
@@ -108,7 +108,9 @@ def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
     shutil.rmtree("outbox")
 
 
-def test_trials_of_a_dead_process_are_killed_or_sent_as_the_study_knows_of_them(store: Tracking) -> None:
+def test_trials_of_a_dead_process_are_sent_if_the_study_has_recorded_them_else_killed(
+    store: Tracking,
+) -> None:
     sweep = run(store, "sweep of three")
     script = (
         "import os\n"

@@ -26,7 +26,7 @@ def test_all_trials_of_a_sweep_are_found_page_by_page(
     for number in range(5):
         with trials.open_run(f"trial {number}", {"model": "m"}, {"number": number}) as opened:
             opened.log_metrics({"latency_ms_p50": number})
-        assert stored(store, opened.run_id).info.status == "RUNNING"  # held back, until the study knows
+        assert stored(store, opened.run_id).info.status == "RUNNING"  # held back until it is delivered
         store.deliver([opened.run_id])
     children = store.children(sweep)
     assert children["name"].tolist() == [f"trial {number}" for number in range(5)]
@@ -37,7 +37,7 @@ def test_all_trials_of_a_sweep_are_found_page_by_page(
 
 
 def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) -> None:
-    """Of categories, as a ledger is; MLflow's own way of writing takes one without rows for images."""
+    """With categorical columns, as a ledger has; MLflow's own log_table treats one without rows as images."""
     thirds = pd.DataFrame({"device": pd.Categorical(["a", "b"]), "g": [1 / 3, 2e-13 / 3]})
     with store.open_run("tables", {}, {}) as opened:
         opened.log_table(thirds, "thirds.json")
