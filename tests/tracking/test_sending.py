@@ -108,7 +108,7 @@ def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
     shutil.rmtree("outbox")
 
 
-def test_trials_of_a_dead_process_are_sent_if_the_study_has_recorded_them_else_killed(
+def test_trials_of_a_dead_process_are_sent_if_recorded_else_killed(
     store: Tracking,
 ) -> None:
     sweep = run(store, "sweep of three")
