@@ -14,7 +14,7 @@ from schedulers.feasibility import earliest, least_carbon, nobody
 
 @dataclass(frozen=True)
 class Budget:
-    """Earliest completion if the task's carbon fits what is left of the tenant's budget, else the least carbon.
+    """Earliest completion if the task's carbon fits the rest of the tenant's budget, else the least carbon.
 
     No task is refused for its carbon. A task's predicted carbon counts from when it is assigned. Hours count
     from the run's start. Raises ConfigError naming the budget that is not a number >= 0.

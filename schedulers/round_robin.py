@@ -11,10 +11,10 @@ from schedulers.feasibility import is_able, nobody
 
 @dataclass(frozen=True)
 class RoundRobin:
-    """Able devices in the fleet's order."""
+    """Task n goes to able device n, modulo the number of able devices, in the fleet's order."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign task n to able device n modulo their number; if none is able, Wait for one that is down, or Refuse."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         able = [device.name for device in state.in_order if is_able(task, device, state)]
         if not able:
             return nobody(task, state)

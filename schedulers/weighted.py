@@ -1,7 +1,7 @@
 """Algorithm 1 of the CarbonEdge paper: the device with the highest weighted score runs the task. Pure.
 
 Implemented verbatim, with its pitfalls: S_C depends on the unit of E_est (the paper says kWh; W * ms /
-3 600 000 is Wh, and only Wh gives the published scores). What the paper leaves open follows the code of AMP4EC
+3 600 000 is Wh, and only Wh gives the published scores). What the paper leaves open follows AMP4EC's code
 (arXiv 2504.00407): the CPU that a task needs, and the history of 100 executions. Each component of S_R is
 clipped to [0, 1], as the paper writes "each component is normalised".
 """
@@ -55,8 +55,8 @@ def scores(task: Task, state: DeviceState) -> Scores:
 class Weighted:
     """Skips loaded, distant and too small devices, scores the rest by Eq. 3; of equal scores the first wins.
 
-    The weights are one mode of Table I. `carbon_weight` sets w_C in place of `mode_carbon_weight`, and rescales
-    the other four to sum to 1 - carbon_weight. Raises ConfigError naming the setting that is out of range.
+    The weights are one mode of Table I. `carbon_weight` replaces `mode_carbon_weight` as w_C and rescales the
+    other four to sum to 1 - carbon_weight. Raises ConfigError naming the setting that is out of range.
     """
 
     resource_weight: float
