@@ -6,13 +6,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from pipeline.carbon.grid import Grid
-from pipeline.execution.job import Service
-from pipeline.execution.workloads.workload import Workload
-from pipeline.network.images import Images
+    from pipeline.carbon.grid import Grid
+    from pipeline.execution.job import Service
+    from pipeline.execution.workloads.workload import Workload
+    from pipeline.network.images import Images
 
 
 @dataclass(frozen=True)
