@@ -1,4 +1,4 @@
-"""Pending runs go to MLflow: at once, after a retry, or when a killed sweep is resumed. Shell."""
+"""Pending runs are sent to MLflow: when they end, on a retry, or when a killed sweep is resumed. Shell."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def deliver(outbox: Outbox, run_ids: Collection[str], owner: Sequence[Any] | Non
 
 
 def sync(outbox: Outbox) -> tuple[int, int, int]:
-    """Send all pending runs; how many were sent, are still pending, and are held back for their sweep.
+    """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
 
     A run whose process was killed becomes KILLED first; `settle` does that for the trials of a sweep. Raises
     DiskError if the disk refuses.

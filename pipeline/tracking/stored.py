@@ -90,7 +90,7 @@ class StoredRuns:
     """The runs of a store. MLflow's environment variables, which `mlflow run` sets, take precedence.
 
     Methods raise ConfigError if the store cannot be reached, or does not have the run or sweep that is asked
-    for; those that say so tolerate an unresponsive store.
+    for; those that say so tolerate an unresponsive store. The constructor raises it for a bad value.
     """
 
     uri: str = "sqlite:///mlflow.db"

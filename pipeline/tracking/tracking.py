@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tracking(StoredRuns):
-    """The store of a run, and its place in a sweep. `StoredRuns` finds and reads the runs of the store."""
+    """The store of new runs, and their place in a sweep. `StoredRuns` finds and reads the runs of the store.
+
+    Raises ConfigError naming the key that has a bad value.
+    """
 
     parent_run_id: str | None = None
     """The sweep of which new runs are trials. Without one, a run that `mlflow run` opened is resumed."""
@@ -110,12 +113,18 @@ class Tracking(StoredRuns):
         sending.deliver(self._outbox, run_ids)
 
     def sync(self) -> tuple[int, int, int]:
-        """Send all pending runs; how many were sent, are still pending, and are held back for their sweep."""
+        """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
+
+        Raises DiskError if the disk refuses.
+        """
         return sending.sync(self._outbox)
 
     def settle(self, parent_run_id: str, known: Collection[str]) -> list[str]:
-        """After a sweep was killed: send the trials that its study has recorded (`known`), and set the others
-        to KILLED whose process is dead. Returns the run ids of those, which are to be run again."""
+        """Clean up after a sweep that was killed: send the trials that its study has recorded (`known`).
+
+        Of the others, those whose process is dead are discarded, and become KILLED in the store. Returns
+        their run ids; these trials are to be run again. Raises ConfigError if the store cannot be reached.
+        """
         sending.settle_pending(self._outbox, parent_run_id, known)
         with self._client() as client:
             return sending.kill_unrecorded(client, parent_run_id, known)
