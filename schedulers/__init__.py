@@ -1,1 +1,1 @@
-"""Who runs a stage: one file a strategy, one YAML in conf/scheduler/."""
+"""Schedulers, which choose the device that runs a stage: one file each, with a YAML in conf/scheduler/."""

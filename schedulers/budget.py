@@ -1,4 +1,4 @@
-"""Fast while there is carbon to spend: grams by tenant and hour, then the greenest device. Pure."""
+"""Earliest completion while a tenant's hourly carbon budget lasts, then the greenest device. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 from pipeline.domain.checks import require, require_number
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import earliest, least_carbon, nobody
+from schedulers.feasibility import earliest, least_carbon, nobody
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Earliest completion while the tenant can pay for it, else the least carbon; nothing is dropped.
+    """Earliest completion if the task's carbon fits the rest of the tenant's budget, else the least carbon.
 
-    What a task is predicted to emit is booked when it is given to a device. Hours are the run's.
+    No task is refused for its carbon. A task's predicted carbon counts from when it is assigned. Hours count
+    from the run's start. Raises ConfigError naming the budget that is not a number >= 0.
     """
 
     g_per_hour: float | None = None
-    """For each tenant; None: no limit."""
+    """Budget of each tenant, in grams per hour; None: no limit."""
     tenants: Mapping[str, float] = field(default_factory=dict)
-    """Grams an hour of tenants with a budget of their own."""
+    """Budgets of single tenants, in grams per hour, which replace `g_per_hour`."""
 
     def __post_init__(self) -> None:
         if self.g_per_hour is not None:
@@ -32,12 +33,12 @@ class Budget:
             require_number("scheduler.tenants", tenant, grams, least=0)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign; Wait for a device that is gone, or Refuse, where nobody is able."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         device = earliest(task, state)
         if device is None:
             return nobody(task, state)
-        own = self.tenants.get(task.tenant, self.g_per_hour)
-        left_g = math.inf if own is None else own - state.spent_g.get(task.tenant, 0.0)
+        budget_g = self.tenants.get(task.tenant, self.g_per_hour)
+        left_g = math.inf if budget_g is None else budget_g - state.spent_g.get(task.tenant, 0.0)
         if state.carbon_g(task, device) > left_g:
             device = least_carbon(task, state) or device
         return Assign(device.name)

@@ -1,4 +1,4 @@
-"""Least carbon within the deadline: the greenest device that would still be done in time. Pure."""
+"""Least carbon within the deadline: the greenest device that is predicted to finish in time. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.ranking import Ranking
-from schedulers.able import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, nobody
+from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, nobody
 
 
 @dataclass(frozen=True)
 class Constrained:
-    """The least carbon among the devices whose predicted completion meets the deadline; else the least late.
+    """The device of least carbon among those predicted to meet the deadline; else the earliest completion.
 
-    A task must leave time for the stages after it, at their quickest. Without any deadline: least carbon.
+    A task must leave enough time for the later stages, each on its fastest device. Without a deadline: least
+    carbon. Raises ConfigError naming the setting that is out of range.
     """
 
     slo_s: float | None = None
-    """Seconds from arrival, for requests without a deadline of their own."""
+    """Deadline for requests without their own, in seconds from arrival."""
     margin: float = 0.2
-    """Share of the predicted time that is kept in hand: tasks ahead may take longer than predicted."""
+    """Reserve as a share of the predicted time, since tasks in the queue may take longer than predicted."""
 
     def __post_init__(self) -> None:
         require_number("scheduler", "margin", self.margin, least=0)
@@ -32,7 +33,7 @@ class Constrained:
             require_number("scheduler", "slo_s", self.slo_s, least=0, above=True)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign; Wait for a device that is gone, or Refuse, where nobody is able."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         deadline_s = task.deadline_s
         if deadline_s == math.inf and self.slo_s is not None:
             deadline_s = task.arrival_s + self.slo_s
@@ -43,12 +44,12 @@ class Constrained:
 
 
 class _ByCarbon:
-    """A view: the devices in order of carbon, which of them are idle, and when the others would be done."""
+    """A view of the devices in order of carbon: completion times of the idle and of the busy ones."""
 
     def __init__(self, task: Task, state: FleetState) -> None:
         self.changed: set[int] = set()
         self._devices, self._stage = state.in_order, task.stage
-        # What a stage emits on a device changes with the intensity alone, and then a view is made anew.
+        # A stage's carbon on a device changes with the intensity only, and the state then discards its views.
         grams = [green_g(task, device, state) for device in state.in_order]
         self.order = sorted(range(len(grams)), key=lambda index: (grams[index], index))
         self._places = {index: place for place, index in enumerate(self.order)}
@@ -56,7 +57,7 @@ class _ByCarbon:
         self.busy = Ranking([busy_until_s(self._devices[index], self._stage) for index in self.order])
 
     def refreshed(self) -> _ByCarbon:
-        """As of now."""
+        """This view, updated for the devices that changed."""
         for index in self.changed:
             device, place = self._devices[index], self._places[index]
             self.idle.set(place, idle_s(device, self._stage))
@@ -66,7 +67,7 @@ class _ByCarbon:
 
 
 def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceState | None:
-    """Where a task emits least of those that would be done by limit_s; None where nobody would."""
+    """The able device of least carbon among those predicted to finish by limit_s, or None."""
     apart = state.apart(task.location)
     found = [
         device
@@ -92,13 +93,13 @@ def _first(
     ready_s: float,
     limit_s: float,
 ) -> list[DeviceState]:
-    """The first in order of carbon that would be done in time, if there is one."""
+    """The first in order of carbon that finishes by limit_s, as a list of one; empty if there is none."""
     best: int | None = None
     for ranking, within in ((view.idle, limit_s - ready_s), (view.busy, limit_s)):
         place = ranking.first_within(within)
         while place is not None and (best is None or place < best):
             device = devices[view.order[place]]
-            # A busy device may be late itself, and then it is the input's coming that counts.
+            # The input may arrive after a busy device is free; the ranking does not consider that.
             if device not in apart and device.done_at_s(stage, ready_s) <= limit_s:
                 best = place
                 break

@@ -1,7 +1,7 @@
-"""A task with slack waits for a cleaner hour, as a forecast has it, and never past its deadline. Pure.
+"""Tasks with slack wait for a cleaner hour by a forecast, never past their deadline. Pure.
 
-After "Let's wait awhile" (Wiesner et al., Middleware 2021): work that may wait is moved to when the grid is
-clean. Here the choice is one of (device, time) at once.
+After "Let's wait awhile" (Wiesner et al., Middleware 2021), which moves flexible work to hours of low carbon
+intensity. Here device and time are chosen together.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from pipeline.domain.checks import require, require_number, require_whole
 from pipeline.domain.tasks import Assign, Decision, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import done_at_s, earliest, is_able, nobody
+from schedulers.feasibility import done_at_s, earliest, is_able, nobody
 
 
 @dataclass(frozen=True)
 class Deferring:
     """The least carbon over devices and the hours until the deadline; without slack, over devices now.
 
-    A request waits before its first stage only, and only where all that waits, and it behind them, could
-    still be answered in time by the fleet together. Looks at every device and every step of the intensity
-    within the deadline.
+    A request waits before its first stage only, and only if the whole fleet could still finish it in time
+    after all requests that are waiting. A decision considers every device and every step of the intensity
+    before the deadline. Raises ConfigError naming the setting that is out of range.
     """
 
     forecast: str = "perfect"
     forecast_error: float = 0.1
-    """Of a noisy forecast: standard deviation, relative to the truth."""
+    """Standard deviation of a noisy forecast, relative to the true intensity."""
     seed: int = 0
-    """Of a noisy forecast."""
+    """Seed of a noisy forecast."""
     margin: float = 0.1
-    """Share of the predicted time that is kept in hand: tasks may take longer than predicted."""
+    """Reserve as a share of the predicted time, since tasks may take longer than predicted."""
 
     def __post_init__(self) -> None:
         known = ", ".join(FORECASTS)
@@ -44,7 +44,7 @@ class Deferring:
         require_number("scheduler", "margin", self.margin, least=0)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign, or Wait until a cleaner step begins; nobody able: Wait for one that is gone, or Refuse."""
+        """Assign, or Wait for a cleaner step; if no device is able, Wait for one that is down, or Refuse."""
         able = [device for device in state.in_order if is_able(task, device, state)]
         if not able:
             return nobody(task, state)
@@ -63,16 +63,16 @@ class Deferring:
         if until_s is not None:
             return Wait(until_s)
         chosen = best or earliest(task, state)
-        assert chosen is not None  # somebody is able
+        assert chosen is not None  # some device is able
         return Assign(chosen.name)
 
     def _cleaner(
         self, task: Task, able: list[DeviceState], state: FleetState, outlook: _Outlook, now_g: float
     ) -> float | None:
-        """When the step begins in which some device would do it with the least carbon, if less than now."""
+        """Begin of the later step in which some device emits least, if that is less than now_g; else None."""
         if task.deadline_s == math.inf:
             return None
-        # Even the slowest device gets it done, after all that waits as well has been shared by the fleet.
+        # Leaves time for the slowest device, after the fleet has shared the work of all waiting requests.
         slowest_s = max(
             device.predicted_s(task.stage) + state.transfer_s(task, device.name) for device in able
         )
@@ -92,7 +92,7 @@ class Deferring:
 
 
 class _Outlook:
-    """A view: the intensities to come, as forecast. Made anew with every step of the intensity."""
+    """A view of the forecast intensities; the state discards it with every step of the intensity."""
 
     def __init__(self, scheduler: Deferring, state: FleetState) -> None:
         self.changed: set[int] = set()
@@ -105,7 +105,7 @@ class _Outlook:
         )  # fmt: skip
 
     def grams(self, task: Task, device: DeviceState, at_s: float, state: FleetState) -> float:
-        """What the task adds on a device that begins it at that time."""
+        """Predicted grams of a task on a device that begins it at at_s."""
         step = max(0, int(np.searchsorted(self._since_s, at_s, side="right")) - 1)
         now, then = float(self._g_per_kwh[device.index, 0]), float(self._g_per_kwh[device.index, step])
         present_g = state.carbon_g(task, device)

@@ -1,4 +1,4 @@
-"""Earliest completion first: each task to who would be done with it first. Pure."""
+"""Each task to the device with the earliest predicted completion. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import earliest, nobody
+from schedulers.feasibility import earliest, nobody
 
 
 @dataclass(frozen=True)
 class Fastest:
-    """The queue, the input's way and the device's own time count; carbon does not."""
+    """Counts the transfer of the input, the device's queue and the stage's time there; ignores carbon."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign to the device that is done first; Wait for one that is gone, or Refuse."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         device = earliest(task, state)
         return Assign(device.name) if device else nobody(task, state)

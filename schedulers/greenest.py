@@ -1,4 +1,4 @@
-"""Each task to where it emits least, however long the queue. Pure."""
+"""Each task to the device on which it emits least, however long the queue. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import least_carbon, nobody
+from schedulers.feasibility import least_carbon, nobody
 
 
 @dataclass(frozen=True)
 class Greenest:
-    """Present intensity × predicted energy, the transfer's included; of equals the first."""
+    """Least present intensity × predicted energy, including the transfer's; of equal devices the first."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign to the able device of least carbon; Wait for one that is gone, or Refuse."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         device = least_carbon(task, state)
         return Assign(device.name) if device else nobody(task, state)

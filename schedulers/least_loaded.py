@@ -1,4 +1,4 @@
-"""Each task to who has least to do. Pure."""
+"""Each task to the device with the smallest backlog. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import first_able, nobody
+from schedulers.feasibility import first_able, nobody
 
 
 @dataclass(frozen=True)
 class LeastLoaded:
-    """By the predicted seconds of all tasks in flight; of equals the first."""
+    """Least predicted seconds of all tasks in flight; of equal devices the first."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign to the able device with the smallest backlog; Wait for one that is gone, or Refuse."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         ranking = state.ranking(
             ("backlog", task.stage), lambda d: d.backlog_s if d.fits(task.stage) else math.inf
         )

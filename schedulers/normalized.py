@@ -1,8 +1,8 @@
 """The paper's five scores, each scaled to [0, 1] over the devices that may take the task. Pure.
 
-The paper's own future work. Verbatim, a score's influence depends on the unit it happens to be in (see
-`schedulers.weighted`); scaled, the best device has 1 and the worst 0 in each, and the carbon weight moves the
-choice over all of [0, 1].
+The paper names this as future work. Unscaled, the influence of a score depends on its unit (see
+`schedulers.weighted`). Scaled, the best device has 1 and the worst 0 in each score, and the carbon weight has
+an effect over all of [0, 1].
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Floats = npt.NDArray[np.float64]
 Row = tuple[float, float, float, float, float]
 
 FEW = 64
-"""Up to so many devices a plain look at all of them is quicker than arrays."""
+"""Largest number of devices for which a plain loop is faster than arrays."""
 BLOCKS = 1024
-"""Up to so many devices an array of all of them is quicker than one of blocks."""
+"""Largest number of blocks; a fleet of as many devices or fewer has one device in each."""
 
 
 @dataclass(frozen=True)
 class Normalized(Weighted):
     """As Weighted, but S = sum of w * (score - least) / (most - least), over the devices that may be chosen.
 
-    A score in which all are equal counts for nothing; the first of equals wins.
+    A score that is the same for all devices has no effect; of equal sums the first device is chosen.
     """
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign to the best device; Wait while load alone excludes the rest; else Refuse, saying why."""
+        """Assign to the best device; Wait if some are only loaded or down; else Refuse with the reasons."""
         rows = state.view((id(self), task.stage), lambda: _Scored(self, task, state.in_order)).refreshed()
         far_s = math.inf if self.max_latency_s is None else self.max_latency_s
         near: list[int] = []
@@ -53,7 +53,7 @@ class Normalized(Weighted):
 
 
 class _Scored:
-    """A view: every device's scores for a stage; None for one that may not take it."""
+    """A view of every device's scores for a stage; None for one that may not take it."""
 
     def __init__(self, scheduler: Normalized, task: Task, devices: Sequence[DeviceState]) -> None:
         self.changed: set[int] = set()
@@ -61,7 +61,7 @@ class _Scored:
         self._rows = Rows([self._row(device) for device in devices])
 
     def refreshed(self) -> Rows:
-        """As of now."""
+        """The scores, updated for the devices that changed."""
         if self.changed:
             self._rows.put({index: self._row(self._devices[index]) for index in self.changed})
             self.changed.clear()
@@ -72,9 +72,10 @@ class _Scored:
 
 
 class Rows:
-    """Rows of scores, None for one that is out, in blocks of alike rows with the best and worst of each.
+    """Rows of five scores, one for each device, or None for an excluded device; in blocks of similar rows.
 
-    A block whose best scores together make no more than the best row so far needs no look inside.
+    Each block keeps the largest and smallest of every score: a bound on the sums of its rows, by which most
+    blocks need not be searched.
     """
 
     def __init__(self, rows: Sequence[Row | None]) -> None:
@@ -89,14 +90,14 @@ class Rows:
             self._index[number, : len(block)] = block
             for place, index in enumerate(block.tolist()):
                 self._places[index] = number, place
-        # By block and row each score, and each negated, so that the most of both is found at once.
-        self._table = np.full((10, len(blocks), width), np.nan)  # not a number: out
+        # (score, block, row): five scores, then the five negated, so that one maximum gives both extremes.
+        self._table = np.full((10, len(blocks), width), np.nan)  # NaN: excluded
         self._most = self._table[:, :, 0] if width == 1 else np.full((10, len(blocks)), np.nan)
         self._scores, self._most_scores = self._table[:5], self._most[:5]
         self._put(dict(enumerate(rows)))
 
     def put(self, rows: Mapping[int, Row | None]) -> None:
-        """Other rows in the place of these."""
+        """Replace the rows of these devices."""
         for index, row in rows.items():
             self.rows[index] = row
         if len(self.rows) > FEW:
@@ -115,8 +116,8 @@ class Rows:
                 np.fmax.reduce(self._table[:, block], axis=1, out=self._most[:, block])
 
     def best(self, weights: Row, barred: Collection[int] = ()) -> int | None:
-        """Index of the highest sum, without those barred; None where nobody is left. The first of equals."""
-        if len(self.rows) <= FEW * (1 + len(barred)):  # a plain look is quicker
+        """Index of the highest sum, except barred rows; the first of equals. None if no row is left."""
+        if len(self.rows) <= FEW * (1 + len(barred)):  # a plain loop is faster
             return best_of_all([pair for pair in enumerate(self.rows) if pair[0] not in barred], weights)
         if not barred:
             return self._by_blocks(weights)
@@ -134,20 +135,20 @@ class Rows:
         reached = np.fmax.reduce(bounds)
         if self._width > 1:
             reached = np.fmax.reduce(factors @ self._scores[:, (bounds == reached).argmax()])
-        # These products and the sums below round differently, by far less than this.
+        # These products round differently from the sums below, by far less than this slack.
         slack = 1e-12 * max(map(abs, extremes)) * float(factors.sum())
         blocks = (bounds >= reached - slack).nonzero()[0]
         if len(blocks) == self._width == 1:
             return int(self._index[blocks[0], 0])
-        # Along the first axis numpy adds one after the other, as best_of_all does.
+        # numpy adds along the first axis in order, as best_of_all does.
         sums = np.add.reduce(factors[:, None, None] * self._scores[:, blocks])
         return int(self._index[blocks][sums == np.fmax.reduce(sums, axis=None)].min())
 
 
 def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
-    """Indices of the points (n, k) in at most BLOCKS blocks of near neighbours: the leaves of a k-d tree.
+    """Indices of the points (n, k), in at most BLOCKS blocks of neighbours: the leaves of a k-d tree.
 
-    A block is halved where it is widest, until there are BLOCKS. Indices in it rise.
+    Each block is halved along its widest dimension until there are BLOCKS. Indices within a block ascend.
     """
     if len(points) <= BLOCKS:
         return list(np.arange(len(points))[:, None])
@@ -155,8 +156,8 @@ def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
     while len(blocks) < BLOCKS:
         halves = []
         for block in blocks:
-            own, half = points[block], (len(block) + 1) // 2
-            order = own[:, np.ptp(own, axis=0).argmax()].argsort(kind="stable")
+            members, half = points[block], (len(block) + 1) // 2
+            order = members[:, np.ptp(members, axis=0).argmax()].argsort(kind="stable")
             halves += [np.sort(block[order[:half]]), np.sort(block[order[half:]])]
         blocks = halves
     return blocks
@@ -167,12 +168,12 @@ def _factor(weight: float, least: float, most: float) -> float:
 
 
 def best_of_all(rows: Sequence[tuple[int, Row | None]], weights: Row) -> int | None:
-    """Index of the highest sum of scaled scores by a look at every row; None is out. The first of equals."""
+    """Index of the highest sum of scaled scores, by a loop over all rows; the first of equals, or None."""
     left = [(index, row) for index, row in rows if row is not None]
     if len(left) < 2:
         return left[0][0] if left else None
     columns = zip(*[row for _, row in left], strict=True)
-    # What is taken off each score is the same for all: it does not change who is best.
+    # Subtracting the least of a score changes all sums alike: it does not affect which is best.
     a, b, c, d, e = [_factor(w, min(x), max(x)) for w, x in zip(weights, columns, strict=True)]
     best, best_sum = left[0][0], -math.inf
     for index, (v, w, x, y, z) in left:

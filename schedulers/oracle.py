@@ -1,4 +1,4 @@
-"""Follows a schedule made with all requests and intensities of the run known beforehand. Pure."""
+"""Follows a schedule computed from all requests and intensities of the run in advance. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.execution.deployment import deploy
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.hindsight.oracle import foresight
 from pipeline.execution.job import Job
-from schedulers.able import done_at_s, is_able
 from schedulers.constrained import Constrained
+from schedulers.feasibility import done_at_s, is_able
 
 Planned = Mapping[tuple[int, int], tuple[str, float, bool]]
-"""By request and stage: the device, the earliest start, and whether the task is late even so."""
+"""By request and stage: the device, the earliest start in seconds, and whether the task is late even so."""
 ROUNDING_S = 1e-9
-"""A schedule may be done at the very deadline."""
+"""Tolerance in seconds, as a schedule may finish exactly at a deadline."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,20 @@ class Oracle:
     """As few late answers as possible, then the least carbon: an upper bound on what a scheduler can achieve.
 
     For a few tasks it follows the best schedule, else that of a linear program, which divides tasks and
-    knows nothing of chance. So a task that would be late on its planned device, or whose device is gone, goes
-    where `constrained` would send it. In a closed loop, whose arrivals are unknown, and
-    without `foreseeing`, every task does.
+    ignores random variation. A task that would be late on its planned device, or whose device is down,
+    is decided by `constrained`; so is every task in a closed loop, whose arrivals are unknown, and without
+    `foreseeing`. Raises ConfigError if the margin is not a number >= 0.
     """
 
     margin: float = 0.2
-    """Share of the predicted time by which tasks are taken to be longer, and which is kept in hand."""
+    """Reserve as a share of the predicted time: the schedule assumes tasks that much longer, and so does
+    `constrained`."""
 
     def __post_init__(self) -> None:
         require_number("scheduler", "margin", self.margin, least=0)
 
     def foreseeing(self, job: Job) -> Follower:
-        """The scheduler that follows the schedule of this job."""
+        """The scheduler that follows the schedule for this job."""
         if job.workload.concurrency is not None:
             return Follower(self.margin, {})
         work = deploy(job.services)
@@ -53,19 +54,19 @@ class Oracle:
         return Follower(self.margin, planned)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """What `constrained` decides."""
+        """The decision of `constrained`."""
         return Constrained(margin=self.margin).decide(task, state)
 
 
 @dataclass(frozen=True, eq=False)
 class Follower:
-    """Follows a schedule, and asks `constrained` where it does not hold."""
+    """Follows a schedule; leaves tasks that cannot follow it to `constrained`."""
 
     margin: float
     planned: Planned
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign; Wait for the task's time to come."""
+        """Assign to the planned device, or Wait for the planned start; else the decision of `constrained`."""
         device, begin_s, late = self.planned.get((task.request, task.stage), ("", 0.0, False))
         if device and is_able(task, state.devices[device], state):
             begin_s -= state.transfer_s(task, device)

@@ -1,4 +1,4 @@
-"""Nobody but the plan decides: for plans of an optimiser that chose the devices as well. Pure."""
+"""No scheduling: for plans that name a device for every stage, as an optimiser's do. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.execution.fleet_state import FleetState
 
 @dataclass(frozen=True)
 class Pinned:
-    """A stage with a device of its own never asks a scheduler; one on auto is refused."""
+    """Stages with a device in the plan need no decision; stages on auto are refused."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Refuse: the plan left this stage open."""
+        """Refuse: the plan names no device for this stage."""
         stage = state.work[task.stage].stage
-        return Refuse(f"stage {stage} is on auto, and scheduler=pinned wants a device in the plan")
+        return Refuse(f"stage {stage} is on auto, and scheduler=pinned needs a plan with a device for it")

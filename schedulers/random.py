@@ -1,4 +1,4 @@
-"""Each task to any device: what a scheduler must beat. Pure: the chance is its seed's."""
+"""Each task to a random device: the baseline to beat. Pure: devices are drawn by hashing a seed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pipeline.domain.checks import require_whole
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import is_able, nobody
+from schedulers.feasibility import is_able, nobody
 
 
 @dataclass(frozen=True)
 class Random:
-    """Each able device is as likely; the same for the same seed, request and stage."""
+    """Every able device is equally likely; the same seed, request and stage give the same device.
+
+    Raises ConfigError if the seed is not a whole number >= 0.
+    """
 
     seed: int = 0
 
@@ -21,7 +24,7 @@ class Random:
         require_whole("scheduler", "seed", self.seed)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign to an able device; Wait for one that is gone, or Refuse."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         able = [device.name for device in state.in_order if is_able(task, device, state)]
         if not able:
             return nobody(task, state)

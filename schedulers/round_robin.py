@@ -1,4 +1,4 @@
-"""Each task to the next device in turn, whatever it costs: the baseline without a model of anything. Pure."""
+"""Each task to the next device in turn: the baseline that predicts nothing. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.able import is_able, nobody
+from schedulers.feasibility import is_able, nobody
 
 
 @dataclass(frozen=True)
 class RoundRobin:
-    """Devices in the fleet's order; those that cannot hold the stage or are not connected are left out."""
+    """Task n goes to able device n, modulo the number of able devices, in the fleet's order."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign task number n to able device n modulo their number; Refuse where there is none."""
+        """Assign; if no device is able, Wait for one that is down, or Refuse."""
         able = [device.name for device in state.in_order if is_able(task, device, state)]
         if not able:
             return nobody(task, state)

@@ -1,9 +1,9 @@
 """Algorithm 1 of the CarbonEdge paper: the device with the highest weighted score runs the task. Pure.
 
-Verbatim, with its pitfalls: S_C depends on the unit chosen for E_est (the paper says kWh; W * ms / 3 600 000
-is Wh, and only the Wh reading gives its published scores). Where the paper is silent AMP4EC's code decides
-(arXiv 2504.00407): the CPU a task needs and the history of 100; each component of S_R is clipped to [0, 1],
-as the paper's "each component is normalised" says.
+Implemented verbatim, with its pitfalls: S_C depends on the unit of E_est (the paper says kWh; W * ms /
+3 600 000 is Wh, and only Wh gives the published scores). What the paper leaves open follows AMP4EC's code
+(arXiv 2504.00407): the CPU that a task needs, and the history of 100 executions. Each component of S_R is
+clipped to [0, 1], as the paper writes "each component is normalised".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.execution.fleet_state import FleetState
 
 
 class Scores(NamedTuple):
-    """The five scores of Eq. 3 for one task on one device. A tuple, since every decision makes some."""
+    """The five scores of Eq. 3 for one task on one device. A tuple for speed: each decision creates many."""
 
     resource: float
     load: float
@@ -36,7 +36,7 @@ def scores(task: Task, state: DeviceState) -> Scores:
     S_L = 1 - load;  S_P = 1 / (1 + T_avg[s]);  S_B = 1 / (1 + 2 tasks in flight)
     S_C = 1 / (1 + I * E_est),  E_est = P[W] * T_avg[ms] / 3 600 000, in Wh
     """
-    device, need = state.device, task.cpu_need  # one expression, since every decision makes some
+    device, need = state.device, task.cpu_need  # one expression for speed
     mean_time_s = state.mean_time_s(task.stage)
     cpu, memory_need = state.cpu_in_use, task.memory_need_bytes
     cpu_share = (device.cpu_quota - cpu) / need if need > 0 else 1.0
@@ -53,10 +53,10 @@ def scores(task: Task, state: DeviceState) -> Scores:
 
 @dataclass(frozen=True)
 class Weighted:
-    """Skips loaded, distant and too small devices, scores the rest by Eq. 3; the first of equals wins.
+    """Skips loaded, distant and too small devices, scores the rest by Eq. 3; of equal scores the first wins.
 
-    The weights are one mode of Table I. `carbon_weight`, where given, sets w_C and rescales the other four
-    to sum to 1 - carbon_weight.
+    The weights are one mode of Table I. `carbon_weight` replaces `mode_carbon_weight` as w_C and rescales the
+    other four to sum to 1 - carbon_weight. Raises ConfigError naming the setting that is out of range.
     """
 
     resource_weight: float
@@ -66,7 +66,9 @@ class Weighted:
     mode_carbon_weight: float
     carbon_weight: float | None = None
     max_load: float = 0.8
+    """CPU needed by tasks in flight / quota, above which a device is skipped."""
     max_latency_s: float | None = None
+    """Latency of the link from the input's device, above which a device is skipped; None: no limit."""
 
     OTHERS: ClassVar = ("resource_weight", "load_weight", "performance_weight", "balance_weight")
 
@@ -97,7 +99,7 @@ class Weighted:
         return Scores(resource, load, performance, balance, carbon)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign to the best device; Wait while load alone excludes the rest; else Refuse, saying why."""
+        """Assign to the best device; Wait if some are only loaded or down; else Refuse with the reasons."""
         ranking = state.ranking((id(self), task.stage), partial(self._penalty, task))
         for index in ranking.ascending():
             device = state.in_order[index]
@@ -120,7 +122,7 @@ class Weighted:
         )
 
     def may_take(self, task: Task, device: DeviceState) -> bool:
-        """Whether a device holds the stage, is there, and is neither loaded nor short of CPU; links aside."""
+        """Whether a device is up, holds the stage, and has CPU left and load to spare; ignores links."""
         quota, in_use = device.device.cpu_quota, device.cpu_in_use
         return in_use / quota <= self.max_load and task.cpu_need <= quota - in_use and device.fits(task.stage)
 
@@ -133,9 +135,9 @@ class Weighted:
             elif latency_s is None:
                 reasons.append(f"{name} is not connected to {task.location}")
             elif self.max_latency_s is not None and latency_s > self.max_latency_s:
-                reasons.append(f"{name} is {latency_s:g} s away")
+                reasons.append(f"the link to {name} has a latency of {latency_s:g} s")
             elif task.cpu_need > device.device.cpu_quota:
                 reasons.append(f"{name} has too little CPU")
-            else:  # it is loaded, or gone
+            else:  # it is loaded, or down
                 return Wait(math.inf)
         return Refuse("; ".join(reasons))

@@ -1,4 +1,4 @@
-"""SIGTERM as an interrupt. Shell."""
+"""SIGTERM handled like Ctrl-C. Shell."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, once: a second one must not stop the clean-up."""
+    """Raise KeyboardInterrupt on the first SIGTERM inside the block; ignore later ones during clean-up.
+
+    Does nothing outside the main thread, where Python allows no signal handlers.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     owner = os.getpid()
 
     def interrupt(signum: int, frame: object) -> None:
-        if os.getpid() != owner:  # a forked worker dies as it would have
+        if os.getpid() != owner:  # a forked worker keeps the default: it dies
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         signal.signal(signum, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Locks between the processes of this machine and user; one that dies lets go of them. Shell."""
+"""Locks between the processes of one user on this machine, freed when their holder dies. Shell."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from filelock import FileLock
 
 @functools.cache
 def machine_lock(what: str = "") -> FileLock:
-    """Of one thing at a time: of measuring, where nothing is named, as two would count each other's joules.
+    """The lock named `what`; without a name, the one for measuring: two measurements at once would count each
+    other's joules.
 
-    The same lock for all of a process, which may take it again while it has it.
+    One lock object per name and process, which is reentrant.
     """
     named = f"-{hashlib.sha256(what.encode()).hexdigest()[:16]}" if what else ""
     return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}{named}.lock")

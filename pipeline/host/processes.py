@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one still lives. Shell."""
+"""Identity of this process, and whether another is still alive. Shell."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import psutil
 
 
 def this_process() -> list[Any]:
-    """This process, so that any other can tell whether it still lives: host, pid, when it began."""
+    """Identity of this process for `alive`: host name, pid, start time in seconds since 1970."""
     return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
 
 
 def alive(owner: Sequence[Any]) -> bool:
-    """Whether a process may still live: one of another machine may."""
-    host, pid, began = owner
+    """Whether the process with this identity may be alive; always true for one of another machine."""
+    host, pid, started_s = owner
     if host != socket.gethostname():
         return True
     try:
-        return bool(abs(psutil.Process(pid).create_time() - began) < 1)
+        return bool(abs(psutil.Process(pid).create_time() - started_s) < 1)
     except psutil.NoSuchProcess:
         return False

@@ -1,4 +1,4 @@
-"""This host's processor. Shell."""
+"""The model of this host's processor. Shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """This host's processor, as it names itself."""
+    """The processor's model name from /proc/cpuinfo, else what Python's `platform` reports."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Hardware")):

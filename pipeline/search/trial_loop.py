@@ -25,7 +25,7 @@ from pipeline.search.search_space import SearchSpace
 from pipeline.search.settings import Settings
 from pipeline.search.studies.study import Study
 from pipeline.search.studies.sweep_trial import SweepTrial
-from pipeline.tracking.background_sender import by_courier
+from pipeline.tracking.background_sender import sending_in_background
 from pipeline.tracking.mlflow_run import Run
 from pipeline.tracking.tracking import Tracking
 
@@ -68,7 +68,7 @@ class TrialLoop:
             if step not in logged:
                 self.run.log_metrics(self._progress(earlier[: step + 1]), step=step)
         figures = self._progress(earlier)
-        sending = by_courier(tracking) if self._in_background else nullcontext(tracking.deliver)
+        sending = sending_in_background(tracking) if self._in_background else nullcontext(tracking.deliver)
         with sending as deliver, progress(self.session.console, study, settings.objectives) as show:
             while batch := study.ask(settings.batch_size):
                 jobs = self.session.launcher.launch(

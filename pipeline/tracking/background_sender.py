@@ -1,4 +1,4 @@
-"""A process of its own that sends a long sweep's trials to MLflow, so that the sweep need not wait. Shell."""
+"""A background process that sends the trials of a long sweep to MLflow while the sweep goes on. Shell."""
 
 from __future__ import annotations
 
@@ -8,30 +8,33 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pipeline.domain.checks import ConfigError
 from pipeline.host.processes import this_process
+from pipeline.tracking.outbox import Outbox
+from pipeline.tracking.sending import deliver
 from pipeline.tracking.tracking import Tracking
 
 Deliver = Callable[[Collection[str]], None]
-"""Takes the runs of a trial that its study knows of now."""
+"""Takes the run ids of a trial once its study has recorded it."""
 
 
 class BackgroundSender:
-    """Sends what it is given in the order in which it is given.
+    """Sends runs in the order in which they are delivered.
 
-    It begins with the first, and outlives a sweep that is killed until all that it was given is sent. Should
-    it die itself, `finish` sends what it has left.
+    The process starts with the first delivery, and survives a sweep that is killed until everything that was
+    delivered is sent. If the process itself dies, `finish` sends the rest.
     """
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
-        self._given: list[str] = []
+        self._delivered: list[str] = []
         self._process: subprocess.Popen[str] | None = None
 
     def deliver(self, run_ids: Collection[str]) -> None:
-        """Have these sent soon."""
-        self._given += run_ids
+        """Queue these runs for sending."""
+        self._delivered += run_ids
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, self._tracking.outbox, json.dumps(this_process())],
@@ -39,37 +42,39 @@ class BackgroundSender:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 text=True,
-                start_new_session=True,  # Ctrl-C is the sweep's to answer
+                start_new_session=True,  # Ctrl-C is for the sweep to handle
             )
         assert self._process.stdin is not None
-        with suppress(OSError):  # it died
+        with suppress(OSError):  # the process has died
             self._process.stdin.writelines(f"{run_id}\n" for run_id in run_ids)
             self._process.stdin.flush()
 
     def finish(self) -> None:
-        """Wait until all is sent that the store takes."""
+        """Wait for the process to end, then send what it could not. Raises DiskError if the disk refuses."""
         if self._process is not None:
             with suppress(OSError):
                 self._process.communicate()
-            self._tracking.deliver(self._given)
+            self._tracking.deliver(self._delivered)
 
 
 @contextmanager
-def by_courier(tracking: Tracking) -> Iterator[Deliver]:
-    """What has a sweep's trials sent, all of them when the block ends."""
-    courier = BackgroundSender(tracking)
+def sending_in_background(tracking: Tracking) -> Iterator[Deliver]:
+    """A function that queues runs for a background process; when the block ends, all are sent."""
+    sender = BackgroundSender(tracking)
     try:
-        yield courier.deliver
+        yield sender.deliver
     finally:
-        courier.finish()
+        sender.finish()
 
 
 def main(outbox: str, owner: str) -> None:
-    """Send the runs named on standard input, a line each, of that process's outbox."""
-    tracking = Tracking(outbox=outbox)
+    """Send the runs of an outbox whose ids arrive on standard input, one a line.
+
+    owner: the identity of the sweep's process as JSON, whose other pending runs are sent as well.
+    """
     for line in sys.stdin:
-        with suppress(ConfigError):  # such as of a full disk, which the sweep says itself
-            tracking.deliver([line.strip()], json.loads(owner))
+        with suppress(ConfigError):  # such as a full disk, which the sweep reports itself
+            deliver(Outbox(Path(outbox)), [line.strip()], json.loads(owner))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run was fed, told apart by hashes, for MLflow's list of a run's datasets. Reads files only."""
+"""The data that a run used, identified by hashes, for MLflow's list of datasets. Shell: it reads files."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from pipeline.carbon.grid import Grid
-from pipeline.execution.job import Service
-from pipeline.execution.workloads.workload import Workload
-from pipeline.network.images import Images
+    from pipeline.carbon.grid import Grid
+    from pipeline.execution.job import Service
+    from pipeline.execution.workloads.workload import Workload
+    from pipeline.network.images import Images
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Something that a run depends on beside its config."""
+    """Data that a run depends on beside its config."""
 
     name: str
     digest: str
-    """The first sixteen digits of the SHA-256 of what it holds."""
+    """The first sixteen hexadecimal digits of the SHA-256 of its content."""
     source: str
-    """Where it is from: a path, or in words."""
+    """Where it comes from: a path, or a description."""
     context: str
     """The part of the config that uses it."""
 
@@ -31,7 +33,7 @@ class Dataset:
 def datasets(
     services: Sequence[Service], images: Images, workload: Workload, grid: Grid
 ) -> Iterator[Dataset]:
-    """Each model's profile and, where a run computes, its images; the files of workload and grid."""
+    """Each model's profile and, if the run computes, its images; the files of the workload and the grid."""
     for service in services:
         problem = service.problem
         name = f"profile of {problem.graph.name} on {problem.fleet.name}"

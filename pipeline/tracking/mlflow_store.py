@@ -1,4 +1,4 @@
-"""How to reach an MLflow store: soon or not at all, in silence, and one line where it cannot be. Shell."""
+"""Access to an MLflow store: short timeouts, no noise, one-line errors. Shell."""
 
 from __future__ import annotations
 
@@ -11,30 +11,44 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import mlflow.entities
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.host.locks import machine_lock
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+for name, value in {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}.items():
+    os.environ.setdefault(name, value)  # here, as MLflow reads some of them when it is imported
+
 KIND_TAG = "mlflow.experimentKind"
-"""Tells MLflow's UI which pages to lead with: metrics and artifacts, not chats and prompts."""
+"""Experiment tag by which MLflow's UI opens on metrics and artifacts, not on chats and prompts."""
 _DATABASE_PORTS = {"sqlite": None, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_TIMEOUT_S = 5
 _PAGE = 1000
-"""Runs a request; MLflow's default."""
-_SILENT_S = 15.0
-"""For so long a store that did not answer is not asked again by those who can wait."""
+"""Runs per search request; MLflow's default."""
+_RETRY_AFTER_S = 15.0
+"""Seconds before an unresponsive store is retried."""
 BAD_REQUEST = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
-"""Errors that asking again does not mend."""
+"""MLflow's error codes for requests that a retry does not help."""
 
 
 @contextmanager
-def reaching(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
-    """A client; whatever goes wrong inside the block becomes a ConfigError about tracking.uri."""
+def required_client(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
+    """A client for work that needs the store now.
+
+    Raises ConfigError about tracking.uri for any error inside the block. from_env: whether the URI is from
+    the environment, which the message then says.
+    """
     try:
-        with impatient():
+        with short_timeouts():
             require_database(uri)
             yield client_of(uri)
     except ConfigError:
@@ -45,59 +59,57 @@ def reaching(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
         raise ConfigError(re.sub(r"://[^/\s]*@", "://***@", message)) from error
 
 
-class SilentError(Exception):
-    """A store did not answer; what was meant for it can wait."""
+class UnresponsiveError(Exception):
+    """The store did not respond; the work can be retried later."""
 
 
-_silent_until: dict[str, float] = {}
+_retry_at_s: dict[str, float] = {}
+"""By URI of an unresponsive store: when it is retried, on the monotonic clock."""
 
 
-def ask_again() -> None:
-    """Let those who can wait ask at once, also a store that has not answered a moment ago."""
-    _silent_until.clear()
+def retry_now() -> None:
+    """Let the next request go to every store, including those that were unresponsive a moment ago."""
+    _retry_at_s.clear()
 
 
 @contextmanager
-def patient(uri: str) -> Iterator[MlflowClient]:
-    """A client for what can wait: raises SilentError, at once where the store has not answered a moment ago.
+def optional_client(uri: str) -> Iterator[MlflowClient]:
+    """A client for work that can be retried later.
 
-    A request that the store calls bad raises what MLflow raises.
+    Raises UnresponsiveError if the store does not respond, and for the next _RETRY_AFTER_S without trying;
+    MlflowException for a request that the store rejects (BAD_REQUEST).
     """
     from mlflow.exceptions import MlflowException
 
-    if time.monotonic() < _silent_until.get(uri, 0.0):
-        raise SilentError(uri)
+    if time.monotonic() < _retry_at_s.get(uri, 0.0):
+        raise UnresponsiveError(uri)
     try:
-        with impatient():
+        with short_timeouts():
             yield client_of(uri)
-    except (SilentError, ConfigError):
+    except (UnresponsiveError, ConfigError):
         raise
     except Exception as error:
         if isinstance(error, MlflowException) and error.error_code in BAD_REQUEST:
             raise
-        _silent_until[uri] = time.monotonic() + _SILENT_S
-        raise SilentError(one_line(_root(error))) from error
+        _retry_at_s[uri] = time.monotonic() + _RETRY_AFTER_S
+        raise UnresponsiveError(one_line(_root(error))) from error
 
 
 @functools.cache
 def client_of(uri: str) -> MlflowClient:
-    """MLflow, which is slow to import, imported and quiet: no progress lines, links or telemetry."""
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    """A client without log lines below errors; imports MLflow, which takes seconds."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # errors come to us, who tell them
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are raised as well
     from mlflow.tracking import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
-    """Give up on a dead server after some ten seconds and in silence, unless the environment says otherwise.
+def short_timeouts() -> Iterator[None]:
+    """Give up on an unresponsive server after about ten seconds, without log lines.
 
-    What is under way can wait in the outbox; MLflow alone would ask on for minutes.
+    MLflow's own defaults retry for minutes. Settings in the environment take precedence.
     """
     settings = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_CONNECT_TIMEOUT_S),
@@ -118,7 +130,11 @@ def impatient() -> Iterator[None]:
 
 
 def require_database(uri: str) -> None:
-    """Raise if a database URI cannot be connected to; MLflow alone would retry for minutes."""
+    """Connect to the store's database, if it is one; make a SQLite file that does not exist.
+
+    Raises ConfigError for a SQLite URI without a writable file, else what the connection attempt raises,
+    at once: MLflow alone would retry for minutes.
+    """
     backend = re.split(r"[+:]", uri)[0]
     if backend not in _DATABASE_PORTS:
         return
@@ -132,8 +148,12 @@ def require_database(uri: str) -> None:
         )
         path = Path(url.database or "")
         writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-        require(writable, f"tracking.uri: {str(path.absolute())!r} is not in a directory where we may write")
-        _make_whole(path)
+        require(
+            writable,
+            f"tracking.uri: cannot write {str(path.absolute())!r}: the directory must exist, and file and "
+            "directory must be writable",
+        )
+        _create_sqlite(path)
     if url.host:
         port = url.port or _DATABASE_PORTS[backend]
         socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
@@ -144,8 +164,8 @@ def require_database(uri: str) -> None:
         engine.dispose()
 
 
-def _make_whole(path: Path) -> None:
-    """Make a new SQLite store under another name: MLflow refuses one that a kill left half made."""
+def _create_sqlite(path: Path) -> None:
+    """Create a SQLite store under a temporary name and rename it: MLflow rejects one that is incomplete."""
     with machine_lock(str(path.absolute())):
         if path.exists() and path.stat().st_size:
             return
@@ -156,7 +176,10 @@ def _make_whole(path: Path) -> None:
 
 
 def create_experiment(client: MlflowClient, name: str) -> str:
-    """The id of a new experiment, or of that which a process beside this one was quicker to make."""
+    """Create an experiment and return its id; if another process has just created it, return that one's.
+
+    Raises ConfigError about tracking.experiment for a name that MLflow rejects.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -170,20 +193,20 @@ def create_experiment(client: MlflowClient, name: str) -> str:
         return str(experiment.experiment_id)
 
 
-def get_run(client: MlflowClient, asker: str, run_id: str) -> mlflow.entities.Run:
-    """A run by its id; ConfigError naming the asker where the store has none."""
+def get_run(client: MlflowClient, key: str, run_id: str) -> Run:
+    """A run by its id. Raises ConfigError, naming the key that asked for it, if the store has none."""
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_run(run_id)
     except MlflowException as error:
         missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"
-        require(not missing, f"{asker}: the MLflow store has no run {run_id!r}")
+        require(not missing, f"{key}: the MLflow store has no run {run_id!r}")
         raise
 
 
-def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[mlflow.entities.Run]:
-    """All runs that a filter finds in an experiment, oldest first."""
+def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    """All runs of an experiment that match a filter, oldest first."""
     token = None
     while True:
         page = client.search_runs(
@@ -200,7 +223,7 @@ def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[mlf
 
 
 def _root(error: BaseException) -> BaseException:
-    """The system's own word, such as "Connection refused", where one lies below layers of retries."""
+    """The operating system's own error, such as "Connection refused", if it caused this one."""
     root = cause = error
     while (below := cause.__cause__ or cause.__context__) is not None:
         cause = below
@@ -210,5 +233,5 @@ def _root(error: BaseException) -> BaseException:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and the first line of what it says."""
+    """An error's class and the first line of its message, at most 300 characters."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -1,16 +1,16 @@
-"""Runs on their way to MLflow: a folder each, whole before the store is asked to take it. Shell.
+"""Pending runs on disk: one folder each, complete before it is sent, so that a crash loses nothing. Shell.
 
-What a store has not taken, as it did not answer or its sender was killed, is still here, and is sent later.
+A run stays here until the store has it: while the store is unresponsive, and after its sender was killed.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,89 +18,93 @@ from typing import Any
 from filelock import FileLock
 
 from pipeline.domain.checks import ConfigError
+from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 
+KEY_TAG = "outbox"
+"""Tag of a run that MLflow did not have when it began: the run's id in the outbox."""
+PARENT_TAG = "mlflow.parentRunId"
+"""Tag of a trial: the run id of its sweep, under which MLflow's UI shows it."""
+OWNER_TAG = "process"
+"""Tag of a run: the identity of the process that writes it, by which a killed run is recognised."""
+REFUSED = "refused"
+"""Subfolder of an outbox for runs that the store rejects for good."""
 MetricPoint = tuple[str, float, int, int]
-"""Of a metric: key, value, time in ms since 1970, step."""
+"""One value of a metric: key, value, time in ms since 1970, step."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """All there is of a run but its files, which lie beside it."""
+    """Everything about a run except its artifacts, which are files beside it."""
 
     run_id: str
-    """The run's id in MLflow, where `in_store`; else what its tag KEY_TAG will be."""
+    """If `in_store`, the run's id in MLflow; else the value that its tag KEY_TAG will have."""
     uri: str
     experiment_id: str
     name: str
     start_ms: int
+    """Start of the run, in ms since 1970."""
     owner: Sequence[Any]
-    """The process that writes it."""
+    """Identity of the process that writes the run (`pipeline.host.processes`)."""
     in_store: bool = False
+    """Whether MLflow has the run already."""
     status: str = "RUNNING"
+    """MLflow's status; empty for tags that are added to a run later, which leave its status alone."""
     end_ms: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
     known_params: Sequence[str] = ()
-    """Names of params that the store has of the run: they cannot change."""
+    """Names of the params that the store has: their values cannot change."""
     metrics: Sequence[MetricPoint] = ()
     inputs: Sequence[Mapping[str, str]] = ()
-    """The fields of each Dataset that the run was fed."""
+    """The fields of each Dataset that the run used."""
     shared: bool = False
-    """Whether other processes may write to the same run: a sweep's."""
+    """Whether other processes may write to the same run, as they may to a sweep's."""
     held_back: bool = False
-    """A trial's, until its study knows of it: one that is not known is run again."""
+    """Whether the run waits until its sweep's study has recorded the trial; unrecorded trials are rerun."""
 
     @property
     def folder(self) -> str:
-        """Name of its own in the outbox."""
+        """Name of the run's folder in the outbox; each process has its own for a shared run."""
         return f"{self.run_id}-{self.owner[1]}" if self.shared else self.run_id
 
     @property
     def parent_run_id(self) -> str | None:
-        """The sweep that it is a trial of."""
-        return self.tags.get("mlflow.parentRunId")
-
-
-KEY_TAG = "outbox"
-"""Tag of a run that MLflow did not know when it began: the name of its folder."""
-_log = logging.getLogger(__name__)
-REFUSED = "refused"
-"""Of an outbox: the folder of what a store will never take."""
+        """Run id of the sweep, for a trial."""
+        return self.tags.get(PARENT_TAG)
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """A folder of entries."""
+    """A folder of pending runs."""
 
     folder: Path
 
     @property
-    def turn(self) -> FileLock:
-        """Held by the process that sends from it."""
+    def lock(self) -> FileLock:
+        """Held by the process that sends from this outbox."""
         return machine_lock(f"outbox {self.folder.absolute()}")
 
     def holds(self, entry: Entry) -> bool:
-        """Whether an entry is still here."""
+        """Whether an entry is still pending."""
         return (self.folder / entry.folder / "run.json").exists()
 
     def files(self, entry: Entry) -> Path:
-        """Where a run's artifacts lie."""
+        """Folder of a run's artifacts."""
         return self.folder / entry.folder / "artifacts"
 
     def save(self, entry: Entry) -> None:
-        """Write an entry, whole or not at all. Raises DiskError where the disk refuses."""
+        """Write an entry atomically. Raises DiskError if the disk refuses."""
         path = self.folder / entry.folder / "run.json"
-        part = path.with_suffix(f".{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(asdict(entry)))
-            part.replace(path)
+            write_atomically(path, json.dumps(asdict(entry)))
         except OSError as error:
-            raise refusal(path.parent, error) from error
+            raise disk_error(path.parent, error) from error
 
     def find(self, name: str) -> Entry | None:
-        """The entry in a folder, where there is one; one that cannot be read is told and set aside."""
+        """The entry in a folder, or None; one that cannot be read is set aside with a warning."""
         path = self.folder / name / "run.json"
         try:
             fields = json.loads(path.read_text())
@@ -108,42 +112,50 @@ class Outbox:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
-            self.set_aside(name)
-            aside = self.folder / REFUSED / name
-            _log.warning("%s cannot be read (%s), and is kept in %s", path, type(error).__name__, aside)
+            aside = self.set_aside(name)
+            _log.warning("%s cannot be read (%s); moved to %s", path, type(error).__name__, aside)
             return None
 
-    def entries(self) -> Iterator[Entry]:
-        """All of them, oldest first."""
+    def entries(self) -> list[Entry]:
+        """All entries, oldest first."""
         found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]
-        yield from sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
+        return sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
 
-    def set_aside(self, name: str) -> None:
-        """Keep what a store will never take, for a person to look at."""
-        aside = self.folder / REFUSED
-        aside.mkdir(exist_ok=True)
-        shutil.rmtree(aside / name, ignore_errors=True)
-        (self.folder / name).replace(aside / name)
+    def ended(self) -> list[Entry]:
+        """The entries of runs that have ended, oldest first."""
+        return [entry for entry in self.entries() if entry.status != "RUNNING"]
+
+    def set_aside(self, name: str) -> Path:
+        """Move a folder that the store rejects for good to REFUSED, for inspection; return its new path."""
+        aside = self.folder / REFUSED / name
+        aside.parent.mkdir(exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        return (self.folder / name).replace(aside)
 
     def remove(self, name: str) -> None:
-        """Forget an entry: MLflow has it, or it is not wanted."""
+        """Delete a folder, whose run MLflow has or nobody needs; and the outbox, once it is empty."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
         try:
             self.folder.rmdir()
-        except OSError:  # others are left
+        except OSError:  # other runs are pending
             return
 
 
 def new_id() -> str:
-    """Of a run that MLflow does not know yet; as long as its own."""
+    """Id of a run that MLflow does not have yet, in the format of MLflow's own."""
     return uuid.uuid4().hex
 
 
+def now_ms() -> int:
+    """The time as MLflow counts it: ms since 1970."""
+    return int(time.time() * 1000)
+
+
 class DiskError(ConfigError):
-    """The disk does not take what was found, so that a sweep cannot go on."""
+    """Results cannot be written to disk, so that a sweep must stop."""
 
 
-def refusal(where: Path, error: OSError) -> DiskError:
-    """What to raise where the disk refuses."""
-    what = error.strerror or error
-    return DiskError(f"tracking.outbox: cannot write to {where}: {what}; mend it and run this again")
+def disk_error(path: Path, error: OSError) -> DiskError:
+    """The DiskError for a path that could not be written."""
+    reason = error.strerror or error
+    return DiskError(f"tracking.outbox: cannot write to {path}: {reason}; fix this, then run again")

@@ -1,6 +1,6 @@
-"""A plan as an MLflow model: what `mlflow models predict` and `serve` run. Shell: it reads files.
+"""A plan as an MLflow model, for `mlflow models predict` and `mlflow models serve`. Shell: it reads files.
 
-MLflow calls `_load_pyfunc` by its name (mlflow.pyfunc, `loader_module`).
+MLflow calls `_load_pyfunc` by that name (`loader_module` of mlflow.pyfunc).
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pipeline.network.images import preprocess
 from pipeline.network.models import ModelSpec
 
 PLAN, MODEL = "plan.json", "model.yaml"
-"""The folder's files: `pipeline.planning.plan_file`'s, and the config's `model`."""
+"""Files of the model's folder: the plan (`pipeline.planning.plan_file`), and `model` of the config."""
 
 
 class PyfuncModel:
-    """A model cut as a plan has it: stage after stage, in one process."""
+    """A model that runs the stages of a plan one after the other, in one process."""
 
     def __init__(self, spec: ModelSpec, plan: Plan) -> None:
         module = spec.build()
@@ -39,12 +39,17 @@ class PyfuncModel:
         self.stages = [graph.stage(*plan.stage(index)) for index in range(plan.num_stages)]
 
     def predict(self, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """One row a image: its most likely class, by index, and the class's probability.
+        """Classify images; the result has a row for each, with the columns class and probability.
 
-        Column `image`: a file's path, or the file itself in base64. Raises ConfigError naming the row.
+        model_input: column image, with a file's path or the file's content in base64. class: index of the
+        most likely class; probability: its softmax output, in [0, 1]. Raises ConfigError if the column is
+        missing, or naming the row that holds no image.
         """
         if "image" not in model_input:
-            raise ConfigError("input: must have a column 'image', of paths or of files in base64")
+            columns = ", ".join(map(str, model_input.columns)) or "none"
+            raise ConfigError(
+                f"input: must have a column 'image', of paths or of files in base64 (columns: {columns})"
+            )
         rows = []
         for number, text in enumerate(model_input["image"]):
             values: tuple[torch.Tensor, ...] = (preprocess(_image(number, str(text)), self.spec),)
@@ -65,12 +70,12 @@ def _image(number: int, text: str) -> Image.Image:
         return Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
     except (OSError, ValueError, binascii.Error, UnidentifiedImageError) as error:
         raise ConfigError(
-            f"input: row {number}: neither a image's path nor one in base64 ({text[:40]})"
+            f"input: row {number}: must be the path of an image, or an image in base64 ({text[:40]!r})"
         ) from error
 
 
 def save(folder: Path, plan: str, model: str) -> None:
-    """Write what `_load_pyfunc` reads: a plan file's text, and the config's `model` as YAML."""
+    """Write what `_load_pyfunc` reads: the text of a plan file, and `model` of the config as YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN).write_text(plan, encoding="utf-8")
     (folder / MODEL).write_text(model, encoding="utf-8")

@@ -1,29 +1,40 @@
-"""A run as the store has it. Shell."""
+"""Runs that an MLflow store has: read back, found for a sweep, and tagged. Shell."""
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from mlflow.tracking import MlflowClient
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
+from pipeline.host.processes import this_process
 from pipeline.tracking.mlflow_store import (
+    UnresponsiveError,
+    get_run,
     one_line,
+    optional_client,
+    required_client,
+    search,
 )
+from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, Entry, Outbox, now_ms
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A run as the store has it."""
+    """A run in the store; the only way in which artifacts are read."""
 
     run_id: str
     name: str
@@ -34,24 +45,27 @@ class Stored:
     client: MlflowClient = field(repr=False)
 
     def has(self, path: str) -> bool:
-        """Whether the run has a file of that name."""
+        """Whether the run has an artifact of that name."""
         return path in {each.path for each in self.client.list_artifacts(self.run_id)}
 
     def json(self, path: str) -> dict[str, Any]:
-        """What a JSON file of the run says; ConfigError where it has none, or one that cannot be read."""
+        """The content of a JSON artifact. Raises ConfigError if it is missing or cannot be read."""
         with self._file(path) as file:
             return dict(json.loads(file.read_text()))
 
     def config(self, path: str) -> DictConfig:
-        """A config that the run has kept; ConfigError as of `json`."""
+        """A config that the run logged. Raises ConfigError if it is missing or cannot be read."""
         with self._file(path) as file:
             config = OmegaConf.create(file.read_text())
             if not isinstance(config, DictConfig) or not config:
-                raise ValueError("it is no mapping")
+                raise ValueError("not a mapping")
             return config
 
     def table(self, path: str) -> pd.DataFrame:
-        """A table that `Run.log_table` wrote; ConfigError as of `json`."""
+        """A table that `Run.log_table` wrote, with the columns that it had there.
+
+        Raises ConfigError if it is missing or cannot be read.
+        """
         large = str(Path(path).with_suffix(".parquet"))
         with self._file(large if self.has(large) else path) as file:
             if file.suffix == ".parquet":
@@ -60,12 +74,186 @@ class Stored:
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
-        """A file of the run for the block that reads it."""
+        """A downloaded artifact, for as long as the block reads it."""
         owner = f"run {self.run_id} ({self.name})"
-        require(self.has(path), f"{owner}: has no {path} (it is {self.status})")
+        require(self.has(path), f"{owner}: has no {path} (its status is {self.status})")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(self.client.download_artifacts(self.run_id, path, folder))
             try:
                 yield file
             except (ValueError, TypeError, YAMLError) as error:
                 raise ConfigError(f"{owner}: its {path} cannot be read: {one_line(error)}") from error
+
+
+@dataclass(frozen=True)
+class StoredRuns:
+    """The runs of a store. MLflow's environment variables, which `mlflow run` sets, take precedence.
+
+    Methods raise ConfigError if the store cannot be reached, or does not have the run or sweep that is asked
+    for; those that say so tolerate an unresponsive store. The constructor raises it for a bad value.
+    """
+
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "carbonedge"
+    outbox: str = "outbox"
+    """Folder of pending runs, which the store does not have yet."""
+
+    def __post_init__(self) -> None:
+        for name in ("uri", "experiment", "outbox"):
+            value = getattr(self, name)
+            require(
+                isinstance(value, str) and value.strip() != "",
+                f"tracking.{name} must be a non-empty text ({name}: {value!r})",
+            )
+
+    @property
+    def _uri(self) -> str:
+        return os.environ.get("MLFLOW_TRACKING_URI") or self.uri
+
+    @property
+    def _outbox(self) -> Outbox:
+        return Outbox(Path(self.outbox))
+
+    @contextmanager
+    def _client(self) -> Iterator[MlflowClient]:
+        with required_client(self._uri, "MLFLOW_TRACKING_URI" in os.environ) as client:
+            yield client
+
+    def ui_command(self) -> str:
+        """How to look at the results."""
+        uri = self._uri
+        return f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+
+    def reach(self) -> None:
+        """Raise ConfigError if the store is a SQLite file that does not exist; none is created."""
+        path = Path(self._uri.removeprefix("sqlite:///"))
+        require(
+            not self._uri.startswith("sqlite:///") or path.is_file(),
+            f"tracking.uri: there is no store {self._uri!r}; name the one that has the run",
+        )
+
+    def stored(self, run_id: str) -> Stored:
+        """A run by its id."""
+        with self._client() as client:
+            run = get_run(client, "run", run_id)
+            return Stored(
+                run_id, run.info.run_name, run.info.status, run.data.metrics, run.data.params,
+                run.data.tags, client,
+            )  # fmt: skip
+
+    def steps(self, run_id: str, key: str) -> set[int]:
+        """The steps at which a run has a value of a metric."""
+        with self._client() as client:
+            return {point.step for point in client.get_metric_history(run_id, key)}
+
+    def sweeps(self, experiment: str) -> list[Stored]:
+        """The finished sweeps of an experiment, oldest first. Raises ConfigError if there is no such one."""
+        with self._client() as client:
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                raise ConfigError(f"experiment: the MLflow store has none named {experiment!r}")
+            query = "tags.sweep != '' and attributes.status = 'FINISHED'"
+            return [self.stored(run.info.run_id) for run in search(client, found.experiment_id, query)]
+
+    def children(self, parent_run_id: str) -> pd.DataFrame:
+        """The trials of a sweep, oldest first.
+
+        Columns: run_id, name, status; then metrics.<key>, params.<key> and tags.<key> for each key that any
+        trial has, empty for trials without it.
+        """
+        with self._client() as client:
+            found = [*trials(client, "children", parent_run_id)]
+        rows = [
+            {"run_id": run.info.run_id, "name": run.info.run_name, "status": run.info.status}
+            | {f"metrics.{key}": value for key, value in run.data.metrics.items()}
+            | {f"params.{key}": value for key, value in run.data.params.items()}
+            | {f"tags.{key}": value for key, value in run.data.tags.items()}
+            for run in found
+        ]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["run_id", "name", "status"])
+
+    def ids(self, parent_run_id: str) -> dict[str, str]:
+        """MLflow's run id by outbox id, for the trials of a sweep that MLflow did not have when they began.
+
+        Empty if the store is unresponsive.
+        """
+        with suppress(UnresponsiveError), optional_client(self._uri) as client:
+            found = trials(client, "ids", parent_run_id, f"tags.{KEY_TAG} != ''")
+            return {key_of(run): run.info.run_id for run in found}
+        return {}
+
+    def link_killed(
+        self, parent_run_id: str, by_trial: Mapping[int, str], known: Collection[str] = ()
+    ) -> None:
+        """Tag each killed run of a sweep with the run that repeated its trial (`rerun_as`).
+
+        by_trial: the runs of complete trials, by number; known: all runs of complete trials. Other runs of
+        these trials that MLflow shows as RUNNING become KILLED. Does nothing if the store is unresponsive.
+        """
+        with suppress(UnresponsiveError), optional_client(self._uri) as client:
+            for run in trials(client, "link_killed", parent_run_id, "attributes.status != 'FINISHED'"):
+                number, run_id = run.data.tags.get("trial", ""), run.info.run_id
+                if not number.isdecimal() or int(number) not in by_trial or run.info.status == "FAILED":
+                    continue
+                if key_of(run) in known:  # about to be sent
+                    continue
+                if run.info.status != "KILLED":
+                    client.set_tag(run_id, "failure", "killed: the trial was run again")
+                    client.set_terminated(run_id, "KILLED")
+                if "rerun_as" not in run.data.tags:
+                    client.set_tag(run_id, "rerun_as", by_trial[int(number)])
+
+    def tag_front(
+        self, parent_run_id: str, run_ids: Collection[str], others: Collection[str], tag: str = "pareto"
+    ) -> dict[str, str]:
+        """Set pareto=true (or another tag) on these trials of a sweep, and remove it from its other trials.
+
+        Returns the path in MLflow's UI, by run id, for those that the store has. Tags that an unresponsive
+        store cannot take now are added to the outbox; `others` then get false.
+        """
+        pages: dict[str, str] = {}
+        try:
+            with optional_client(self._uri) as client:
+                known = {key_of(run): run for run in trials(client, "tag_front", parent_run_id)}
+                for run_id, run in known.items():
+                    if (run_id in run_ids) == (run.data.tags.get(tag) == "true"):
+                        continue
+                    if run_id in run_ids:
+                        client.set_tag(run.info.run_id, tag, "true")
+                    else:
+                        client.delete_tag(run.info.run_id, tag)
+                missing = [run_id for run_id in run_ids if run_id not in known]
+                found = {run_id: known[run_id].info for run_id in run_ids if run_id in known}
+                pages = {
+                    run_id: f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
+                    for run_id, info in found.items()
+                }
+        except UnresponsiveError:
+            missing = list(run_ids)
+            for run_id in others:
+                self._tag_later(run_id, {tag: "false"})
+        for run_id in missing:
+            self._tag_later(run_id, {tag: "true"})
+        return pages
+
+    def _tag_later(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a pending run, or make them an entry of their own for a run that the store has."""
+        entry = self._outbox.find(run_id)
+        if entry is None:
+            entry = Entry(run_id, self._uri, "", "", now_ms(), this_process(), in_store=True, status="")
+        self._outbox.save(replace(entry, tags={**entry.tags, **tags}))
+
+
+def trials(client: MlflowClient, asker: str, parent_run_id: str, condition: str = "") -> Iterator[Run]:
+    """The runs of a sweep's trials that match a condition (MLflow's filter syntax; empty: all), oldest first.
+
+    Raises ConfigError naming the asker if the store does not have the sweep.
+    """
+    experiment_id = get_run(client, asker, parent_run_id).info.experiment_id
+    query = f"tags.`{PARENT_TAG}` = '{parent_run_id}'"
+    return search(client, experiment_id, f"{query} and {condition}" if condition else query)
+
+
+def key_of(run: Run) -> str:
+    """The id by which a study refers to a run: its outbox id if it began there, else MLflow's."""
+    return str(run.data.tags.get(KEY_TAG, run.info.run_id))

@@ -75,7 +75,7 @@ def one_by_one(tracking: Tracking, count: int) -> float:
 def share(count: int) -> float:
     """Of the time that a simulated sweep's trials take, the part spent in what logs them.
 
-    A courier sends them, at whose end the sweep waits: that counts too.
+    A background process sends them; the time for which the sweep waits for it at the end counts too.
     """
     spent_s = []
 

@@ -62,12 +62,12 @@ def test_what_a_full_disk_took_is_run_again(
     asked = ("sweep.sampler=random", "sweep.seed=1", "sweep.n_trials=4", "partitioner.cuts.0=interval(0,1)")
     write, written = Path.write_text, []
 
-    def full(path: Path, text: str) -> int:
+    def full(path: Path, text: str, **options: Any) -> int:
         if path.name == "ledger.json":
             written.append(path)
             if len(written) == 3:
                 raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, text)
+        return write(path, text, **options)
 
     def log(self: mlflow_run.Run, metrics: Any, step: int | None = None) -> None:
         self.log_text("", "ledger.json")

@@ -1,4 +1,4 @@
-"""A courier over a real store: what it brings is what the sweep itself would have sent, each run once."""
+"""The background sender: a real store gets what the sweep itself would have sent, each run once."""
 
 from __future__ import annotations
 
@@ -16,19 +16,10 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.tracking.background_sender import BackgroundSender, by_courier
+from pipeline.tracking.background_sender import BackgroundSender, sending_in_background
 from pipeline.tracking.tracking import Tracking
 from tests.commands.conftest import SIMULATED, client, runs, table
 from tests.conftest import ROOT
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path.parent)
-        Tracking(f"sqlite:///{path}").check()
-    return path
 
 
 @pytest.fixture
@@ -50,21 +41,21 @@ def trial(sweep: Tracking, number: int) -> str:
     return run.run_id
 
 
-def brought(sweep: Tracking) -> dict[int, Any]:
-    """The sweep's trials that MLflow has, finished, each once."""
+def finished(sweep: Tracking) -> dict[int, Any]:
+    """The finished runs of the sweep's trials in MLflow, by number; each trial has one run."""
     found = MlflowClient(sweep.uri).search_runs(["1"], f"tags.`mlflow.parentRunId` = '{sweep.parent_run_id}'")
     by_number = {int(run.data.tags["trial"]): run for run in found if run.info.status == "FINISHED"}
-    assert len(by_number) == len(found), "each once"
+    assert len(by_number) == len(found)
     return by_number
 
 
-def test_mlflow_hears_of_trials_when_the_courier_brings_them(sweep: Tracking) -> None:
-    with by_courier(sweep) as deliver:
+def test_mlflow_gets_deferred_trials_when_they_are_sent(sweep: Tracking) -> None:
+    with sending_in_background(sweep) as deliver:
         own = [trial(sweep, number) for number in range(3)]
-        assert brought(sweep) == {}
+        assert finished(sweep) == {}
         for run_id in own:
             deliver([run_id])
-    found = brought(sweep)
+    found = finished(sweep)
     assert {number: run.data.metrics for number, run in found.items()} == {k: {"stages": k} for k in range(3)}
     assert [found[number].data.params for number in range(3)] == [{"cut": str(k)} for k in range(3)]
     assert {each.path for each in MlflowClient(sweep.uri).list_artifacts(found[2].info.run_id)} == {
@@ -74,38 +65,38 @@ def test_mlflow_hears_of_trials_when_the_courier_brings_them(sweep: Tracking) ->
     assert sweep.ids(sweep.parent_run_id) == {own[k]: found[k].info.run_id for k in range(3)}
 
 
-def test_what_a_courier_that_dies_has_left_is_sent_at_the_end(sweep: Tracking) -> None:
-    courier = BackgroundSender(sweep)
-    courier.deliver([trial(sweep, 0)])
-    assert courier._process is not None
-    courier._process.kill()
-    courier._process.wait()
-    courier.deliver([trial(sweep, 1)])
-    courier.finish()
-    assert sorted(brought(sweep)) == [0, 1]
+def test_what_a_sender_that_dies_has_not_sent_is_sent_at_the_end(sweep: Tracking) -> None:
+    sender = BackgroundSender(sweep)
+    sender.deliver([trial(sweep, 0)])
+    assert sender._process is not None
+    sender._process.kill()
+    sender._process.wait()
+    sender.deliver([trial(sweep, 1)])
+    sender.finish()
+    assert sorted(finished(sweep)) == [0, 1]
 
 
 @pytest.mark.full
-def test_a_courier_outlives_a_sweep_that_is_killed(sweep: Tracking) -> None:
+def test_the_sender_outlives_a_sweep_that_is_killed(sweep: Tracking) -> None:
     script = (
         "import os, signal\n"
         "from pipeline.tracking.background_sender import BackgroundSender\n"
         "from pipeline.tracking.tracking import Tracking\n"
         f"sweep = Tracking({sweep.uri!r}, parent_run_id={sweep.parent_run_id!r}, deferred=True, trial=4)\n"
-        "courier = BackgroundSender(sweep)\n"
+        "sender = BackgroundSender(sweep)\n"
         "for _ in range(2):\n"
         "    with sweep.open_run('trial', {}, {}) as run:\n"
         "        pass\n"
-        "courier.deliver([run.run_id])\n"  # the study knows of the second only
+        "sender.deliver([run.run_id])\n"  # the study has recorded the second only
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == -signal.SIGKILL
     for _ in range(600):
-        if len([*Path("outbox").iterdir()]) == 2:  # the parent's, and the trial that nobody knows of
+        if len([*Path("outbox").iterdir()]) == 2:  # the parent's, and the trial that is not recorded
             break
         time.sleep(0.1)
-    assert list(brought(sweep)) == [4]
+    assert list(finished(sweep)) == [4]
     assert sweep.sync() == (0, 0, 1)
 
 
@@ -127,37 +118,37 @@ def test_processes_that_send_the_same_do_not_double_it(sweep: Tracking) -> None:
         sender.stdin.flush()
     for sender in senders:
         sender.communicate()
-    assert sorted(brought(sweep)) == list(range(6))
+    assert sorted(finished(sweep)) == list(range(6))
 
 
 @pytest.mark.full
-def test_a_sweep_by_courier_leaves_what_one_without_does(tmp_path: Path) -> None:
+def test_a_sweep_with_a_background_sender_leaves_what_one_without_does(tmp_path: Path) -> None:
     asked = (*SIMULATED, "sweep=pareto", "sweep.n_trials=4")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     left = []
-    for courier_from in (1, 100):
+    for least_trials in (1, 100):
         script = (
-            "from pipeline.commands.run import main\n"
             "from pipeline.search import trial_loop\n"
-            f"trial_loop.BACKGROUND_SENDER_FROM = {courier_from}\n"
+            "from pipeline.commands.run import main\n"
+            f"trial_loop.BACKGROUND_SENDER_FROM = {least_trials}\n"
             "main()\n"
         )
-        where = tmp_path / str(courier_from)
+        where = tmp_path / str(least_trials)
         where.mkdir()
         done = subprocess.run(
             [sys.executable, "-c", script, *asked], cwd=where, env={**kept, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert "wait in" not in done.stdout
+        assert "pending in" not in done.stdout
         [parent] = [run for run in runs(where) if "sweep" in run.data.tags]
         trials = {int(run.data.tags["trial"]): run for run in runs(where) if "trial" in run.data.tags}
         listed = table(where, parent.info.run_id, "trials.json")
         assert dict(zip(listed["number"], listed["run_id"], strict=True)) == {
             number: run.info.run_id for number, run in trials.items()
         }
-        own = {"outbox"} if courier_from == 1 else set()
-        assert all(own <= run.data.tags.keys() for run in trials.values()), "brought by a courier"
+        own = {"outbox"} if least_trials == 1 else set()
+        assert all(own <= run.data.tags.keys() for run in trials.values())  # sent in the background
         left.append(
             {
                 number: (

@@ -1,4 +1,8 @@
-"""What schedulers share: who may take a task, who would be done with it first. Pure."""
+"""Which devices can run a task, and which of them finishes first or emits least. Pure.
+
+A device is able to run a task if it is up, has the memory for the stage, and is connected to the device that
+holds the task's input. Of equal devices the first in the fleet's order is chosen.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from pipeline.execution.ranking import Ranking
 
 
 def is_able(task: Task, device: DeviceState, state: FleetState) -> bool:
-    """Whether a device holds the stage, is there, and can be reached from where the task's input lies."""
+    """Whether a device is up, holds the stage, and is connected to the device that holds the task's input."""
     return device.fits(task.stage) and state.link_latency_s(task, device.name) is not None
 
 
 def nobody(task: Task, state: FleetState) -> Decision:
-    """The answer where no device is able: Wait if one that is gone may come back, else Refuse, saying why."""
+    """The decision if no device is able: Wait if one is only down, else Refuse with every device's reason."""
     reasons = []
     for device in state.in_order:
         if device.seconds[task.stage] is None:
@@ -31,7 +35,7 @@ def nobody(task: Task, state: FleetState) -> Decision:
 
 
 def first_able(task: Task, state: FleetState, ranking: Ranking) -> DeviceState | None:
-    """The first of a ranking of devices (those that do not hold the stage are out) that can be reached."""
+    """The first able device of a ranking, or None. The ranking must exclude devices without the stage."""
     for index in ranking.ascending():
         if is_able(task, state.in_order[index], state):
             return state.in_order[index]
@@ -39,14 +43,14 @@ def first_able(task: Task, state: FleetState, ranking: Ranking) -> DeviceState |
 
 
 def done_at_s(task: Task, device: DeviceState, state: FleetState) -> float:
-    """When the task would be done on a device: its input's way, the device's queue, its time there."""
+    """Predicted completion of a task on a device: after the transfer, the device's queue and the stage."""
     return device.done_at_s(task.stage, state.now_s + state.transfer_s(task, device.name))
 
 
 def earliest(task: Task, state: FleetState) -> DeviceState | None:
-    """Who would be done first, of equals the first; None where nobody is able.
+    """The able device with the earliest predicted completion, or None.
 
-    Idle devices are ranked by their time alone, busy ones by when they would be done at the earliest.
+    Idle devices are ranked by the stage's time alone, busy ones by completion with the input already there.
     """
     stage, best, best_s = task.stage, None, math.inf
     apart = state.apart(task.location)
@@ -61,7 +65,7 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
         ranking = state.ranking((by, stage), partial(by, stage=stage))
         for index in ranking.ascending():
             if ranking.key(index) + offset_s > best_s:
-                break  # nobody further on can be done sooner
+                break  # no later device of the ranking can finish sooner
             device = state.in_order[index]
             at_s = device.done_at_s(stage, ready_s)
             sooner = at_s < best_s or (at_s == best_s and best is not None and index < best.index)
@@ -71,12 +75,12 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
 
 
 def idle_s(device: DeviceState, stage: int) -> float:
-    """What a stage takes on a device that has nothing to do; infinite for any other."""
+    """Predicted seconds of a stage on an idle device; infinite for a busy one."""
     return _seconds(device, stage) if device.in_flight == 0 else math.inf
 
 
 def busy_until_s(device: DeviceState, stage: int) -> float:
-    """When a device with something to do would have done a stage as well; infinite for any other."""
+    """Predicted time at which a busy device has finished its queue and a stage; infinite for an idle one."""
     return device.free_at_s + _seconds(device, stage) if device.in_flight else math.inf
 
 
@@ -86,9 +90,9 @@ def _seconds(device: DeviceState, stage: int) -> float:
 
 
 def green_g(task: Task, device: DeviceState, state: FleetState) -> float:
-    """What a task adds to the run's carbon on a device that its input reaches by the shared link.
+    """Predicted grams that a task emits on a device that its input reaches by the shared link.
 
-    Without the sender's half of the transfer, which is the same wherever it goes. Infinite where the device
+    The sender's half of the transfer is left out: it is the same for every receiver. Infinite if the device
     does not hold the stage.
     """
     if device.seconds[task.stage] is None:
@@ -99,7 +103,7 @@ def green_g(task: Task, device: DeviceState, state: FleetState) -> float:
 
 
 def least_carbon(task: Task, state: FleetState) -> DeviceState | None:
-    """Where a task emits least, of equals the first; None where nobody is able."""
+    """The able device on which a task emits least, or None."""
     apart = state.apart(task.location)
     able = [device for device in apart if is_able(task, device, state)]
     if task.location is None or state.shared_link(task.location) is not None:

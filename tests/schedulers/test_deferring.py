@@ -1,8 +1,7 @@
-"""Schedulers that look beyond the present task: budgets by the hour, cleaner hours to come, plans."""
+"""Waiting for a cleaner hour: by hand, under each forecast, and in simulated runs."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,77 +11,31 @@ from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
 from pipeline.domain.checks import ConfigError
-from pipeline.domain.fleet import Device, Fleet
+from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.domain.requests import RequestClass
-from pipeline.domain.tasks import Assign, Refuse, Task, Wait
+from pipeline.domain.tasks import Assign, Wait
 from pipeline.execution.backends.simulated import Simulated
-from pipeline.execution.deployment import StageDeployment
-from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.workloads.open_loop import Poisson
 from pipeline.results.metrics import Summary
 from schedulers.budget import Budget
 from schedulers.constrained import Constrained
 from schedulers.deferring import Deferring
 from schedulers.fastest import Fastest
-from tests.conftest import MakeProblem, configured, make_job
-
-scheduler = partial(configured, "scheduler")
-
-TASK = Task(0, 0, cpu_need=0.1, memory_need_bytes=1e6, input_bytes=0, location=None)
-
-
-def state_of(seconds: dict[str, float], intensity: Intensity) -> FleetState:
-    """Devices of 36 W: a second at 1,000 g/kWh is 10 mg."""
-    fleet = Fleet("f", tuple(Device(name, 1e9, 36, intensity_g_per_kwh=1) for name in seconds))
-    return FleetState(fleet, [StageDeployment(0, 0, AUTO, 1e6, 0, seconds, 0.0)], intensity)
-
-
-def test_budget_by_hand() -> None:
-    # .1 s at 1,000 g/kWh is 1 mg on fast; .2 s at 100 g/kWh is .2 mg on clean.
-    state = state_of({"fast": 0.1, "clean": 0.2}, Intensity.constant({"fast": 1000, "clean": 100}))
-    frugal = Budget(g_per_hour=2.5e-3)
-
-    def decide(tenant: str = "default") -> str:
-        task = TASK._replace(tenant=tenant)
-        decision = frugal.decide(task, state)
-        assert isinstance(decision, Assign)
-        state.begin(task, decision.device)
-        state.end(task, decision.device, 0.1)
-        return decision.device
-
-    # Two at 1 mg leave .5 mg: then .2 mg at a time, and beyond the budget as well, since nothing is dropped.
-    assert [decide() for _ in range(7)] == ["fast", "fast", *["clean"] * 5]
-    assert state.spent_g["default"] == pytest.approx(3e-3)
-    assert decide("another") == "fast"
-    state.advance(3600)
-    assert decide() == "fast"
-
-
-def test_a_tenant_may_have_a_budget_of_its_own() -> None:
-    state = state_of({"fast": 0.1, "clean": 0.2}, Intensity.constant({"fast": 1000, "clean": 100}))
-    frugal = Budget(tenants={"poor": 0})
-    assert frugal.decide(TASK, state) == Assign("fast")
-    assert frugal.decide(TASK._replace(tenant="poor"), state) == Assign("clean")
-
-
-def test_pinned_refuses_what_the_plan_left_open() -> None:
-    decision = scheduler("pinned").decide(TASK, state_of({"d": 1}, Intensity.constant({"d": 1})))
-    assert isinstance(decision, Refuse)
-    assert "stage 0 is on auto" in decision.reason
-
+from tests.conftest import MakeProblem, make_job
+from tests.schedulers.conftest import TASK, timed_state
 
 HOURS = Intensity(("d",), np.array([0.0, 3600, 7200]), np.array([[500.0, 100, 300]]))
 
 
 def test_deferring_by_hand() -> None:
-    state = state_of({"d": 10.0}, HOURS)
+    state = timed_state({"d": 10.0}, HOURS)
     defer = Deferring()
     assert defer.decide(TASK._replace(deadline_s=4 * 3600.0), state) == Wait(3600)
     # 10 s for itself and 10 s of the fleet, and a tenth more: it may begin until 22 s before the deadline.
     assert defer.decide(TASK._replace(deadline_s=3623.0), state) == Wait(3600)
     assert defer.decide(TASK._replace(deadline_s=3621.0), state) == Assign("d")
-    assert defer.decide(TASK, state) == Assign("d")  # nobody said how long it may take
+    assert defer.decide(TASK, state) == Assign("d")  # no deadline
     waiting = TASK._replace(deadline_s=3700.0)
     assert defer.decide(waiting, state) == Wait(3600)
     for _ in range(10):
@@ -97,11 +50,11 @@ def test_deferring_by_hand() -> None:
 
 def test_what_a_forecast_does_not_know_is_not_waited_for() -> None:
     task = TASK._replace(deadline_s=4 * 3600.0)
-    assert Deferring(forecast="persistence").decide(task, state_of({"d": 10.0}, HOURS)) == Assign("d")
-    assert Deferring(forecast="none").decide(task, state_of({"d": 10.0}, HOURS)) == Assign("d")
-    assert Deferring(forecast="noisy", forecast_error=0).decide(task, state_of({"d": 10.0}, HOURS)) == Wait(
-        3600
-    )
+    assert Deferring(forecast="persistence").decide(task, timed_state({"d": 10.0}, HOURS)) == Assign("d")
+    assert Deferring(forecast="none").decide(task, timed_state({"d": 10.0}, HOURS)) == Assign("d")
+    assert Deferring(forecast="noisy", forecast_error=0).decide(
+        task, timed_state({"d": 10.0}, HOURS)
+    ) == Wait(3600)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""Pending runs are sent to MLflow: when they end, on a retry, or when a killed sweep is resumed. Shell."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.host.processes import alive, this_process
+from pipeline.tracking.mlflow_store import (
+    BAD_REQUEST,
+    UnresponsiveError,
+    one_line,
+    optional_client,
+    retry_now,
+    search,
+)
+from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REFUSED, Entry, Outbox, now_ms
+from pipeline.tracking.stored import key_of, trials
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Run
+    from mlflow.tracking import MlflowClient
+
+BATCH = 100
+"""Params or tags per request, MLflow's limit. Metrics: eight times as many, within its limit of 1,000."""
+_log = logging.getLogger(__name__)
+
+
+def send(entry: Entry, outbox: Outbox) -> bool:
+    """Send a run that has ended and remove it from the outbox. False if the store is unresponsive.
+
+    Can be repeated, by other processes too, without logging anything twice. Raises MlflowException for a run
+    that the store rejects (bad names, a deleted run), after marking it FAILED there and setting it aside.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with outbox.lock, optional_client(entry.uri) as client:
+            if not outbox.holds(entry):  # another process has sent it
+                return True
+            run_id = entry.run_id if entry.in_store else _found_or_created(client, entry)
+            try:
+                log_batches(client, run_id, entry)
+            except MlflowException as error:
+                if error.error_code not in BAD_REQUEST:
+                    raise
+                with suppress(MlflowException):
+                    client.set_terminated(run_id, "FAILED")
+                    client.set_tag(run_id, "failure", one_line(error))
+                outbox.set_aside(entry.folder)
+                raise
+            if entry.inputs:
+                client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])
+            if (files := outbox.files(entry)).is_dir():
+                client.log_artifacts(run_id, str(files))
+            if entry.end_ms is not None:
+                client.set_terminated(run_id, entry.status, entry.end_ms)
+            outbox.remove(entry.folder)
+    except UnresponsiveError as error:
+        _log.debug("%s is pending in %s: %s", entry.name, outbox.folder, error)
+        return False
+    return True
+
+
+def send_or_warn(entry: Entry, outbox: Outbox) -> bool:
+    """As `send`, but a run that the store rejects is logged as a warning; True, as it is not pending."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return send(entry, outbox)
+    except MlflowException as error:
+        name, aside = entry.name or entry.run_id, outbox.folder / REFUSED / entry.folder
+        _log.warning("MLflow rejects run %r, which is kept in %s: %s", name, aside, one_line(error))
+        return True
+
+
+def deliver(outbox: Outbox, run_ids: Collection[str], owner: Sequence[Any] | None = None) -> None:
+    """Send these runs, then other pending runs of their owner process, until the store is unresponsive.
+
+    owner: the process that wrote them; None: this one. Raises DiskError if the disk refuses.
+    """
+    owner, responsive = owner or this_process(), True
+    for run_id in run_ids:
+        if (entry := outbox.find(run_id)) is not None:
+            entry = replace(entry, held_back=False)
+            outbox.save(entry)
+            responsive = send_or_warn(entry, outbox) and responsive
+    for entry in outbox.ended() if responsive else ():
+        mine = list(entry.owner) == list(owner)  # other processes send their own
+        if mine and not entry.held_back and not send_or_warn(entry, outbox):
+            return
+
+
+def sync(outbox: Outbox) -> tuple[int, int, int]:
+    """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
+
+    A run whose process was killed becomes KILLED first; `settle` does that for the trials of a sweep. Raises
+    DiskError if the disk refuses.
+    """
+    retry_now()
+    for entry in outbox.entries():
+        if entry.status == "RUNNING" and entry.parent_run_id is None and not alive(entry.owner):
+            tags = {**entry.tags, "failure": "killed"}
+            outbox.save(replace(entry, status="KILLED", end_ms=now_ms(), tags=tags))
+    ended = outbox.ended()
+    ready = [entry for entry in ended if not entry.held_back]
+    sent = sum(send_or_warn(entry, outbox) for entry in ready)
+    return sent, len(ready) - sent, len(ended) - len(ready)
+
+
+def settle_pending(outbox: Outbox, parent_run_id: str, recorded: Collection[str]) -> None:
+    """For a sweep that was killed: send its trials that the study has recorded, and discard the others.
+
+    Runs whose process is alive are left alone. Raises DiskError if the disk refuses.
+    """
+    for entry in outbox.entries():
+        if alive(entry.owner) or parent_run_id not in (entry.parent_run_id, entry.run_id):
+            continue
+        if entry.run_id == parent_run_id and entry.status != "RUNNING":
+            send_or_warn(entry, outbox)
+        elif entry.run_id in recorded:
+            deliver(outbox, [entry.run_id])
+        else:
+            outbox.remove(entry.folder)
+
+
+def kill_unrecorded(client: MlflowClient, parent_run_id: str, recorded: Collection[str]) -> list[str]:
+    """Set the RUNNING trials of a sweep to KILLED whose process is dead and which the study has not recorded.
+
+    Returns their run ids. Raises ConfigError if the store does not have the sweep.
+    """
+    running = trials(client, "settle", parent_run_id, "attributes.status = 'RUNNING'")
+    killed = [run for run in running if key_of(run) not in recorded and not _owner_alive(run)]
+    for run in killed:
+        client.set_tag(run.info.run_id, "failure", "killed: the trial is run again")
+        client.set_terminated(run.info.run_id, "KILLED")
+    return [run.info.run_id for run in killed]
+
+
+def _owner_alive(run: Run) -> bool:
+    owner = run.data.tags.get(OWNER_TAG)
+    return owner is not None and alive(json.loads(owner))
+
+
+def _found_or_created(client: MlflowClient, entry: Entry) -> str:
+    """Run id of an entry that MLflow did not have when it began: found by its KEY_TAG, else created."""
+    found = next(search(client, entry.experiment_id, f"tags.{KEY_TAG} = '{entry.run_id}'"), None)
+    if found is not None:
+        return str(found.info.run_id)
+    tags = {**entry.tags, KEY_TAG: entry.run_id}
+    name = tags.pop("mlflow.runName", entry.name)  # set if the run was renamed
+    created = client.create_run(entry.experiment_id, entry.start_ms, tags, name)
+    return str(created.info.run_id)
+
+
+def _input(name: str, digest: str, source: str, context: str) -> DatasetInput:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(name, digest, "local", json.dumps({"uri": source}))
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
+
+
+def log_batches(client: MlflowClient, run_id: str, entry: Entry) -> None:
+    """Log an entry's metrics, params and tags in as few requests as MLflow's limits allow."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    metrics = [Metric(*point) for point in entry.metrics]
+    params = [Param(key, value) for key, value in entry.params.items()]
+    tags = [RunTag(key, value) for key, value in entry.tags.items()]
+    for first in range(0, max(len(params), len(tags), -(-len(metrics) // 8)), BATCH):
+        part = slice(first, first + BATCH)
+        client.log_batch(run_id, metrics[8 * first : 8 * (first + BATCH)], params[part], tags[part])

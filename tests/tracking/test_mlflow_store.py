@@ -1,0 +1,79 @@
+"""Stores that cannot be used: one line, soon, without noise."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.domain.checks import ConfigError
+from pipeline.tracking.tracking import Tracking
+from tests.tracking.conftest import environment
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("http://user:secret@127.0.0.1:{port}", "Connection refused"),
+        ("postgresql://user:secret@127.0.0.1:{port}/mlflow", "Connection refused"),
+        ("sqlite:////no/such/directory/mlflow.db", "the directory must exist"),
+        ("sqlite:///mlruns", "unable to open database file"),
+        ("sqlite://", "keeps nothing; name a file"),
+        ("sqlite:///text", "not a database"),
+        ("carrier-pigeon://coop", "unsupported URI"),
+        ("./mlruns", "maintenance mode"),
+    ],
+)
+def test_a_store_out_of_reach_is_one_line_soon(
+    store: Tracking,
+    uri: str,
+    reason: str,
+    recwarn: pytest.WarningsRecorder,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Path("mlruns").mkdir(exist_ok=True)
+    Path("text").write_text("This is no database, but long enough to look like one to SQLite." * 20)
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=reason) as caught:
+        Tracking(uri=uri.format(port=_free_port())).check()
+    assert time.monotonic() - started < 15
+    message = str(caught.value)
+    assert message.startswith("tracking.uri: ")
+    assert "\n" not in message
+    assert "secret" not in message
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.full
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        with pytest.raises(ConfigError, match=r"tracking.uri: .* timed out"):
+            Tracking(uri=f"http://127.0.0.1:{silent.getsockname()[1]}").check()
+        assert time.monotonic() - started < 15
+
+
+@pytest.mark.full
+def test_a_store_whose_making_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    """MLflow creates a store in many steps, and rejects one whose creation stopped between two of them."""
+    path = tmp_path / "mlflow.db"
+    script = f"from pipeline.tracking.tracking import Tracking; Tracking(uri='sqlite:///{path}').check()"
+    for after_s in (1.5, 2.5, 3.5, 4.5):
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment())
+        time.sleep(after_s)
+        process.kill()
+        process.wait()
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment(), check=True)
+    assert MlflowClient(tracking_uri=f"sqlite:///{path}").get_experiment_by_name("carbonedge") is not None
+    assert not (tmp_path / "mlflow.db.new").exists()

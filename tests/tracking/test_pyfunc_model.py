@@ -1,0 +1,57 @@
+"""A plan as an MLflow model: the answers of the whole network, and clear errors for other input."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.domain.checks import ConfigError
+from pipeline.network.graph import Graph
+from pipeline.network.images import preprocess
+from pipeline.network.models import ModelSpec
+from pipeline.tracking.pyfunc_model import PyfuncModel, _load_pyfunc, save
+
+SPEC = ModelSpec("mobilenetv4_conv_small", "timm", input_size=64)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> PyfuncModel:
+    folder = tmp_path_factory.mktemp("model")
+    num_layers = len(Graph.of(SPEC.build(), torch.zeros(1, 3, 64, 64), SPEC.name).layers)
+    plan = {"bounds": (0, 9, num_layers), "devices": ("a", "b"), "model": "any", "fleet": "any"}
+    spec = {"_target_": "pipeline.network.models.ModelSpec", **asdict(SPEC)}
+    save(folder, json.dumps(plan), json.dumps(spec))
+    return _load_pyfunc(str(folder))
+
+
+def test_a_path_and_its_file_in_base64_are_classified_alike(model: PyfuncModel, tmp_path: Path) -> None:
+    path = tmp_path / "cat.png"
+    image = Image.effect_mandelbrot((80, 60), (-2, -1, 1, 1), 50).convert("RGB")
+    image.save(path)
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    answers = model.predict(pd.DataFrame({"image": [str(path), encoded], "other": [0, 0]}))
+    assert list(answers.columns) == ["class", "probability"]
+    with torch.inference_mode():
+        expected = SPEC.build()(preprocess(image, SPEC))[0].softmax(0)
+    assert set(answers["class"]) == {int(expected.argmax())}
+    assert answers["probability"].tolist() == pytest.approx([float(expected.max())] * 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"picture": ["cat.png"]}, r"must have a column 'image', .* \(columns: picture\)"),
+        ({}, r"must have a column 'image', .* \(columns: none\)"),
+        ({"image": ["no such file.png"]}, r"row 0: must be the path of an image.* \('no such file.png'\)"),
+    ],
+)
+def test_other_input_is_refused(model: PyfuncModel, table: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        model.predict(pd.DataFrame(table))

@@ -1,0 +1,110 @@
+"""Runs read back from a real SQLite store: tables, files, the trials of a sweep and the tags of its front."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from pipeline.domain.checks import ConfigError
+from pipeline.tracking import mlflow_store
+from pipeline.tracking.tracking import Tracking
+from tests.tracking.conftest import artifact, run, stored
+
+
+def test_all_trials_of_a_sweep_are_found_page_by_page(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_store, "_PAGE", 2)
+    sweep = run(store, "sweep")
+    trials = replace(store, parent_run_id=sweep, trial=0)
+    assert list(store.children(sweep).columns) == ["run_id", "name", "status"]
+    for number in range(5):
+        with trials.open_run(f"trial {number}", {"model": "m"}, {"number": number}) as opened:
+            opened.log_metrics({"latency_ms_p50": number})
+        assert stored(store, opened.run_id).info.status == "RUNNING"  # held back until it is delivered
+        store.deliver([opened.run_id])
+    children = store.children(sweep)
+    assert children["name"].tolist() == [f"trial {number}" for number in range(5)]
+    assert children["metrics.latency_ms_p50"].tolist() == [0, 1, 2, 3, 4]
+    assert children["params.number"].tolist() == ["0", "1", "2", "3", "4"]
+    assert set(children["tags.model"]) == {"m"}
+    assert set(children["status"]) == {"FINISHED"}
+
+
+def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) -> None:
+    """With categorical columns, as a ledger has; MLflow's own log_table treats one without rows as images."""
+    thirds = pd.DataFrame({"device": pd.Categorical(["a", "b"]), "g": [1 / 3, 2e-13 / 3]})
+    with store.open_run("tables", {}, {}) as opened:
+        opened.log_table(thirds, "thirds.json")
+        some = pd.DataFrame({"g": [1.0, math.inf], "h": [math.nan, 3], "i": ["2", None]})
+        opened.log_table(some, "unknown.json")
+        opened.log_table(thirds[:0], "empty.json")
+    found = store.stored(opened.run_id)
+    assert found.table("thirds.json").to_dict("list") == thirds.to_dict("list")
+    assert json.loads(artifact(store, opened.run_id, "unknown.json"))["data"] == [
+        [1.0, None, "2"],
+        [None, 3.0, None],
+    ]
+    back = found.table("unknown.json")
+    assert back["h"].dtype == float
+    assert back["i"][0] == "2"
+    assert list(found.table("empty.json")) == ["device", "g"]
+    assert found.table("empty.json").empty
+    with pytest.raises(ConfigError, match="tables.: has no other.json"):
+        found.table("other.json")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"columns": ["g"], "data": [[1', "[1, 2]", '{"other": 1}', "a: [b"]
+)
+def test_what_a_run_keeps_and_nobody_can_read_is_named(store: Tracking, content: str) -> None:
+    with store.open_run("torn", {}, {}) as opened:
+        for name in ("ledger.json", "run.json", "config.yaml"):
+            opened.log_text(content, name)
+        opened.log_text(content, "records.parquet")
+    found = store.stored(opened.run_id)
+    with pytest.raises(ConfigError, match="torn.: its ledger.json cannot be read: "):
+        found.table("ledger.json")
+    with pytest.raises(ConfigError, match="its records.parquet cannot be read: ArrowInvalid"):
+        found.table("records.json")
+    if content != '{"other": 1}':
+        with pytest.raises(ConfigError, match="its run.json cannot be read: "):
+            found.json("run.json")
+    if not content.startswith("{"):
+        with pytest.raises(ConfigError, match="its config.yaml cannot be read: "):
+            found.config("config.yaml")
+
+
+def test_the_front_is_tagged_and_former_members_are_not(store: Tracking) -> None:
+    sweep, other = run(store, "sweep"), run(store, "other sweep")
+    a, b, c = (run(replace(store, parent_run_id=sweep)) for _ in range(3))
+    apart = run(replace(store, parent_run_id=other))
+    store.tag_front(other, [apart], [])
+    store.tag_front(sweep, [a, b], [c])
+    store.tag_front(sweep, [b, c], [a])
+    store.tag_front(sweep, [c], [], "pareto_confident")
+    store.tag_front(sweep, [], [c], "pareto_confident")
+    tags = [stored(store, run_id).data.tags.get("pareto") for run_id in (a, b, c, apart)]
+    assert tags == [None, "true", "true", "true"]
+    assert "pareto_confident" not in stored(store, c).data.tags
+
+
+def test_the_front_is_tagged_later_where_the_store_is_away(
+    store: Tracking, away: Callable[[bool], None]
+) -> None:
+    sweep = run(store, "sweep of two")
+    trial = replace(store, parent_run_id=sweep, trial=0)
+    a, b = run(trial), run(trial)
+    store.deliver([a, b])
+    store.tag_front(sweep, [a], [b])
+    away(True)
+    store.tag_front(sweep, [b], [a])
+    away(False)
+    assert store.sync() == (2, 0, 0)
+    assert [stored(store, run_id).data.tags["pareto"] for run_id in (a, b)] == ["false", "true"]
+    assert stored(store, b).info.status == "FINISHED"
