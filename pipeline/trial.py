@@ -41,8 +41,10 @@ from pipeline.network.models import ModelSpec
 from pipeline.planning.cost import require_connected
 from pipeline.planning.plan_file import plan_text, read_plan
 from pipeline.planning.problem import Partitioner, Problem
-from pipeline.results.metrics import Summary, output_max_abs_error, run_name, top1_agreement
-from pipeline.results.validation import Validation, comparison, prediction_errors, scatter
+from pipeline.results.figures.validation_figure import validation_figure
+from pipeline.results.metrics import output_max_abs_error, run_name, top1_agreement
+from pipeline.results.summary import Summary
+from pipeline.results.validation import Validation, comparison, prediction_errors
 from pipeline.tracking.datasets import datasets
 from pipeline.tracking.mlflow_run import Run
 from pipeline.tracking.tracking import Tracking
@@ -330,7 +332,8 @@ class Trial:
             run.log_params({"plans": len(plans), "requests": workload.count})
             run.log_metrics(metrics)
             run.log_table(table, "validation.json")
-            run.log_figure(scatter(table, f"{self.model.name} on {self.fleet.name}"), "validation.html")
+            figure = validation_figure(table, f"{self.model.name} on {self.fleet.name}")
+            run.log_figure(figure, "validation.html")
             run.log_table(problem.profile.table, "profile.json")
             _log_provenance(run, provenance)
         found = {f"{key} (%)": f"{value:.1f}" for key, value in metrics.items()}

@@ -26,9 +26,10 @@ from pipeline.commands import cli
 from pipeline.domain.checks import require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.domain.fleet import Fleet
-from pipeline.results.figures.front_figure import BLUE, GREY, ORANGE
+from pipeline.results.figures.front_shapes import BLUE, GREY, ORANGE
+from pipeline.results.metric_table import range_keys
 from pipeline.results.paper.published import published
-from pipeline.results.units import number, readable
+from pipeline.results.units import number, scaled_label
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 
@@ -210,7 +211,7 @@ def _share(part: float, whole: float) -> float:
 def waterfall(a: Side, b: Side) -> go.Figure:
     """From A's carbon to B's, effect by effect."""
     found = effects(a.footprint, b.footprint)
-    title, factor = readable("carbon_g_per_inf", [a.footprint.total_g, b.footprint.total_g])
+    title, factor = scaled_label("carbon_g_per_inf", [a.footprint.total_g, b.footprint.total_g])
     steps = [key for key in EFFECTS if found[key]]
     values = [a.footprint.total_g, *(found[key] for key in steps), b.footprint.total_g]
     figure = go.Figure(
@@ -273,7 +274,7 @@ def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     metrics: dict[str, float] = {f"change_by_{key}_g_per_inf": grams for key, grams in found.items()}
     metrics["change_g_per_inf"] = b.footprint.total_g - a.footprint.total_g
     if bounds is not None:
-        metrics["change_g_per_inf_low"], metrics["change_g_per_inf_high"] = bounds
+        metrics |= zip(range_keys("change_g_per_inf"), bounds, strict=True)
     said = verdict(a, b, bounds)
     tracking.check()
     tags: dict[str, Any] = {"compared": "two runs", "verdict": said}

@@ -30,6 +30,7 @@ from pipeline.domain.energy import J_PER_KWH
 from pipeline.planning.exact_front import ExactFront, exact_front
 from pipeline.planning.problem import Problem
 from pipeline.results import repetition
+from pipeline.results.metric_table import base_key, interval_of
 from pipeline.results.paper.published import PUBLISHED
 from pipeline.results.units import number
 from pipeline.search import sweeper
@@ -112,7 +113,7 @@ def _cell(row: Mapping[Any, Any] | None, key: str, factor: float = 1.0) -> str:
     value = math.nan if row is None else float(row.get(key, math.nan))
     if not math.isfinite(value):
         return "–"
-    low, high = (float((row or {}).get(f"{key}{end}", math.nan)) for end in ("_lo", "_hi"))
+    low, high = interval_of(row or {}, key) or (math.nan, math.nan)
     spread = f" ({number(low * factor)}–{number(high * factor)})" if math.isfinite(low) else ""
     return number(value * factor) + spread
 
@@ -204,7 +205,7 @@ def table_4(figures: pd.DataFrame) -> Table:
 def table_5(figures: pd.DataFrame) -> Table:
     """Table V: which node has which share of the tasks."""
     nodes = [str(column) for column in figures if str(column).startswith("share of ")]
-    nodes = sorted(node for node in nodes if not node.endswith(("_lo", "_hi")))
+    nodes = sorted(node for node in nodes if base_key(node) == node)
     cells = []
     for row in figures.to_dict("records"):
         if row["paper"] in SHARES:

@@ -25,8 +25,9 @@ from pipeline.domain.checks import ConfigError, require, utc
 from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.records import Records
 from pipeline.domain.trial_result import TrialResult
-from pipeline.results import tables
+from pipeline.results.metric_table import base_key
 from pipeline.results.metrics import carbon_metrics, summed
+from pipeline.results.tables.run_table import print_result
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
 
@@ -130,10 +131,8 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
         run.log_text(OmegaConf.to_yaml(config), "config.yaml")
     console = Console(highlight=False, soft_wrap=True)
     before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", _shown(stored.metrics), {})
-    tables.print_result(console, before)
-    tables.print_result(
-        console, TrialResult(run.run_id, f"now: {run.run_id}", _shown(metrics), {}, None, stated)
-    )
+    print_result(console, before)
+    print_result(console, TrialResult(run.run_id, f"now: {run.run_id}", _shown(metrics), {}, None, stated))
     console.print(tracking.ui_command())
 
 
@@ -141,7 +140,7 @@ def _of_carbon(key: str) -> bool:
     """Whether accounting decides a metric; a regret was told of the carbon as it was."""
     ours = ("carbon_g_per_inf", "carbon_total_g", "energy_j_per_inf", "network_j_per_inf", "sci_g_per_inf")
     decided = {*ours, "inferences_per_g", "regret_to_oracle", *(f"carbon_{each}_g" for each in COMPONENTS)}
-    return key.removesuffix("_low").removesuffix("_high") in decided
+    return base_key(key) in decided
 
 
 def _shown(metrics: Any) -> dict[str, float]:

@@ -24,7 +24,7 @@ from pipeline.commands import cli
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.domain.fleet import Fleet
-from pipeline.results.metric_table import METRICS, metric
+from pipeline.results.metric_table import base_key, interval_keys, metric, range_keys
 from pipeline.results.units import number
 from pipeline.tracking.stored import Stored
 from pipeline.tracking.tracking import Tracking
@@ -170,10 +170,13 @@ def _shown(key: str, value: Any) -> str:
 
 def _meaning(name: str) -> str:
     """What a metric says, or an end of it."""
-    ends = {"_low": "at the low ends of its coefficients", "_high": "at the high ends of its coefficients",
-            "_lo": "low end of the 95% interval", "_hi": "high end of the 95% interval"}  # fmt: skip
-    end = next((each for each in ends if name.endswith(each) and name not in METRICS), "")
-    return f"{metric(name).meaning}{f': {ends[end]}' if end else ''}"
+    key = base_key(name)
+    (low, high), (least, most) = interval_keys(key), range_keys(key)
+    end = {
+        low: ": low end of the 95% interval", high: ": high end of the 95% interval",
+        least: ": at the low ends of its coefficients", most: ": at the high ends of its coefficients",
+    }  # fmt: skip
+    return metric(name).meaning + end.get(name, "")
 
 
 def _cell(value: Any) -> str:

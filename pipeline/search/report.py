@@ -20,10 +20,11 @@ from rich.table import Table
 from pipeline.domain.plan import Plan
 from pipeline.planning import pareto
 from pipeline.planning.plan_file import plan_text
-from pipeline.results import repetition, tables
+from pipeline.results import repetition
 from pipeline.results.figures import front_figure, front_picture, schedulers_figure
-from pipeline.results.front import Front, front_note, front_table, print_front
-from pipeline.results.repetition import Floats
+from pipeline.results.front import Front
+from pipeline.results.tables import comparison_table
+from pipeline.results.tables.front_table import front_note, front_table, print_front
 from pipeline.search.samplers import GRID
 from pipeline.search.settings import Settings
 from pipeline.search.study import Study, SweepTrial
@@ -102,14 +103,14 @@ class Findings:
         return pareto.non_dominated(self.costs)
 
     @cached_property
-    def ends(self) -> tuple[Floats, Floats] | None:
+    def ends(self) -> tuple[pareto.Points, pareto.Points] | None:
         """Of the 95% intervals of the objectives, minimised; None where there are none."""
         return (
             repetition.ends(self.means, self.settings.objectives) if self.repeated and self.varied else None
         )
 
     @cached_property
-    def surely(self) -> NDArray[np.bool_]:
+    def confident(self) -> NDArray[np.bool_]:
         """Who of `means` is on the front wherever in its interval each objective lies."""
         return self.on_front & (pareto.confident_front(*self.ends) if self.ends else False)
 
@@ -137,9 +138,9 @@ class Report:
         """Tag the front's trials, draw the front and print it; gives its table. all_runs: of the sweep."""
         settings, means, run = found.settings, found.means, self.run
         objectives = [*settings.objectives]
-        on_it, surely = found.runs(found.on_front), found.runs(found.surely)
+        on_it, confident = found.runs(found.on_front), found.runs(found.confident)
         pages = self.tracking.tag_front(run.run_id, on_it, all_runs - on_it)
-        self.tracking.tag_front(run.run_id, surely, all_runs - surely, "pareto_confident")
+        self.tracking.tag_front(run.run_id, confident, all_runs - confident, "pareto_confident")
         run.log_metrics({"front_size": int(found.on_front.sum())})
         run.log_figure(front_figure.front_figure(means, objectives, found.directions), "front.html")
         run.log_figure(front_picture.front_picture(means, objectives, found.directions), "front.png")
@@ -162,15 +163,16 @@ class Report:
         if found.repeated or settings.baseline:
             baseline = {COLUMNS.get(key, key): value for key, value in settings.baseline.items()}
             apart = repetition.against(found.each, by, baseline) if baseline else None
-            summary = tables.summary_table(means, by, apart)
+            summary = comparison_table.summary_table(means, by, apart)
             self.run.log_table(summary, "summary.json")
             if settings.sampler == GRID:  # a study's points are many, and each of its own
                 names = [" ".join(str(row[key]) for key in by) for row in means.to_dict("records")]
-                tables.print_summary(self.console, summary, by, [*settings.objectives], baseline)
+                comparison_table.print_summary(self.console, summary, by, [*settings.objectives], baseline)
                 if found.ends:
-                    tables.print_dominance(self.console, names, pareto.confident_dominance(*found.ends))
+                    dominates = pareto.confident_dominance(*found.ends)
+                    comparison_table.print_dominance(self.console, names, dominates)
         if found.ends:
-            tables.print_surely(self.console, names, found.surely)
+            comparison_table.print_confident(self.console, names, found.confident)
 
     def hand_on(self, trial: SweepTrial, config: DictConfig) -> str | None:
         """Log a trial's plan as a file that any backend runs and as a model that MLflow serves.

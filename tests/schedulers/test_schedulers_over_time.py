@@ -20,7 +20,7 @@ from pipeline.execution.backends.simulated import Simulated
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.workloads.open_loop import Poisson
-from pipeline.results.metrics import Summary
+from pipeline.results.summary import Summary
 from schedulers.budget import Budget
 from schedulers.constrained import Constrained
 from schedulers.deferring import Deferring
