@@ -93,13 +93,14 @@ def _log(
     from pipeline.carbon.decomposition import effects
     from pipeline.results.comparison.tables import effects_table, figures_table
     from pipeline.results.comparison.waterfall import waterfall
+    from pipeline.results.metric_table import range_keys
 
     metrics = {
         f"change_by_{key}_g_per_inf": grams for key, grams in effects(a.footprint, b.footprint).items()
     }
     metrics["change_g_per_inf"] = b.footprint.total_g - a.footprint.total_g
     if bounds is not None:
-        metrics["change_g_per_inf_low"], metrics["change_g_per_inf_high"] = bounds
+        metrics |= zip(range_keys("change_g_per_inf"), bounds, strict=True)
     tags = {"compared": "two runs", "verdict": sentences}
     with tracking.open_run(f"{b.name} against {a.name}", tags, {"a": names[0], "b": names[1]}) as run:
         run.log_metrics(metrics)

@@ -163,7 +163,7 @@ def _print(
     from rich.console import Console
 
     from pipeline.domain.trial_result import TrialResult
-    from pipeline.results.tables import print_result
+    from pipeline.results.tables.run_table import print_result
 
     def shown(metrics: Mapping[str, float]) -> dict[str, float]:
         keys = ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from pipeline.commands.cli import CONF, fail, spread_overrides
 from pipeline.domain.trial_result import TrialResult
-from pipeline.results import tables
+from pipeline.results.tables.run_table import print_result
 from pipeline.search import sweeper
 from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.trial.perform import perform
@@ -44,7 +44,7 @@ def run(config: DictConfig) -> TrialResult:
         )
         if settings.mode is not RunMode.MULTIRUN:
             console = Console(highlight=False, soft_wrap=True)
-            tables.print_result(console, result)
+            print_result(console, result)
             console.print(trial.tracking.farewell())
         return result
     except Exception as error:

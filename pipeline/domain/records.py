@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
-
-import pandas as pd
-import torch
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.domain.checks import utc
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
 
 RECORD_COLUMNS = (
     "request",
@@ -30,37 +31,39 @@ RECORD_COLUMNS = (
 )
 """Columns of the records table, one row per task or transfer.
 
-kind is compute, transfer or rejected; device is the device that computed, or `from->to` of a transfer;
-status is ok, failed, or lost (the device is gone, and the task goes elsewhere). Times are seconds from the
-run's start. queued_s is when the task became ready: of a request's first stage, when the request arose.
-deadline_s is the time from then within which the request was to be answered (infinite: none). cpu_s is CPU
-seconds (at the host speed of the profile, see Profile); bytes are those that a transfer moved.
+kind: compute, transfer or rejected. device: the device that computed, or `from->to` for a transfer. status:
+ok, failed, or lost (the device failed, and the task runs elsewhere). Times are seconds from the run's start.
+queued_s: when the task became ready; for a request's first stage, when the request arrived. deadline_s:
+seconds from its arrival within which the request was to be answered (infinity: none). cpu_s: CPU seconds (at
+the host speed of the profile, see Profile). bytes: moved by a transfer. reason: why a task failed.
 """
 
 
 @dataclass(frozen=True)
 class Records:
-    """What happened in a run: the narrow waist between backends and everything after them."""
+    """What happened in a run: all that backends hand on to accounting, metrics and reports."""
 
     table: pd.DataFrame
+    """Columns: RECORD_COLUMNS."""
     start_utc: datetime
+    """When the run began: 0 s in the table."""
     window_s: float
-    """Length of the run on the clock of the table, over which reserved devices draw idle power."""
+    """Seconds that the run took, over which reserved devices draw idle power."""
     reserved: tuple[str, ...]
     """Devices that were held for this run."""
     measurement: str
     """measured, emulated or simulated."""
     outputs: tuple[torch.Tensor, ...] = ()
-    """The model's answer to each request that succeeded, in request order; empty if not computed."""
+    """The model's answer to each request that succeeded, in request order; empty where none was computed."""
     scheduling_s: tuple[float, ...] = ()
     """Wall seconds of each scheduler decision."""
     host_drift: float | None = None
-    """This host's time for the reference model now ÷ when profiled, divided out of the table."""
+    """This host's time for the reference model now ÷ when profiled; the table is corrected for it."""
     host_late: float | None = None
-    """Time for which other work on this host held stages up ÷ the run's time, left out of the table."""
+    """Time for which other work on this host delayed stages ÷ the run's time; the table leaves it out."""
 
     def about(self) -> dict[str, Any]:
-        """What accounting needs beside the table, as JSON can hold it."""
+        """The fields that accounting needs beside the table, as JSON values."""
         return {
             "start_utc": self.start_utc.isoformat(),
             "window_s": self.window_s,
@@ -70,7 +73,10 @@ class Records:
 
     @classmethod
     def of(cls, table: pd.DataFrame, about: Mapping[str, Any]) -> Self:
-        """Records from their table and what `about` said."""
+        """Records from their table (columns: RECORD_COLUMNS) and what `Records.about` returned.
+
+        Raises ConfigError for an invalid start_utc.
+        """
         return cls(
             table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
             about["measurement"],
@@ -78,18 +84,21 @@ class Records:
 
 
 def request_latency_s(records: Records) -> pd.Series:
-    """Seconds from a request's arrival to its answer, by request, of those that were answered."""
+    """Seconds from arrival to answer of each request that was answered; index: request."""
     requests = by_request(records)
     return requests.loc[~requests["failed"], "latency_s"]
 
 
 def by_request(records: Records) -> pd.DataFrame:
-    """One row a request: model, tenant, deadline_s, latency_s, whether it failed, was rejected."""
+    """One row a request; index: request.
+
+    Columns: model, tenant, deadline_s, begin_s (arrival), end_s, failed and rejected (bool), latency_s.
+    """
     table = records.table
-    about = table.assign(
+    tasks = table.assign(
         failed=(table["status"] == "failed").to_numpy(), rejected=(table["kind"] == "rejected").to_numpy()
     )
-    found = about.groupby("request").agg(
+    found = tasks.groupby("request").agg(
         model=("model", "first"),
         tenant=("tenant", "first"),
         deadline_s=("deadline_s", "first"),

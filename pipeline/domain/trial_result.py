@@ -1,4 +1,4 @@
-"""What one configuration gives back to a sweep. Pure."""
+"""The result of one configuration, as a sweep reads it. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What one configuration gives back to a sweep: its MLflow run and its metrics."""
+    """The result of one configuration: its MLflow run, its metrics and its plan."""
 
     run_id: str
     name: str
     metrics: Mapping[str, float]
+    """By metric key (`pipeline.results.metric_table`)."""
     labels: Mapping[str, str]
-    """What people tell trials apart by: cuts, devices, partitioner, scheduler."""
+    """What identifies a trial for people: cuts, devices, partitioner, scheduler."""
     plan: Mapping[str, Any] | None = None
     """The fields of the Plan as it ran; None where a stage ran on several devices."""
     boundary: str = ""
-    """What its carbon holds and what it leaves out."""
+    """What the carbon includes and what it leaves out."""

@@ -1,4 +1,4 @@
-"""The front, its hypervolume and its knee. Pure; every objective is minimised (see `signed`)."""
+"""Pareto fronts: dominance, hypervolume, knee. Pure; every objective is minimised (see `signed`)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.domain.checks import require
 
 Points = NDArray[np.float64]
-"""One row a trial, one column an objective, in the objectives' own units."""
+"""(points, objectives), in the objectives' units."""
 
 
 def signed(values: ArrayLike, directions: Sequence[str]) -> Points:
-    """The values with every objective that is to be maximised negated, so that less is better throughout."""
+    """The values with maximised objectives negated, so that less is better throughout: (points, objectives).
+
+    Raises ConfigError for a direction other than `minimize` and `maximize`.
+    """
     for direction in directions:
         require(
             direction in ("minimize", "maximize"),
@@ -28,9 +31,10 @@ def signed(values: ArrayLike, directions: Sequence[str]) -> Points:
 
 
 def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which rows no other row dominates: is nowhere worse than and somewhere better.
+    """Which of the points (points, objectives) no other point dominates: (points,).
 
-    All copies of a front point are on the front; a row with NaN or infinity is no outcome and never is.
+    A point dominates another if it is nowhere worse and somewhere better. All copies of a point of the front
+    are on the front; a point with NaN or infinity never is.
     """
     rows = np.asarray(points, dtype=float)
     mask = _finite(rows)
@@ -39,9 +43,10 @@ def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
-    """Which rows dominate which, wherever each value lies in its interval: (rows, rows), [a, b] if a does b.
+    """Which points dominate which others, wherever each value lies in its interval: (points, points).
 
-    a's high end is nowhere above b's low end, and somewhere below it.
+    low, high: the intervals' ends, (points, objectives). [a, b] is true if a's high end is nowhere above b's
+    low end, and somewhere below it.
     """
     least, most = (np.asarray(each, dtype=float) for each in (low, high))
     worse, better = most[:, None, :] > least[None, :, :], most[:, None, :] < least[None, :, :]
@@ -49,9 +54,10 @@ def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
 
 
 def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
-    """Which rows no other can dominate, wherever each value lies in its interval.
+    """Which points no other can dominate, wherever each value lies in its interval: (points,).
 
-    Against each other row there is an objective whose interval lies below the other's, all of it.
+    low, high: the intervals' ends, (points, objectives). Against each other point, the interval of some
+    objective lies entirely below the other's.
     """
     least, most = (np.asarray(each, dtype=float) for each in (low, high))
     better = np.asarray((most[:, None, :] < least[None, :, :]).any(axis=2))
@@ -60,10 +66,10 @@ def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
 
 
 def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
-    """The worst finite value of each objective over all points, that share of its size worse still.
+    """The worst finite value of each objective, plus `margin` × its absolute value: (objectives,).
 
-    For the usual positive objectives that is worst × 1.1, so that a front's extremes count too. A
-    hypervolume can be compared with another only if both used the same reference.
+    For the usual positive objectives that is worst × 1.1, so that a front's extremes count too. Two
+    hypervolumes can be compared only if both used the same reference.
     """
     rows = np.asarray(points, dtype=float)
     worst: Points = rows[_finite(rows)].max(axis=0)
@@ -73,14 +79,15 @@ def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     """The volume between the front and the reference point, in the product of the objectives' units.
 
-    Points that do not beat the reference in every objective, and rows with NaN, add nothing.
+    points: (points, objectives). Points that are not better than the reference (objectives,) in every
+    objective, and points with NaN, add nothing.
     """
     rows = np.asarray(points, dtype=float)
     return float(moocore.hypervolume(rows[_finite(rows)], ref=np.asarray(reference, dtype=float)))
 
 
 def knee(points: ArrayLike) -> int:
-    """The row where the front bulges most: the best compromise if nobody says what matters.
+    """The row of the point where the front bulges most: the best compromise where no preference is known.
 
     I. Das, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary Intersection",
     Structural Optimization 18 (1999): the front point farthest below the plane through the extremes.
@@ -98,9 +105,10 @@ def knee(points: ArrayLike) -> int:
 
 
 def spread(points: ArrayLike, most: int) -> list[int]:
-    """At most that many rows of a front in order along it: the knee, each objective's best, then even gaps.
+    """Rows of at most `most` points that represent a front (points, objectives), ascending.
 
-    Each further row is the one with the most rows between it and the nearest that is taken already.
+    First the knee, then each objective's best, then one at a time the row that has the most rows between
+    itself and the nearest row taken so far.
     """
     rows = np.asarray(points, dtype=float)
     taken = list(dict.fromkeys([knee(rows), *map(int, rows.argmin(axis=0))]))[:most]

@@ -1,4 +1,4 @@
-"""A plan as a file: what a front's point is handed on as, and run again from (`plan=FILE`). Shell."""
+"""A plan as a JSON file, written for each run and run again by `plan=FILE`. Shell."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pipeline.planning.problem import Problem
 
 
 def plan_text(plan: Plan, model: str, fleet: str) -> str:
-    """The file's text: the plan's fields, and of which model and fleet it is."""
+    """The file's text: the plan's fields, and the names of its model and fleet."""
     return json.dumps({"model": model, "fleet": fleet} | asdict(plan), indent=1) + "\n"
 
 
 def read_plan(file: str, problem: Problem) -> Plan:
-    """The plan in a file that `plan_text` wrote, for the same model.
+    """The plan in a file that `plan_text` wrote, for the problem's model and devices.
 
-    Raises ConfigError naming the file, and the key that another model, other layers or no device fit.
+    Raises ConfigError, naming the file, where it is missing or no plan file, where it is for another model or
+    another number of layers, or where the fleet lacks one of its devices.
     """
     path = Path(file).expanduser()
     require(path.is_file(), f"plan: no such file ({path})")
@@ -33,12 +34,12 @@ def read_plan(file: str, problem: Problem) -> Plan:
     except ConfigError as error:
         raise ConfigError(f"plan: {path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-        raise ConfigError(f"plan: {path} is no plan file ({type(error).__name__}: {error})") from error
+        raise ConfigError(f"plan: {path} is not a plan file ({type(error).__name__}: {error})") from error
     graph = problem.graph
-    require(model == graph.name, f"plan: {path} is of model {model!r}, and this run's is {graph.name!r}")
+    require(model == graph.name, f"plan: {path} is for model {model!r}, but this run's is {graph.name!r}")
     require(
         plan.bounds[-1] == len(graph),
-        f"plan: {path} has {plan.bounds[-1]} layers, and {graph.name} has {len(graph)}",
+        f"plan: {path} has {plan.bounds[-1]} layers, but {graph.name} has {len(graph)}",
     )
     for device in plan.devices:
         problem.fleet.require_device("plan", device)

@@ -14,6 +14,7 @@ from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account, unknown
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
+from pipeline.results.metric_table import base_key
 from pipeline.results.metrics import carbon_metrics, summed
 
 _CARBON_METRICS = {
@@ -76,4 +77,4 @@ def is_carbon_metric(key: str) -> bool:
 
     `regret_to_oracle` is one: another accounting makes another schedule the best in hindsight.
     """
-    return key.removesuffix("_low").removesuffix("_high") in _CARBON_METRICS
+    return base_key(key) in _CARBON_METRICS

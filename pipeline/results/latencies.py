@@ -1,4 +1,4 @@
-"""Latencies of any number of requests, in memory that has a bound. Pure."""
+"""Latencies of any number of requests in bounded memory, and the totals of a class of requests. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy.typing as npt
 import pandas as pd
 
 MAX_EXACT = 2**16
-"""Latencies that are kept; beyond so many, bins that are BIN_WIDTH wide are counted."""
+"""Number of latencies that are kept; of more, only counts in bins of width BIN_WIDTH are."""
 BIN_WIDTH = 1e-3
-"""Relative: a percentile of bins is off by half of it at most (Masson et al., "DDSketch", VLDB 2019)."""
+"""Relative width: a percentile is off by at most half of it (Masson et al., "DDSketch", VLDB 2019)."""
 PERCENTS = (50, 95, 99)
-OWN = ("dynamic", "network")
-"""Components that a request has of its own."""
+REQUEST_COMPONENTS = ("dynamic", "network")
+"""Components of carbon that belong to a request; idle and embodied carbon belong to none."""
 
 
 class Latencies:
-    """Latencies of any number of requests, in memory that has a bound."""
+    """The sum and the percentiles of any number of latencies."""
 
     def __init__(self) -> None:
         self._kept: npt.NDArray[np.float64] | None = np.empty(0)
@@ -27,7 +27,7 @@ class Latencies:
         self.sum_s = 0.0
 
     def add(self, latency_s: npt.NDArray[np.float64]) -> None:
-        """Take them in."""
+        """Take in latencies: (requests,)."""
         self.count += len(latency_s)
         self.sum_s += float(latency_s.sum())
         if self._kept is not None:
@@ -41,7 +41,7 @@ class Latencies:
         )
 
     def percentile_s(self, percent: float) -> float:
-        """Within which so many per cent of them lie; of at least one."""
+        """A percentile of the latencies, of which there must be at least one."""
         if self._kept is not None:
             return float(np.percentile(self._kept, percent))
         places = sorted(self._bins)
@@ -50,33 +50,36 @@ class Latencies:
         return float((1 + BIN_WIDTH) ** (place + 0.5))
 
 
-class Class:
-    """What came of the requests of one model, tenant and deadline."""
+class ClassTotals:
+    """Totals of the requests of one class: counts, latencies, deadlines missed, carbon."""
 
     def __init__(self) -> None:
         self.latencies = Latencies()
-        self.num_requests = self.num_rejected = self.num_promised = self.num_missed = 0
+        self.num_requests = self.num_rejected = self.num_with_deadline = self.num_missed = 0
         self.carbon_g: Counter[str] = Counter()
-        """Of what was computed and moved for them, by component."""
+        """Carbon of the requests' own work, by component."""
 
     def add(self, requests: pd.DataFrame) -> None:
-        """Take in rows of `by_request`, with grams in a column for each component of OWN."""
+        """Take in a table of requests.
+
+        Columns: those of `by_request`, and the grams of each of REQUEST_COMPONENTS.
+        """
         answered = requests.loc[~requests["failed"]]
         self.latencies.add(answered["latency_s"].to_numpy(dtype=float))
         self.num_requests += len(requests)
         self.num_rejected += int(requests["rejected"].sum())
-        promised = np.isfinite(requests["deadline_s"])
+        with_deadline = np.isfinite(requests["deadline_s"])
         late = requests["failed"] | (requests["latency_s"] > requests["deadline_s"])
-        self.num_promised += int(promised.sum())
-        self.num_missed += int((promised & late).sum())
-        for component in OWN:
+        self.num_with_deadline += int(with_deadline.sum())
+        self.num_missed += int((with_deadline & late).sum())
+        for component in REQUEST_COMPONENTS:
             self.carbon_g[component] += float(requests[component].sum())  # type: ignore[assignment]
 
     def latency_metrics(self) -> dict[str, float]:
-        """Mean and percentiles in ms, of at least one answer; the share of promises that were missed."""
+        """Latency in ms, where any request was answered; share of deadlines missed, where there are any."""
         metrics: dict[str, float] = {}
-        if self.num_promised:
-            metrics["slo_miss_rate"] = self.num_missed / self.num_promised
+        if self.num_with_deadline:
+            metrics["slo_miss_rate"] = self.num_missed / self.num_with_deadline
         if self.latencies.count:
             metrics["latency_ms_mean"] = self.latencies.sum_s / self.latencies.count * 1e3
             for percent in PERCENTS:

@@ -1,4 +1,4 @@
-"""Trials that differ by their seeds alone, as one: means, 95% intervals, and what sets two apart. Pure."""
+"""Trials that differ by their seeds alone: means, 95% intervals, paired comparison with a baseline. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
+from pipeline.planning.pareto import Points
+from pipeline.results.front import interval_costs
+from pipeline.results.metric_table import interval_keys, interval_of
 
 Floats = npt.NDArray[np.float64]
 
 SEEDS = ("repeat", "workload.seed", "backend.seed", "scheduler.seed", "images.seed")
 """Keys of the config that change nothing but chance: trials that differ by these alone are repetitions."""
 RESAMPLES = 10_000
+CHANGES = ("change", *EFFECTS)
+"""Columns of `against`: the change of carbon and its parts, as shares of the baseline's carbon."""
 
 
 def interval(values: Floats) -> tuple[Floats, Floats]:
-    """The ends of the 95% bootstrap interval of each column's mean; rows are repetitions, at least two.
+    """Low and high ends of the 95% bootstrap interval of each column's mean.
 
-    Percentiles of the means of RESAMPLES draws with replacement (Efron, "Bootstrap methods", Annals of
-    Statistics 7, 1979). Of few repetitions it is too narrow; it never leaves their range.
+    values: (repetitions, columns), at least two repetitions. Percentiles of the means of RESAMPLES draws with
+    replacement (Efron, "Bootstrap methods", Annals of Statistics 7, 1979). For few repetitions it is too
+    narrow; it never leaves their range. `scipy.stats.bootstrap` draws the same resamples from the same seed,
+    but sums them in another order, so that the last digit differs, and takes twice as long.
     """
     drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(values)) / len(values)
@@ -31,10 +38,12 @@ def interval(values: Floats) -> tuple[Floats, Floats]:
 
 
 def p_value(differences: Floats) -> float:
-    """How often a mean difference at least as large comes of pairs that differ by chance alone (two-sided).
+    """Two-sided p-value of the mean of paired differences: (pairs,).
 
-    The exact test of paired samples over all signs (Fisher's randomisation test), for up to 16 pairs; for
-    more over RESAMPLES random signs. Of n pairs it is at least 2 ** (1 - n): three cannot show much.
+    Fisher's randomisation test: the share of sign combinations whose mean is at least as far from 0. All
+    combinations for up to 16 pairs, RESAMPLES random ones beyond. For n pairs it is at least 2 ** (1 - n), so
+    three pairs cannot show much. `scipy.stats.permutation_test` gives the same for up to 16 pairs; beyond, it
+    draws other signs.
     """
     count = len(differences)
     if count <= 16:
@@ -45,90 +54,103 @@ def p_value(differences: Floats) -> float:
     return float(np.mean(means >= abs(differences.sum()) * (1 - 1e-9)))
 
 
-def ends(groups: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[Floats, Floats] | None:
-    """Low and high ends of each objective's interval, one row a group, minimised; None where one has none.
+def ends(groups: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[Points, Points] | None:
+    """Best and worst ends of the objectives' intervals, minimised: (groups, objectives) each.
 
-    objectives: metric and direction, as a sweep has them.
+    groups: a `grouped`. objectives: metric key -> direction. None where any objective of any group has no
+    interval: then no comparison of groups is beyond chance.
     """
-    low, high = [], []
-    for key, direction in objectives.items():
-        if f"{key}_lo" not in groups or groups[f"{key}_lo"].isna().any():
-            return None
-        own = [groups[f"{key}{end}"].to_numpy(dtype=float) for end in ("_lo", "_hi")]
-        if direction == "maximize":
-            own = [-own[1], -own[0]]
-        low.append(own[0])
-        high.append(own[1])
-    return np.stack(low, axis=1), np.stack(high, axis=1)
+    found = [interval_of(groups, key) for key in objectives]
+    if any(each is None or each[0].isna().any() for each in found):
+        return None
+    return interval_costs(groups, [*objectives], [*objectives.values()])
 
 
 def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row for all trials that are alike in `by`: the mean of each figure, what else the first one has.
+    """One row for all trials that are equal in the columns `by`.
 
-    `repeats` says how many there are, and `<figure>_lo`, `<figure>_hi` bound the mean where they are several;
-    the ends of an interval that a trial has by itself are no figures.
+    trials: one row a trial. Columns of the result: as `trials`, with the mean of each numeric column other
+    than `by`, `number` and SEEDS, and the first trial's value of each other column; `repeats`, the number of
+    trials; `<column>_lo`, `<column>_hi`, the 95% interval of the mean, where there are several trials and
+    each has a value. The ends of intervals that trials have by themselves are not averaged.
     """
     rows = []
-    for own in _alike(trials, by).values():
-        numbers = own.select_dtypes("number").drop(columns=[*by, "number", *SEEDS], errors="ignore")
-        ends = [f"{column}{end}" for column in numbers for end in ("_lo", "_hi")]
-        numbers = numbers.drop(columns=ends, errors="ignore")
-        row: dict[Hashable, Any] = {**own.iloc[0].to_dict(), **numbers.mean().to_dict(), "repeats": len(own)}
-        figures = numbers.dropna(axis=1)  # one that some do not know has no interval
-        if len(own) > 1:
-            for end, values in zip(("_lo", "_hi"), interval(figures.to_numpy(dtype=float)), strict=True):
-                row |= {f"{column}{end}": value for column, value in zip(figures, values, strict=True)}
+    for trials_of_group in _groups(trials, by).values():
+        numbers = trials_of_group.select_dtypes("number")
+        numbers = numbers.drop(columns=[*by, "number", *SEEDS], errors="ignore")
+        numbers = numbers.drop(
+            columns=[end for column in numbers for end in interval_keys(str(column))], errors="ignore"
+        )
+        row: dict[Hashable, Any] = {
+            **trials_of_group.iloc[0].to_dict(),
+            **numbers.mean().to_dict(),
+            "repeats": len(trials_of_group),
+        }
+        if len(trials_of_group) > 1:
+            complete = numbers.dropna(axis=1)
+            row.update(_interval_row([*map(str, complete)], complete.to_numpy(dtype=float)))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]) -> pd.DataFrame:
-    """What sets each group of `grouped` apart from the baseline, as shares of the baseline's carbon.
+    """One row for each group of `grouped`: the change of its carbon against the baseline's, and why.
 
-    baseline: values of some of `by`; what it does not name is the same on both sides. Trials of the same
-    seeds are held against each other. Columns: `by`, `change`, and EFFECTS, which add up to it, each with
-    `_lo` and `_hi` where there are several repetitions, and then the `p_value` of the change. Groups without
-    a counterpart, or with one that emits nothing, are left out.
+    trials: columns `by`, those of SEEDS that varied, and what `Footprint.of` reads. baseline: values of some
+    columns of `by`; the others are the same on both sides. Trials with the same seeds are compared with each
+    other. Columns: `by`; CHANGES, as shares of the baseline's mean carbon (the effects add up to `change`);
+    with several repetitions also `_lo` and `_hi` of each, and `p_value` of the change. Groups without a
+    counterpart, or whose counterpart emits nothing, are left out.
     """
-    groups = _alike(trials, by)
+    groups = _groups(trials, by)
     rows = []
-    for key, own in groups.items():
+    for key, group in groups.items():
         name = dict(zip(by, key, strict=True))
-        other = groups.get(tuple((name | dict(baseline))[column] for column in by))
-        if other is None or other is own:
+        counterpart = groups.get(tuple((name | dict(baseline))[column] for column in by))
+        if counterpart is None or counterpart is group:
             continue
-        seeds = [column for column in SEEDS if column in trials]
-        pairs = own.merge(other, on=seeds, suffixes=("", " of baseline")) if seeds else None
-        pairs = own.merge(other, how="cross", suffixes=("", " of baseline")) if pairs is None else pairs
-        both = [
-            (
-                {column: row[column] for column in own},
-                {column: row.get(f"{column} of baseline", row[column]) for column in own},
-            )
-            for row in pairs.to_dict("records")
-        ]
-        if not both:
+        pairs = _pairs(group, counterpart)
+        if not pairs:
             continue
-        level_g = float(np.mean([before["carbon_g_per_inf"] for _, before in both]))
+        level_g = float(np.mean([before["carbon_g_per_inf"] for before, _ in pairs]))
         if level_g <= 0:
             continue
-        shares = (
-            np.array(
-                [list(effects(Footprint.of(before), Footprint.of(after)).values()) for after, before in both]
-            )
-            / level_g
-        )
+        changes_g = [
+            [*effects(Footprint.of(before), Footprint.of(after)).values()] for before, after in pairs
+        ]
+        shares = np.array(changes_g) / level_g
         shares = np.column_stack([shares.sum(axis=1), shares])
-        row = dict(zip(("change", *EFFECTS), shares.mean(axis=0), strict=True))
+        row = dict(zip(CHANGES, shares.mean(axis=0), strict=True))
         if len(shares) > 1:
-            for end, values in zip(("_lo", "_hi"), interval(shares), strict=True):
-                row |= dict(zip((f"{c}{end}" for c in ("change", *EFFECTS)), values, strict=True))
-            row["p_value"] = p_value(shares[:, 0])
+            row |= _interval_row(CHANGES, shares) | {"p_value": p_value(shares[:, 0])}
         rows.append({**name, **row})
     return pd.DataFrame(rows)
 
 
-def _alike(trials: pd.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
+def _interval_row(keys: Sequence[str], values: Floats) -> dict[str, float]:
+    """The ends of the intervals of the columns' means, by their keys."""
+    return {
+        interval_keys(key)[end]: value
+        for end, values_at_end in enumerate(interval(values))
+        for key, value in zip(keys, values_at_end, strict=True)
+    }
+
+
+def _pairs(group: pd.DataFrame, counterpart: pd.DataFrame) -> list[tuple[dict[Any, Any], dict[Any, Any]]]:
+    """Rows of the counterpart and of the group with the same seeds; all combinations where no seed varied."""
+    suffix = " of baseline"
+    seeds = [column for column in SEEDS if column in group]
+    how: dict[str, Any] = {"on": seeds} if seeds else {"how": "cross"}
+    return [
+        (
+            {column: row.get(f"{column}{suffix}", row[column]) for column in group},
+            {column: row[column] for column in group},
+        )
+        for row in group.merge(counterpart, suffixes=("", suffix), **how).to_dict("records")
+    ]
+
+
+def _groups(trials: pd.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
     """The trials by their values of `by`, in order of appearance."""
     keys = list(zip(*(trials[column] for column in by), strict=True)) if by else [()] * len(trials)
     places: dict[tuple[Any, ...], list[int]] = {}

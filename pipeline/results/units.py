@@ -1,15 +1,15 @@
-"""How figures are shown to people: names, units of fitting size, digits. Pure."""
+"""How values are shown: labels, units of fitting size, digits, intervals. Pure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
-from pipeline.results.metric_table import metric
+from pipeline.results.metric_table import interval_of, metric
 
 PLAN = {
     "name": "trial",
@@ -19,11 +19,15 @@ PLAN = {
     "carbon_weight": "carbon weight",
     "run_id": "run",
 }
-"""What tells a plan apart: optional columns of the trials, and how people call them."""
+"""Columns of a table of trials that identify a plan, and their headings. All of them are optional."""
 
 
-def readable(key: str, values: ArrayLike) -> tuple[str, float]:
-    """A metric's name with a unit of fitting size, as `Carbon per inference (mg)`, and the factor to it."""
+def scaled_label(key: str, values: ArrayLike) -> tuple[str, float]:
+    """A metric's label with a unit that fits the largest value, and the factor from the key's unit to it.
+
+    For example `("Carbon per inference (mg)", 1000.0)`. values: of any shape, in the key's unit; NaN and
+    infinity do not count. Raises ValueError for an unknown key.
+    """
     label, unit, _ = metric(key)
     sizes = np.abs(np.asarray(values, dtype=float))
     largest = sizes[np.isfinite(sizes)].max(initial=0.0)
@@ -42,6 +46,23 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
 
 
+def scaled(factor: float, value: float) -> str:
+    """A value as `number` shows it, in the unit to which the factor leads."""
+    return number(value * factor)
+
+
 def text(value: Any) -> str:
-    """A value for people, who may not know it or say none."""
-    return "n/a" if pd.isna(value) else str(value) or "none"
+    """A cell's text: `n/a` for an unknown value (None, NaN), `none` for an empty one."""
+    unknown = value is None or value != value
+    return "n/a" if unknown else str(value) or "none"
+
+
+def with_interval(row: Mapping[Any, Any], key: str, shown: Callable[[float], str]) -> str:
+    """A metric of a row, its 95% interval on a second line where it has one; a dash where it is NaN.
+
+    shown: turns a number into its text.
+    """
+    if not math.isfinite(row[key]):
+        return "–"
+    low, high = interval_of(row, key) or (math.nan, math.nan)
+    return shown(row[key]) + (f"\n{shown(low)} to {shown(high)}" if math.isfinite(low) else "")

@@ -10,7 +10,7 @@ from pipeline.domain.records import Records
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import scheduler_for
 from pipeline.results.accounted import Accountant
-from pipeline.results.metrics import Summary
+from pipeline.results.summary import Summary
 from pipeline.trial.trial import Trial
 
 

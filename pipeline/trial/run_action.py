@@ -23,7 +23,8 @@ from pipeline.host.locks import machine_lock
 from pipeline.network.models import ModelSpec
 from pipeline.planning.cost import require_connected
 from pipeline.planning.plan_file import plan_text, read_plan
-from pipeline.results.metrics import Summary, output_max_abs_error, run_name, top1_agreement
+from pipeline.results.metrics import output_max_abs_error, run_name, top1_agreement
+from pipeline.results.summary import Summary
 from pipeline.tracking.datasets import datasets
 from pipeline.tracking.mlflow_run import Run
 from pipeline.trial.accounted_run import accounted_run

@@ -8,7 +8,8 @@ from pipeline.carbon.intensity import Intensity
 from pipeline.domain.trial_result import TrialResult
 from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.closed_loop import Closed
-from pipeline.results.validation import comparison, prediction_errors, scatter
+from pipeline.results.figures.validation_figure import validation_figure
+from pipeline.results.validation import comparison, prediction_errors
 from pipeline.trial.opened import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
@@ -33,7 +34,8 @@ def validate(trial: Trial, provenance: Provenance) -> TrialResult:
         run.log_params({"plans": len(plans), "requests": workload.count})
         run.log_metrics(metrics)
         run.log_table(table, "validation.json")
-        run.log_figure(scatter(table, f"{trial.model.name} on {trial.fleet.name}"), "validation.html")
+        figure = validation_figure(table, f"{trial.model.name} on {trial.fleet.name}")
+        run.log_figure(figure, "validation.html")
         run.log_table(problem.profile.table, "profile.json")
         provenance.log(run)
     found = {f"{key} (%)": f"{value:.1f}" for key, value in metrics.items()}

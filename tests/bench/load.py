@@ -33,7 +33,7 @@ from pipeline.execution.job import Job, Service
 from pipeline.execution.scheduler import Scheduler
 from pipeline.execution.workloads.open_loop import Poisson
 from pipeline.planning.problem import Problem
-from pipeline.results.metrics import Summary
+from pipeline.results.summary import Summary
 from tests.bench.planning import problem
 from tests.conftest import configured
 

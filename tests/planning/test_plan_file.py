@@ -34,16 +34,16 @@ def test_it_comes_back_the_same(
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"model": "huge"}, "is of model 'huge', and this run's is"),
-        ({"bounds": [0, 2, 7]}, "has 7 layers, and .* has 6"),
+        ({"model": "huge"}, "is for model 'huge', but this run's is"),
+        ({"bounds": [0, 2, 7]}, "has 7 layers, but .* has 6"),
         ({"bounds": [0, 6, 2]}, "bounds must rise"),
         ({"devices": ["fast", "gone"]}, "plan: unknown device 'gone'"),
         ({"devices": ["fast"]}, "needs a device"),
-        ({"colour": "red"}, "is no plan file"),
+        ({"colour": "red"}, "is not a plan file"),
         ({"compression": "zip"}, "compression"),
-        ({"bounds": [0, 2.5, 6]}, "is no plan file .*whole numbers"),
-        ({"bounds": [False, 2, 6]}, "is no plan file .*whole numbers"),
-        ({"devices": [{}, "fast"]}, "is no plan file .*names"),
+        ({"bounds": [0, 2.5, 6]}, "is not a plan file .*whole numbers"),
+        ({"bounds": [False, 2, 6]}, "is not a plan file .*whole numbers"),
+        ({"devices": [{}, "fast"]}, "is not a plan file .*names"),
     ],
 )
 def test_another_models_or_fleets_is_refused(
@@ -65,5 +65,5 @@ def test_what_is_no_plan_is_named(
     with pytest.raises(ConfigError, match="plan: no such file"):
         read_plan(str(tmp_path / "plan.json"), problem)
     (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"plan: .*plan.json is no plan file"):
+    with pytest.raises(ConfigError, match=r"plan: .*plan.json is not a plan file"):
         read_plan(str(tmp_path / "plan.json"), problem)

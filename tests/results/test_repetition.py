@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from pipeline.carbon.decomposition import EFFECTS
-from pipeline.results.repetition import against, ends, grouped, interval, p_value
+from pipeline.results.repetition import RESAMPLES, against, ends, grouped, interval, p_value
 
 TRIALS = pd.DataFrame(
     [
@@ -94,9 +95,25 @@ def test_the_paired_test_by_hand() -> None:
     assert p_value(many) == pytest.approx(math.erfc(abs(t) / math.sqrt(2)), abs=0.002)
 
 
+@pytest.mark.parametrize("count", [2, 5, 16])
+def test_scipy_gives_the_same_interval_and_the_same_p(count: int) -> None:
+    values = np.random.default_rng(count).lognormal(0, 1, (count, 7))
+    drawn = stats.bootstrap(
+        (values,), np.mean, axis=0, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(interval(values), drawn.confidence_interval, rtol=1e-12)
+    for differences in (values - 1.2).T:
+        tested = stats.permutation_test(
+            (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True
+        )
+        assert p_value(differences) == pytest.approx(tested.pvalue, abs=1e-12)
+
+
 def test_ends_of_what_is_maximised_are_turned_round() -> None:
-    groups = pd.DataFrame({"a_lo": [1.0], "a_hi": [2.0], "b_lo": [3.0], "b_hi": [5.0]})
+    columns = {"a": 1.5, "a_lo": 1.0, "a_hi": 2.0, "b": 4.0, "b_lo": 3.0, "b_hi": 5.0}
+    groups = pd.DataFrame([columns])
     found = ends(groups, {"a": "minimize", "b": "maximize"})
     assert found is not None
     assert [each.tolist() for each in found] == [[[1.0, -5.0]], [[2.0, -3.0]]]
-    assert ends(groups, {"c": "minimize"}) is None
+    assert ends(groups, {"a": "minimize", "c": "minimize"}) is None
+    assert ends(groups.assign(a_lo=math.nan), {"a": "minimize"}) is None

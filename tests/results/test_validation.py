@@ -21,7 +21,8 @@ from pipeline.execution.job import Service
 from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.network.graph import Graph
 from pipeline.planning.problem import Problem
-from pipeline.results.validation import Validation, comparison, prediction_errors, scatter
+from pipeline.results.figures.validation_figure import validation_figure
+from pipeline.results.validation import Validation, comparison, prediction_errors
 from schedulers.round_robin import RoundRobin
 from tests.conftest import MakeProblem, configured, make_job, record, records
 
@@ -65,7 +66,7 @@ def test_errors_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert prediction_errors(table) == pytest.approx(
         {"prediction_error_p50": (middle + 100) / 2, "prediction_error_p95": middle + 0.95 * (100 - middle)}
     )
-    points = scatter(table, "tiny").data[-1]
+    points = validation_figure(table, "tiny").data[-1]
     assert list(points.x) == table["predicted_ms"].tolist()
     assert list(points.y) == table["measured_ms"].tolist()
 

@@ -17,7 +17,7 @@ from pipeline.domain.requests import RequestClass
 from pipeline.domain.tasks import Assign, Wait
 from pipeline.execution.backends.simulated import Simulated
 from pipeline.execution.workloads.open_loop import Poisson
-from pipeline.results.metrics import Summary
+from pipeline.results.summary import Summary
 from schedulers.budget import Budget
 from schedulers.constrained import Constrained
 from schedulers.deferring import Deferring

@@ -9,16 +9,9 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from pipeline.results.metric_table import METRICS, metric
+from pipeline.results.metric_table import base_key, interval_keys, metric, range_keys
 from pipeline.results.pages.rendering import rendered
 from pipeline.results.units import number
-
-_ENDS = {
-    "_low": "at the low ends of its coefficients",
-    "_high": "at the high ends of its coefficients",
-    "_lo": "low end of the 95% interval",
-    "_hi": "high end of the 95% interval",
-}
 
 
 class _Section(NamedTuple):
@@ -58,8 +51,13 @@ def _section(key: str, value: Any) -> _Section:
 
 def _meaning(name: str) -> str:
     """The meaning of a metric, or of an end of its range or interval."""
-    end = next((each for each in _ENDS if name.endswith(each) and name not in METRICS), "")
-    return f"{metric(name).meaning}{f': {_ENDS[end]}' if end else ''}"
+    key = base_key(name)
+    (low, high), (least, most) = interval_keys(key), range_keys(key)
+    end = {
+        low: ": low end of the 95% interval", high: ": high end of the 95% interval",
+        least: ": at the low ends of its coefficients", most: ": at the high ends of its coefficients",
+    }  # fmt: skip
+    return metric(name).meaning + end.get(name, "")
 
 
 def _cell(value: Any) -> str:

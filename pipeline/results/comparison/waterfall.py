@@ -6,14 +6,14 @@ import plotly.graph_objects as go
 
 from pipeline.carbon.decomposition import EFFECTS, effects
 from pipeline.results.comparison.side import Side
-from pipeline.results.figures.front_figure import BLUE, GREY, ORANGE
-from pipeline.results.units import number, readable
+from pipeline.results.figures.front_shapes import BLUE, GREY, ORANGE
+from pipeline.results.units import number, scaled_label
 
 
 def waterfall(a: Side, b: Side) -> go.Figure:
     """Bars: A's carbon per inference, each effect that is not 0, B's carbon per inference."""
     found = effects(a.footprint, b.footprint)
-    title, factor = readable("carbon_g_per_inf", [a.footprint.total_g, b.footprint.total_g])
+    title, factor = scaled_label("carbon_g_per_inf", [a.footprint.total_g, b.footprint.total_g])
     steps = [key for key in EFFECTS if found[key]]
     values = [a.footprint.total_g, *(found[key] for key in steps), b.footprint.total_g]
     figure = go.Figure(

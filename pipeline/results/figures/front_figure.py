@@ -1,4 +1,4 @@
-"""The front of a sweep as a figure to point at. Pure: data in, figures out."""
+"""The front of a sweep as an interactive figure. Pure: data in, figures out."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from plotly import colors
 
-from pipeline.planning.pareto import Points, non_dominated, signed
+from pipeline.results.figures.front_shapes import (
+    BLUE,
+    GREY,
+    ORANGE,
+    REGION,
+    best_so_far,
+    front_region,
+    reach,
+    trial_numbers,
+)
 from pipeline.results.front import Front
-from pipeline.results.units import PLAN, number, readable, text
-
-GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
-"""Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""
-REGION = "where the front lies (95% intervals)"
+from pipeline.results.units import PLAN, scaled, scaled_label, text
 
 
 def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> go.Figure:
-    """An interactive figure of a sweep: what each trial is shows when pointed at.
+    """An interactive figure of a sweep, whose points show the plan and the objectives on hover.
 
-    One objective: its history. Two: the front, with 95% intervals and the region they leave it where known.
-    Three: a space, with the intervals. More: all pairs.
+    trials: one row a trial, columns as `Front.of` takes them. One objective: its history. Two: the front,
+    with 95% intervals and the region in which it may lie, where known. Three: a space, with intervals. More:
+    all pairs.
     """
     front = Front.of(trials, objectives, directions)
     draw = {1: _plotly_history, 2: _plotly_front, 3: _plotly_space}.get(len(objectives), _plotly_pairs)
@@ -40,20 +44,20 @@ def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Se
 
 
 def hover(trials: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
-    """The text that is shown when one points at a trial, one a row."""
-    scales = [(*readable(key, trials[key]), key) for key in objectives]
+    """The text that a figure shows on hover, one a trial; columns of `trials`: objectives, those of PLAN."""
+    scales = [(*scaled_label(key, trials[key]), key) for key in objectives]
     known = [column for column in PLAN if column in trials]
     return [
         "<br>".join(
             [f"{PLAN[column]}: {text(row[column])}" for column in known]
-            + [f"<b>{title}: {number(row[key] * factor)}</b>" for title, factor, key in scales]
+            + [f"<b>{title}: {scaled(factor, row[key])}</b>" for title, factor, key in scales]
         )
         for row in trials.to_dict("records")
     ]
 
 
 def _plotly_groups(front: Front) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
-    """Other trials, front, knee: the rows of each and what all of its traces have in common."""
+    """Other trials, front, knee: the rows of each, and the arguments that its traces share."""
     members = front.members
     looks = [
         ("other trials", front.others, {"color": GREY, "size": 7, "opacity": 0.5}),
@@ -82,8 +86,8 @@ def _plotly_front(front: Front) -> go.Figure:
         if common["name"] == "front":
             common |= {"mode": "lines+markers", "line": {"color": BLUE, "shape": "hv"}}
             for axis, key, factor in (("error_x", x, x_factor), ("error_y", y, y_factor)):
-                if (missed := missed_by(rows, key, factor)) is not None:
-                    common[axis] = {"array": missed["above"], "arrayminus": missed["below"], "thickness": 1}
+                if (around := reach(rows, key, factor)) is not None:
+                    common[axis] = {"array": around["above"], "arrayminus": around["below"], "thickness": 1}
         else:
             common |= {"mode": "markers"}
         figure.add_scatter(x=rows[x] * x_factor, y=rows[y] * y_factor, **common)
@@ -96,7 +100,7 @@ def _plotly_front(front: Front) -> go.Figure:
 
 
 def overlay_figure(fronts: Mapping[str, Front]) -> go.Figure:
-    """Fronts of two objectives by name, with the trials behind them; a name in the legend hides its own."""
+    """Fronts of the same two objectives, by name, with their other trials; a click on a name hides it."""
     any_front = next(iter(fronts.values()))
     whole = replace(any_front, trials=pd.concat([front.trials for front in fronts.values()]))
     (x_title, x_factor), (y_title, y_factor) = whole.axis(0), whole.axis(1)
@@ -139,10 +143,10 @@ def _plotly_space(front: Front) -> go.Figure:
         }
         if common["name"] == "front":
             for name, key, (_, factor) in zip("xyz", front.objectives, axes, strict=True):
-                if (missed := missed_by(rows, key, factor)) is not None:
+                if (around := reach(rows, key, factor)) is not None:
                     common[f"error_{name}"] = {
-                        "array": missed["above"],
-                        "arrayminus": missed["below"],
+                        "array": around["above"],
+                        "arrayminus": around["below"],
                         "thickness": 1,
                     }
         figure.add_scatter3d(mode="markers", **values, **common)
@@ -159,43 +163,3 @@ def _plotly_pairs(front: Front) -> go.Figure:
         ]
         figure.add_splom(dimensions=dimensions, showupperhalf=False, diagonal_visible=False, **common)
     return figure
-
-
-def best_so_far(front: Front) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """Numbers of the trials, rising, and the best value of the only objective up to each."""
-    numbers = trial_numbers(front.trials).sort_values()
-    values = front.trials.loc[numbers.index, front.objectives[0]]
-    return numbers, values.cummin() if front.directions[0] == "minimize" else values.cummax()
-
-
-def trial_numbers(trials: pd.DataFrame) -> pd.Series[Any]:
-    """When each trial was made: its number, or its place in the table."""
-    return trials["number"] if "number" in trials else pd.Series(range(len(trials)), index=trials.index)
-
-
-def front_region(front: Front) -> NDArray[np.float64] | None:
-    """Outline, in the objectives' units, of where a front of two may lie if each is in its interval.
-
-    From the front of all best ends to that of all worst ends; None where there are no intervals.
-    """
-    if front.ends is None or not front.member.any():
-        return None
-    bounds = [ends[non_dominated(ends)] for ends in front.ends]
-    worst = np.concatenate(bounds).max(axis=0)
-    best_side, worst_side = (_steps(bound[bound[:, 0].argsort()], worst) for bound in bounds)
-    return signed(np.concatenate([best_side, worst_side[::-1]]), front.directions)
-
-
-def _steps(front: Points, worst: Points) -> Points:
-    """The corners of what a front dominates, along its first objective, between its worst values."""
-    xs = np.concatenate([front[:, 0].repeat(2), worst[:1]])
-    return np.column_stack([xs, np.concatenate([worst[1:], front[:, 1].repeat(2)])])
-
-
-def missed_by(trials: pd.DataFrame, key: str, factor: float) -> dict[str, NDArray[np.float64]] | None:
-    """How far a metric's 95% interval reaches above and below its value; None if it has none."""
-    if f"{key}_lo" not in trials or f"{key}_hi" not in trials:
-        return None
-    above = (trials[f"{key}_hi"] - trials[key]).to_numpy(dtype=float) * factor
-    below = (trials[key] - trials[f"{key}_lo"]).to_numpy(dtype=float) * factor
-    return {"above": np.nan_to_num(above).clip(0), "below": np.nan_to_num(below).clip(0)}

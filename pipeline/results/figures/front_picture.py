@@ -1,4 +1,4 @@
-"""The front of a sweep as a picture to print. Pure: data in, figures out."""
+"""The front of a sweep as a static picture. Pure: data in, figures out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from pipeline.planning.pareto import Points
-from pipeline.results.figures.front_figure import (
+from pipeline.results.figures.front_shapes import (
     BLUE,
     GREY,
     ORANGE,
     REGION,
     best_so_far,
     front_region,
-    missed_by,
+    reach,
     trial_numbers,
 )
 from pipeline.results.front import Front
@@ -31,7 +31,10 @@ from pipeline.results.units import text
 
 
 def front_picture(trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]) -> Figure:
-    """The same figure to print: one panel for one or two objectives, one for each pair of more."""
+    """A static figure of a sweep: one panel for one or two objectives, one for each pair of more.
+
+    trials: one row a trial, columns as `Front.of` takes them.
+    """
     front = Front.of(trials, objectives, directions)
     pairs = list(combinations(range(len(objectives)), 2))
     columns = min(len(pairs), 3) or 1
@@ -72,9 +75,9 @@ def _picture_pair(panel: Axes, front: Front, x: int, y: int) -> None:
     if len(front.objectives) == 2:
         panel.plot(xs, ys, drawstyle="steps-post", color=BLUE, lw=1.5, zorder=2)
         for axis, key, factor in (("xerr", x_key, x_factor), ("yerr", y_key, y_factor)):
-            if (missed := missed_by(members, key, factor)) is not None:
-                reach: dict[str, Any] = {axis: np.stack([missed["below"], missed["above"]])}
-                panel.errorbar(xs, ys, fmt="none", ecolor=BLUE, elinewidth=0.8, capsize=2, **reach)
+            if (around := reach(members, key, factor)) is not None:
+                errors: dict[str, Any] = {axis: np.stack([around["below"], around["above"]])}
+                panel.errorbar(xs, ys, fmt="none", ecolor=BLUE, elinewidth=0.8, capsize=2, **errors)
         if (region := front_region(front)) is not None:
             xy = region[:, 0] * x_factor, region[:, 1] * y_factor
             panel.fill(*xy, color=BLUE, alpha=0.1, lw=0, zorder=0, label=REGION)
@@ -106,7 +109,11 @@ def _picture_history(panel: Axes, front: Front) -> None:
 
 
 def _label_devices(panel: Axes, front: Front) -> None:
-    """Write plans' devices beside them, the knee's and the extremes' first, where there is room."""
+    """Write plans' devices beside them where there is room, the knee's and the extremes' first.
+
+    A label stands at a corner of its point or is left out. `adjustText` places all labels, over other trials
+    and far from their points on a dense front, and takes seconds to minutes.
+    """
     figure = panel.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # fixes the transform from data to pixels
@@ -117,12 +124,12 @@ def _label_devices(panel: Axes, front: Front) -> None:
     better = [-1 if direction == "minimize" else 1 for direction in front.directions]
     corners = [(better[0] * sx, better[1] * sy) for sx, sy in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
     ends = (0, len(members) - 1)
-    said: set[str] = set()
+    labelled: set[str] = set()
     for row in sorted(
         range(len(members)), key=lambda row: (not members["knee"].iloc[row], row not in ends, row)
     ):
         devices = text(members["devices"].iloc[row])
-        for right, up in corners if devices not in said else ():
+        for right, up in corners if devices not in labelled else ():
             label = panel.annotate(
                 devices,
                 xy=(places[row][0], places[row][1]),
@@ -138,13 +145,13 @@ def _label_devices(panel: Axes, front: Front) -> None:
             inside = inside and panel.bbox.containsy(box.y0) and panel.bbox.containsy(box.y1)
             if inside and not box.count_overlaps(taken):
                 taken.append(box)
-                said.add(devices)
+                labelled.add(devices)
                 break
             label.remove()
 
 
 def _obstacles(panel: Axes, members: Points, others: Points) -> list[Bbox]:
-    """What a label must not cover, in pixels: points, the front's line, the legend."""
+    """What a label must not cover, as boxes in pixels: points, the front's line, the legend."""
     front = panel.transData.transform(members)
     points = np.concatenate([front, panel.transData.transform(others)]) if len(others) else front
     boxes = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]

@@ -1,4 +1,4 @@
-"""Schedulers side by side, and what an oracle would have emitted. Pure."""
+"""The trials of each scheduler as a figure, and the least carbon that an oracle finds. Pure."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from pipeline.results.front import Front
 def schedulers_figure(
     trials: pd.DataFrame, objectives: Sequence[str], directions: Sequence[str]
 ) -> go.Figure | None:
-    """The trials by scheduler, over the first two objectives; None for less than two of either.
+    """The trials by scheduler, over the first two objectives; None for fewer than two of either.
 
-    Where the regret to the oracle is known and carbon an objective, also what the oracle makes of each.
+    trials: one row a trial, columns as `Front.of` takes them, and `scheduler`. Where carbon is an objective
+    and `regret_to_oracle`, `carbon_dynamic_g` and `requests_ok` are known, also the least carbon of each.
     """
     if len(objectives) < 2 or "scheduler" not in trials or trials["scheduler"].nunique() < 2:
         return None
     front = Front.of(trials, objectives[:2], directions[:2])
     (x, y), (x_title, x_factor), (y_title, y_factor) = front.objectives, front.axis(0), front.axis(1)
     figure = go.Figure(layout={"xaxis_title": x_title, "yaxis_title": y_title})
-    for name, own in front.trials.groupby("scheduler"):
+    for name, rows in front.trials.groupby("scheduler"):
         figure.add_scatter(
-            x=own[x] * x_factor,
-            y=own[y] * y_factor,
+            x=rows[x] * x_factor,
+            y=rows[y] * y_factor,
             name=str(name),
             mode="lines+markers",
             line={"width": 1},
             marker={"size": 9},
             hoverinfo="text",
-            hovertext=hover(own, front.objectives),
+            hovertext=hover(rows, front.objectives),
         )
     least = _least(front.trials) if "carbon_g_per_inf" in front.objectives else front.trials[:0]
     if len(least):
@@ -50,11 +51,11 @@ def schedulers_figure(
 
 
 def _least(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials with the carbon that the oracle says; those of which it says nothing are left out."""
+    """The trials whose regret is known, with the least possible carbon instead of their own."""
     needed = ["regret_to_oracle", "carbon_dynamic_g", "requests_ok"]
     if not {*needed} <= {*trials.columns}:
         return trials[:0]
     known = trials[trials["regret_to_oracle"].notna()]
     grams = known.reindex(columns=["carbon_dynamic_g", "carbon_network_g"]).sum(axis=1)
-    spared = grams * (1 - 1 / (1 + known["regret_to_oracle"])) / known["requests_ok"]
-    return known.assign(carbon_g_per_inf=known["carbon_g_per_inf"] - spared)
+    avoidable_g = grams * (1 - 1 / (1 + known["regret_to_oracle"])) / known["requests_ok"]
+    return known.assign(carbon_g_per_inf=known["carbon_g_per_inf"] - avoidable_g)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.results.metric_table import interval_of
 from pipeline.results.units import number
 
 UNKNOWN = "–"
@@ -18,7 +19,7 @@ def value(row: Row | None, key: str, factor: float = 1.0) -> str:
     mean = math.nan if row is None else float(row.get(key, math.nan))
     if not math.isfinite(mean):
         return UNKNOWN
-    low, high = (float((row or {}).get(f"{key}{end}", math.nan)) for end in ("_lo", "_hi"))
+    low, high = interval_of(row or {}, key) or (math.nan, math.nan)
     interval = f" ({number(low * factor)}–{number(high * factor)})" if math.isfinite(low) else ""
     return number(mean * factor) + interval
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from pipeline.carbon.decomposition import Footprint, effects
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.results.paper.published import Metrics
-from pipeline.results.units import number, readable
+from pipeline.results.units import number, scaled_label
 
 COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
 """Metrics that stand side by side."""
@@ -87,7 +87,7 @@ def print_comparison(console: Console, table: pd.DataFrame) -> None:
     rows = cast("dict[tuple[str, str], dict[str, float]]", table.to_dict("index"))
     for key in map(str, table.columns):
         plain = [row[key] for (_, configuration), row in rows.items() if configuration != "ratio"]
-        title, factor = readable(key, plain) if key in COMPARED else ("Effective intensity (g/kWh)", 1.0)
+        title, factor = scaled_label(key, plain) if key in COMPARED else ("Effective intensity (g/kWh)", 1.0)
         shown.add_row(
             title,
             *[

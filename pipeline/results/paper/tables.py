@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
+from pipeline.results.metric_table import base_key
 from pipeline.results.paper.cells import UNKNOWN, change, stated_change, value
 from pipeline.results.paper.configurations import NAMES, SCHEDULING_MS, SHARES, SWITCH
 from pipeline.results.paper.measured import SHARE, by_configuration, models
@@ -83,7 +84,7 @@ def table_4(figures: pd.DataFrame) -> Table:
 def table_5(figures: pd.DataFrame) -> Table:
     """Table V: which node has which share of the tasks."""
     shares = [str(column) for column in figures if str(column).startswith(SHARE)]
-    shares = sorted(share for share in shares if not share.endswith(("_lo", "_hi")))
+    shares = sorted(share for share in shares if base_key(share) == share)
     cells = [
         [
             row["model"], NAMES[row["paper"]], *[f"{row[share]:.0%}" for share in shares],

@@ -15,11 +15,13 @@ from rich.table import Table
 from pipeline.domain.plan import Plan
 from pipeline.planning import pareto
 from pipeline.planning.plan_file import plan_text
-from pipeline.results import repetition, tables
+from pipeline.results import repetition
 from pipeline.results.figures import front_figure, front_picture, schedulers_figure
-from pipeline.results.front import Front, front_note, front_table, print_front
+from pipeline.results.front import Front
 from pipeline.results.paper import saving
 from pipeline.results.paper.published import Metrics
+from pipeline.results.tables import comparison_table
+from pipeline.results.tables.front_table import front_note, front_table, print_front
 from pipeline.search.reporting.findings import COLUMNS, Findings
 from pipeline.search.studies.samplers import GRID
 from pipeline.search.studies.sweep_trial import SweepTrial
@@ -72,15 +74,17 @@ class Report:
         if found.repeated or settings.baseline:
             baseline = {COLUMNS.get(key, key): value for key, value in settings.baseline.items()}
             differences = repetition.against(found.each, by, baseline) if baseline else None
-            summary = tables.summary_table(means, by, differences)
+            summary = comparison_table.summary_table(means, by, differences)
             self.run.log_table(summary, "summary.json")
             if settings.sampler == GRID:  # a study's points are many, and all different
                 names = [" ".join(str(row[key]) for key in by) for row in means.to_dict("records")]
-                tables.print_summary(self.console, summary, by, [*settings.objectives], baseline)
+                comparison_table.print_summary(self.console, summary, by, [*settings.objectives], baseline)
                 if found.ends:
-                    tables.print_dominance(self.console, names, pareto.confident_dominance(*found.ends))
+                    comparison_table.print_dominance(
+                        self.console, names, pareto.confident_dominance(*found.ends)
+                    )
         if found.ends:
-            tables.print_surely(self.console, names, found.confident)
+            comparison_table.print_confident(self.console, names, found.confident)
 
     def comparison(
         self, here: Mapping[str, Metrics], paper: Mapping[str, Metrics] | None, *, shown: bool

@@ -1,0 +1,1 @@
+"""Tables for people: printed, or as Markdown."""
