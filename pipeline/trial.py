@@ -37,7 +37,7 @@ from pipeline.execution.workloads.workload import Workload
 from pipeline.host.locks import machine_lock
 from pipeline.network.graph import Graph
 from pipeline.network.images import Images
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import require_connected
 from pipeline.planning.plan_file import plan_text, read_plan
 from pipeline.planning.problem import Partitioner, Problem

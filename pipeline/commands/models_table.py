@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from pipeline.domain.checks import ConfigError
 from pipeline.host.processor import processor
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec, torchvision_models
+from pipeline.network.models.libraries import torchvision_models
+from pipeline.network.models.spec import ModelSpec
 
 _FILE = Path(__file__).parents[2] / "docs" / "models.md"
 _INPUT_SIZE = {"inception_v3": 299}

@@ -22,7 +22,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.plan import Plan
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 PLAN, MODEL = "plan.json", "model.yaml"
 """The folder's files: `pipeline.planning.plan_file`'s, and the config's `model`."""
