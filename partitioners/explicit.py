@@ -1,4 +1,4 @@
-"""The plan that the config spells out: what a sweep varies. Pure."""
+"""The plan that the config specifies, cut by cut and device by device: what a sweep varies. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Explicit:
-    """Cuts as fractions of the chain's layers, so that one space fits every model, and the stages' devices.
+    """A device for each stage, and cuts as fractions of the layers, so that one search space fits all models.
 
-    The first `stages - 1` cuts and the first `stages` devices count and the rest are ignored, so that a sweep
-    may vary `stages` alone. Cuts may come in any order. Where two fall on the same cut point the empty stage
-    between them is left out, and with it its device.
+    The first `stages - 1` cuts and the first `stages` devices count; the rest is ignored, so that a sweep may
+    vary `stages` alone. Cuts may come in any order. Where two cuts fall on the same cut point, the empty
+    stage between them is left out together with its device. Raises ConfigError for too few cuts or devices,
+    and for a cut that is not between 0 and 1.
     """
 
     stages: int
@@ -48,7 +49,11 @@ class Explicit:
             )
 
     def partition(self, problem: Problem) -> Plan:
-        """Cut point = round(fraction * layers), held inside the chain. ConfigError for an unknown device."""
+        """Each cut point is round(fraction * layers), but at least 1 and at most layers - 1.
+
+        Raises ConfigError for more stages than layers, an unknown device, and a plan that does not fit
+        memory.
+        """
         num_layers = len(problem.graph.layers)
         require(
             self.stages <= num_layers,
