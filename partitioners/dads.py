@@ -74,12 +74,11 @@ def _least_cuts(problem: Problem, local: str, remote: str, link: Link) -> list[f
     One of them is therefore the best of all sets but the empty one, which is the unsplit plan on `remote`: it
     sends the input uncompressed. Almost every model has a single such layer.
     """
-    flows, hazards = problem.graph.flows(), problem.graph.hazards()
     network = _flow_network(problem, local, remote, link)
-    waiting = {layer for _, layer in hazards}
-    waiting |= {layer for flow in flows if flow.producer >= 0 for layer in flow.consumers}
     cuts = []
-    for first in sorted(set(range(len(problem.graph))) - waiting):
+    for first in range(len(problem.graph)):
+        if any(isinstance(needed, int) for needed in network[first]):
+            continue
         forced = network.copy()
         forced.add_edge(LOCAL, first)
         del forced.edges[LOCAL, first]["capacity"]
@@ -89,11 +88,11 @@ def _least_cuts(problem: Problem, local: str, remote: str, link: Link) -> list[f
 
 
 def _flow_network(problem: Problem, local: str, remote: str, link: Link) -> nx.DiGraph:
-    """The network of which a cut's capacity is the seconds that its plan takes, in units of 1 / PER_S.
+    """The network in which the capacity of a cut is the time of its layers and tensors, in seconds * PER_S.
 
-    Its nodes are LOCAL, REMOTE, the layers by index and the tensors by name.
+    Its nodes are LOCAL, REMOTE, the layers by index and the tensors by name. An edge from layer to layer
+    means that the first needs the second, so that it cannot be local while the second is remote.
     """
-    flows, hazards = problem.graph.flows(), problem.graph.hazards()
     network = nx.DiGraph()
     # Cutting layer -> REMOTE means that the layer runs on the local device, and costs its seconds there;
     # cutting LOCAL -> layer likewise means that it runs on the remote one.
@@ -102,7 +101,7 @@ def _flow_network(problem: Problem, local: str, remote: str, link: Link) -> nx.D
         network.add_edge(layer, REMOTE, capacity=round(local_s * PER_S))
         network.add_edge(LOCAL, layer, capacity=round(remote_s * PER_S))
     ends = {-1: LOCAL, len(problem.graph): REMOTE}
-    for flow in flows:
+    for flow in problem.graph.flows():
         # Each tensor has a node of its own, so that it is sent once however many layers use it. An edge
         # without capacity is infinite: once the tensor is sent, all its consumers may be remote, and nothing
         # comes back.
@@ -113,7 +112,7 @@ def _flow_network(problem: Problem, local: str, remote: str, link: Link) -> nx.D
             network.add_edge(tensor, ends.get(layer, layer))
             if layer not in ends and flow.producer not in ends:
                 network.add_edge(layer, flow.producer)
-    network.add_edges_from((after, before) for before, after in hazards)
+    network.add_edges_from((after, before) for before, after in problem.graph.hazards())
     return network
 
 

@@ -35,7 +35,7 @@ class Values:
         """Read the values of an exported graph, whose nodes must still have their `meta`."""
         specs: dict[fx.Node, TensorSpec] = {}
         storages: dict[fx.Node, Mapping[int, int]] = {}
-        actual: dict[int, Mapping[int, int]] = {}  # the real storages behind one of the export's own
+        actual: dict[int, Mapping[int, int]] = {}  # the storages that the export replaced by one of its own
         for node in graph.nodes:
             value = node.meta.get("val")
             if isinstance(value, Tensor):
@@ -54,7 +54,7 @@ def _spec(name: str, value: Tensor) -> TensorSpec:
 
 
 def _storages(value: Any) -> dict[int, int]:
-    """Bytes of each storage behind a tensor or a sequence of tensors, by its address."""
+    """Bytes of each storage behind a tensor or a sequence of tensors, by the storage's identifier."""
     items = value if isinstance(value, list | tuple) else [value]
     storages = [item.untyped_storage() for item in items if isinstance(item, Tensor)]
     return {storage._cdata: storage.nbytes() for storage in storages if storage.nbytes() > 0}

@@ -136,7 +136,7 @@ class FilledSlice(nn.Module):
 
 
 class HiddenAlias(nn.Module):
-    """Dropout in eval mode returns its argument, whatever its schema says: relu_ changes y as well."""
+    """Dropout in eval mode returns its argument, whatever its schema declares: relu_ changes y as well."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Requests are real images at the model's size and scale, the same for a seed."""
+"""Inputs are real images at the model's size and scale; equal seeds give equal images."""
 
 from __future__ import annotations
 

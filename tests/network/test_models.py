@@ -1,4 +1,4 @@
-"""Models are built alike for a seed, fail in one line, and real weights see what is there."""
+"""Equal specs build equal models, errors are one line, and real weights classify a photograph."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
 
 
 def test_efficientnet_lite0_sees_a_daisy() -> None:
-    """Real weights, offline; and only under the preprocessing that the config says they want."""
+    """Real weights, offline; and only with the preprocessing that the config gives."""
     spec = instantiate(OmegaConf.load(CONF / "efficientnet_lite0.yaml"))
     model = spec.build()
 

@@ -56,7 +56,7 @@ def test_dads_cuts_where_no_chain_could() -> None:
     # Dispatch, layers and start on the phone, 128 bytes, the same in the cloud:
     # .2 + 1.2 + .5, 2, .2 + 1.21 + .5 = 5.81 ms; the best chain, by hand above, takes 7.61 ms.
     assert predict(arising_at(problem, "phone"), [plan]).latency_s[0] == pytest.approx(5.81e-3)
-    # What it says runs, and gives the whole model's answer.
+    # The plan runs, and gives the whole model's answer.
     graph = problem.along(plan).graph
     x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     (whole,) = problem.graph.stage(0, 6)(x)
@@ -64,7 +64,7 @@ def test_dads_cuts_where_no_chain_could() -> None:
     (split,) = graph.stage(3, 6)(*crossing)
     assert torch.equal(whole, split)
     assert whole.std() > 0
-    # What runs as well, and must not pass for it: the two pools exchanged, the same layers numbered in the
+    # These run as well and must give another answer: the two pools exchanged, the same layers numbered in the
     # model's own order, and tensors of which each number is the next that a float32 can be.
     above = [torch.nextafter(tensor, torch.tensor(torch.inf)) for tensor in crossing]
     for wrong_stage, given_tensors in (

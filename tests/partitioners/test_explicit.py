@@ -1,4 +1,4 @@
-"""Plans that the config spells out, and what is refused."""
+"""Plans that the config specifies, and settings that are refused."""
 
 from __future__ import annotations
 

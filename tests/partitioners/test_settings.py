@@ -1,4 +1,4 @@
-"""Settings that several partitioners share: the devices of a split, and what is refused."""
+"""Settings that several partitioners share: the devices of a split, and values that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error of another library says, in one line. Pure."""
+"""The message of another library's error, in one line. Pure."""
 
 from __future__ import annotations
 

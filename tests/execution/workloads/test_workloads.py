@@ -1,4 +1,4 @@
-"""Arrivals against what their processes are known for; blocks, seeds, classes, and files by hand."""
+"""Arrivals have the statistics of their processes; blocks, seeds, classes, and files by hand."""
 
 from __future__ import annotations
 
