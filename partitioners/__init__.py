@@ -1,1 +1,1 @@
-"""Where to cut: one file a strategy, one YAML in conf/partitioner/."""
+"""Where to cut: one file per strategy, each with a YAML in conf/partitioner/."""

@@ -1,9 +1,10 @@
-"""The contiguous partition whose largest stage time is smallest: chains on chains. Pure.
+"""The plan whose largest stage time is smallest, with stage k on device k: chains on chains. Pure.
 
 Source: Pınar and Aykanat, "Fast optimal load balancing algorithms for 1D partitioning", JPDC 64 (2004); with
 devices of different speeds in a fixed order, Pınar, Tabak and Aykanat, "One-dimensional partitioning for
-heterogeneous systems", JPDC 68 (2008). Solved by the dynamic programme that both start from. Only computation
-counts, as there: transfers do not (see partitioner=pipeedge). Ours beside it: stages must fit into memory.
+heterogeneous systems", JPDC 68 (2008). Solved by the dynamic programme that both start from. As there, only
+computation counts, not transfers (see partitioner=pipeedge). Added here: each stage must fit its device's
+memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partitioners.balanced import first_devices, require_stages
+from partitioners.settings import first_devices, require_stages
 from pipeline.domain.checks import require, size_text
 from pipeline.domain.plan import Plan
 from pipeline.planning.cost import Floats, Tables, require_connected
@@ -21,7 +22,7 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Stage k on the fleet's device k, for `stages` devices (default: all, at most one a layer)."""
+    """Stage k on the fleet's device k, for `stages` devices (default: all, at most one per layer)."""
 
     stages: int | None = None
 
@@ -29,16 +30,20 @@ class Bottleneck:
         require_stages(self.stages)
 
     def partition(self, problem: Problem) -> Plan:
-        """Raises ConfigError for too many stages, and where none fit or neighbours are not connected."""
+        """The plan whose slowest stage takes least time.
+
+        Raises ConfigError for more stages than devices or layers, where no stages fit the devices in this
+        order, and where two devices in succession are not connected.
+        """
         names = first_devices(problem, self.stages)
         graph = problem.graph
         tables = Tables.of(problem)
-        rooms = ", ".join(f"{name} ({size_text(problem.fleet.by_name[name].memory_bytes)})" for name in names)
+        sizes = ", ".join(f"{name} ({size_text(problem.fleet.by_name[name].memory_bytes)})" for name in names)
         bounds = least_bottleneck(_stage_s(tables)[: len(names)])
         require(
             len(bounds) > 0,
-            f"fleet.devices.*.memory_bytes: no {len(names)} stages of {graph.name} fit {rooms}, in this "
-            f"order; one stage of it all needs {size_text(tables.stage_bytes[0, -1])}",
+            f"fleet.devices.*.memory_bytes: no {len(names)} stages of {graph.name} fit {sizes}, in this "
+            f"order; the whole model as one stage needs {size_text(tables.stage_bytes[0, -1])}",
         )
         plan = problem.plan(bounds, names)
         require_connected(problem, plan)
@@ -46,10 +51,10 @@ class Bottleneck:
 
 
 def least_bottleneck(stage_s: Floats) -> list[int]:
-    """Bounds of K stages over L layers whose largest time is least; empty where none is finite.
+    """The K + 1 bounds of K stages over L layers whose largest time is least; empty where none is finite.
 
-    stage_s (K, L + 1, L + 1): seconds of layers[b:e] as stage k, infinite where that may not be.
-    least[k + 1, e] = min over b of max(least[k, b], stage_s[k, b, e]), where least[0, 0] is 0.
+    stage_s (K, L + 1, L + 1) by [k, b, e]: seconds of layers[b:e] as stage k, infinite where it is not
+    allowed. least[k + 1, e] = min over b of max(least[k, b], stage_s[k, b, e]), where least[0, 0] is 0.
     """
     stages, cuts = stage_s.shape[:2]
     least = np.full(cuts, np.inf)

@@ -1,8 +1,8 @@
-"""DADS: the split of a network's graph between two devices with the least latency, by a minimum cut. Pure.
+"""DADS: the split of a model's graph between two devices with the least latency, by a minimum cut. Pure.
 
-Source: Hu et al., "Dynamic Adaptive DNN Surgery for Inference Acceleration on the Edge", INFOCOM 2019, its
-form for a light load; that for a heavy load, which maximises throughput, is left out. The answer stays where
-it is made, and plans must fit into memory; both as everywhere here.
+Source: Hu et al., "Dynamic Adaptive DNN Surgery for Inference Acceleration on the Edge", INFOCOM 2019, the
+algorithm for a light load; the one for a heavy load, which maximises throughput, is left out. As with the
+other partitioners, the answer stays on the device that computes it, and plans must fit the devices' memory.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import networkx as nx
 import numpy as np
 
-from partitioners.neurosurgeon import pair
+from partitioners.settings import local_and_remote
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Link
 from pipeline.domain.plan import Plan
 from pipeline.network.compression import compressed_bytes
-from pipeline.network.graph import Flow
+from pipeline.network.layer import Flow
 from pipeline.planning.cost import predict
 from pipeline.planning.problem import Problem
 
@@ -29,22 +29,22 @@ LOCAL, REMOTE = "local", "remote"
 
 @dataclass(frozen=True)
 class Dads:
-    """Layers on `local` and all that needs them on `remote`; not a prefix of the chain where branches differ.
+    """Some layers on `local`, the rest on `remote`. The local ones need not be the first layers of the chain.
 
-    Requests arise at `local`. See `partitioners.neurosurgeon.pair` for the defaults.
+    Requests arise at `local`. See `partitioners.settings.local_and_remote` for the defaults.
     """
 
     local: str | None = None
     remote: str | None = None
 
     def partition(self, problem: Problem) -> Plan:
-        """The faster of the minimum cut and the two unsplit plans, of those that fit; of equals the unsplit.
+        """The fastest of the minimum cut and the two unsplit plans that fit memory; if equal, an unsplit one.
 
-        A cut counts what its layers and tensors take. The link's latency, the dispatch and the start of a
-        stage come once, whatever the cut, and are what the comparison adds. Raises ConfigError where no plan
-        fits.
+        The minimum cut counts the seconds of its layers and tensors. Link latency, dispatch and starts of
+        stages are the same for every cut; the comparison with the unsplit plans counts them too. Raises
+        ConfigError where no plan fits.
         """
-        local, remote = pair(problem, self.local, self.remote)
+        local, remote = local_and_remote(problem, self.local, self.remote)
         layers = tuple(range(len(problem.graph)))
         whole = (0, len(layers))
         candidates: list[tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]] = [(whole, (local,), ())]
@@ -69,34 +69,16 @@ class Dads:
 
 
 def _least_cuts(problem: Problem, local: str, remote: str, link: Link) -> list[frozenset[int]]:
-    """The layers to keep local: for each layer that waits for no other, the best set that holds it.
+    """Sets of layers to keep local: for each layer that needs no other layer, the best set that contains it.
 
-    So one of them is the best of all sets but the empty one, which is a plan of its own: it sends the input
-    uncompressed. Almost every network has one such layer.
+    One of them is therefore the best of all sets but the empty one, which is the unsplit plan on `remote`: it
+    sends the input uncompressed. Almost every model has a single such layer.
     """
-    flows, hazards = problem.graph.flows(), problem.graph.hazards()
-    waiting = {layer for _, layer in hazards}
-    waiting |= {layer for flow in flows if flow.producer >= 0 for layer in flow.consumers}
-    network = nx.DiGraph()
-    # Cutting layer -> REMOTE means that the layer is local and takes its time there; LOCAL -> layer likewise.
-    sides = (np.diff(problem.profile.cumulative_s(name)).tolist() for name in (local, remote))
-    for layer, (local_s, remote_s) in enumerate(zip(*sides, strict=True)):
-        network.add_edge(layer, REMOTE, capacity=round(local_s * PER_S))
-        network.add_edge(LOCAL, layer, capacity=round(remote_s * PER_S))
-    ends = {-1: LOCAL, len(problem.graph): REMOTE}
-    for flow in flows:
-        # A node for the tensor, so that it is sent once however many use it. No capacity means infinite:
-        # with it sent all its consumers may be remote, and nothing comes back.
-        producer, tensor = ends.get(flow.producer, flow.producer), f"tensor {flow.tensor.name}"
-        sent_s = _sent_s(problem, flow, local, remote, link)
-        network.add_edge(producer, tensor, capacity=round(sent_s * PER_S))
-        for layer in flow.consumers:
-            network.add_edge(tensor, ends.get(layer, layer))
-            if layer not in ends and flow.producer not in ends:
-                network.add_edge(layer, flow.producer)
-    network.add_edges_from((after, before) for before, after in hazards)
+    network = _flow_network(problem, local, remote, link)
     cuts = []
-    for first in sorted(set(range(len(problem.graph))) - waiting):
+    for first in range(len(problem.graph)):
+        if any(isinstance(needed, int) for needed in network[first]):
+            continue
         forced = network.copy()
         forced.add_edge(LOCAL, first)
         del forced.edges[LOCAL, first]["capacity"]
@@ -105,8 +87,37 @@ def _least_cuts(problem: Problem, local: str, remote: str, link: Link) -> list[f
     return cuts
 
 
+def _flow_network(problem: Problem, local: str, remote: str, link: Link) -> nx.DiGraph:
+    """The network in which the capacity of a cut is the time of its layers and tensors, in seconds * PER_S.
+
+    Its nodes are LOCAL, REMOTE, the layers by index and the tensors by name. An edge from layer to layer
+    means that the first needs the second, so that it cannot be local while the second is remote.
+    """
+    network = nx.DiGraph()
+    # Cutting layer -> REMOTE means that the layer runs on the local device, and costs its seconds there;
+    # cutting LOCAL -> layer likewise means that it runs on the remote one.
+    sides = (np.diff(problem.profile.cumulative_s(name)).tolist() for name in (local, remote))
+    for layer, (local_s, remote_s) in enumerate(zip(*sides, strict=True)):
+        network.add_edge(layer, REMOTE, capacity=round(local_s * PER_S))
+        network.add_edge(LOCAL, layer, capacity=round(remote_s * PER_S))
+    ends = {-1: LOCAL, len(problem.graph): REMOTE}
+    for flow in problem.graph.flows():
+        # Each tensor has a node of its own, so that it is sent once however many layers use it. An edge
+        # without capacity is infinite: once the tensor is sent, all its consumers may be remote, and nothing
+        # comes back.
+        producer, tensor = ends.get(flow.producer, flow.producer), f"tensor {flow.tensor.name}"
+        sent_s = _sent_s(problem, flow, local, remote, link)
+        network.add_edge(producer, tensor, capacity=round(sent_s * PER_S))
+        for layer in flow.consumers:
+            network.add_edge(tensor, ends.get(layer, layer))
+            if layer not in ends and flow.producer not in ends:
+                network.add_edge(layer, flow.producer)
+    network.add_edges_from((after, before) for before, after in problem.graph.hazards())
+    return network
+
+
 def _sent_s(problem: Problem, flow: Flow, local: str, remote: str, link: Link) -> float:
-    """Seconds that a tensor adds to a transfer: its bytes on the link, and both ends' work per byte on it."""
+    """Seconds that a tensor adds to a transfer: on the link, and to encode and decode it at the two ends."""
     num_bytes = [0, flow.tensor.num_bytes]
     encode_s = np.diff(problem.profile.encode_s(local, problem.compression, num_bytes)).item()
     decode_s = np.diff(problem.profile.decode_s(remote, problem.compression, num_bytes)).item()

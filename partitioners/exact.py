@@ -1,10 +1,11 @@
-"""The plan of the exact front that one asks for. Pure; a thin plug-in over pipeline.planning.exact_front."""
+"""One plan of the exact front (`pipeline.planning.exact_front`): by limits, by weights or the knee. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from partitioners.settings import require_flag
 from pipeline.domain.checks import ConfigError, require, require_number, require_whole
 from pipeline.domain.plan import Plan
 from pipeline.planning.cost import predict
@@ -14,61 +15,72 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Exact:
-    """A point of the exact front under the cost model.
+    """A plan of the exact front under the cost model.
 
-    `minimize`: the least of that objective within `limits`, such as {latency_s: 0.08} ("least carbon with at
-    most 80 ms"); else with `weights`: the least weighted sum of the objectives, each scaled to [0, 1] over
-    the front; else the knee.
+    With `minimize`, the plan with the least of that objective within `limits`, such as {latency_s: 0.08}
+    ("least carbon with at most 80 ms"); with `weights`, the plan with the least weighted sum of the
+    objectives, each scaled to [0, 1] over the front; with neither, the knee. Raises ConfigError for settings
+    that are not valid.
     """
 
     objectives: Sequence[str] = ("carbon_g", "latency_s")
     minimize: str | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
     weights: Mapping[str, float | None] = field(default_factory=dict)
-    """By objective; null is none."""
+    """By objective; null means no weight."""
     max_slowdown: float | None = None
-    """Latency at most so many times the unsplit model's on the fleet's `monolithic` device."""
+    """Upper limit of latency ÷ latency of the unsplit model on the fleet's `monolithic` device."""
     distinct: bool = False
+    """Whether each device holds at most one stage."""
     memory: bool = True
+    """Whether plans must fit the devices' memory."""
     max_stages: int | None = None
 
     def __post_init__(self) -> None:
-        listed = isinstance(self.objectives, Sequence) and not isinstance(self.objectives, str)
-        require(
-            listed and all(isinstance(name, str) for name in self.objectives),
-            f"partitioner.objectives: must be a list of names ({self.objectives!r})",
-        )
-        for name in ("distinct", "memory"):
-            value = getattr(self, name)
-            require(isinstance(value, bool), f"partitioner.{name}: must be true or false ({value!r})")
-        require_objectives("partitioner.objectives", self.objectives, self.distinct)
+        self._require_objectives()
         if self.max_stages is not None:
             require_whole("partitioner", "max_stages", self.max_stages, least=1)
         for key in ("limits", "weights"):
-            given = getattr(self, key)
-            require(
-                isinstance(given, Mapping), f"partitioner.{key}: must map objectives to numbers ({given!r})"
-            )
-            for name, value in given.items():
-                if value is None:
-                    continue
-                require(
-                    name in self.objectives,
-                    f"partitioner.{key}.{name}: add {name} to partitioner.objectives "
-                    f"({', '.join(self.objectives)})",
-                )
-                require_number(f"partitioner.{key}", name, value, least=0)
-        require(
-            self.minimize is None or self.minimize in self.objectives,
-            f"partitioner.minimize: add {self.minimize!r} to partitioner.objectives "
-            f"({', '.join(self.objectives)})",
-        )
+            self._require_numbers(key)
         if self.max_slowdown is not None:
             require_number("partitioner", "max_slowdown", self.max_slowdown, least=0, above=True)
             require(
                 "latency_s" in self.objectives,
                 f"partitioner.max_slowdown: add latency_s to partitioner.objectives ({self.objectives})",
             )
+        self._require_one_choice()
+
+    def _require_objectives(self) -> None:
+        listed = isinstance(self.objectives, Sequence) and not isinstance(self.objectives, str)
+        require(
+            listed and all(isinstance(name, str) for name in self.objectives),
+            f"partitioner.objectives: must be a list of names ({self.objectives!r})",
+        )
+        for name in ("distinct", "memory"):
+            require_flag(name, getattr(self, name))
+        require_objectives("partitioner.objectives", self.objectives, self.distinct)
+
+    def _require_numbers(self, key: str) -> None:
+        """Require `limits` or `weights` to map objectives to numbers >= 0 or null."""
+        given = getattr(self, key)
+        require(isinstance(given, Mapping), f"partitioner.{key}: must map objectives to numbers ({given!r})")
+        for name, value in given.items():
+            if value is None:
+                continue
+            require(
+                name in self.objectives,
+                f"partitioner.{key}.{name}: add {name} to partitioner.objectives "
+                f"({', '.join(self.objectives)})",
+            )
+            require_number(f"partitioner.{key}", name, value, least=0)
+
+    def _require_one_choice(self) -> None:
+        """Require `limits` only with `minimize`, and `weights` only without."""
+        require(
+            self.minimize is None or self.minimize in self.objectives,
+            f"partitioner.minimize: add {self.minimize!r} to partitioner.objectives "
+            f"({', '.join(self.objectives)})",
+        )
         limits = (*self.limits.values(), self.max_slowdown)
         require(
             self.minimize is not None or all(value is None for value in limits),
@@ -80,7 +92,11 @@ class Exact:
         )
 
     def partition(self, problem: Problem) -> Plan:
-        """Raises ConfigError where no plan fits or reaches the limits, naming what is tightest."""
+        """The plan of the front that the settings select.
+
+        Raises ConfigError where no plan fits memory, and where none is within the limits, naming the limit
+        that is missed by most.
+        """
         front = exact_front(
             problem, self.objectives, distinct=self.distinct, memory=self.memory, max_stages=self.max_stages
         )

@@ -1,4 +1,4 @@
-"""The plan that the config spells out, so that a sweep can vary it. Pure."""
+"""The plan that the config specifies, cut by cut and device by device: what a sweep varies. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Explicit:
-    """Cuts as fractions of the chain's layers, so that one search space fits every model, and the devices.
+    """A device for each stage, and cuts as fractions of the layers, so that one search space fits all models.
 
-    The first `stages - 1` cuts and the first `stages` devices count. The rest are ignored, so that a sweep
-    may vary `stages` alone. Cuts may be in any order. Where two fall on the same cut point, the empty stage
-    between them is left out together with its device.
+    The first `stages - 1` cuts and the first `stages` devices count; the rest is ignored, so that a sweep may
+    vary `stages` alone. Cuts may come in any order. Where two cuts fall on the same cut point, the empty
+    stage between them is left out together with its device. Raises ConfigError for too few cuts or devices,
+    and for a cut that is not between 0 and 1.
     """
 
     stages: int
@@ -49,9 +50,10 @@ class Explicit:
             )
 
     def partition(self, problem: Problem) -> Plan:
-        """Cut points are round(fraction * layers), limited to the inside of the chain.
+        """Each cut point is round(fraction * layers), but at least 1 and at most layers - 1.
 
-        Raises ConfigError for an unknown device, and for more stages than layers.
+        Raises ConfigError for more stages than layers, an unknown device, and a plan that does not fit
+        memory.
         """
         num_layers = len(problem.graph.layers)
         require(

@@ -1,14 +1,15 @@
 """CarbonEdge's "Green Partitioning": the cleaner a device's grid, the larger its share. Pure.
 
-Source: CarbonEdge (arXiv 2603.27420), Eq. 5 for the costs. The paper names Green Partitioning and gives no
-formula; this one is ours: shares in proportion to AMP4EC's capability / carbon intensity.
+Source: CarbonEdge (arXiv 2603.27420), Eq. 5 for the costs. The paper names Green Partitioning but gives no
+formula. This one is ours: shares in proportion to AMP4EC's capability ÷ carbon intensity.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from partitioners.balanced import boundaries, first_devices, require_flag, require_stages, shares
+from partitioners.balanced import boundaries, shares
+from partitioners.settings import first_devices, require_flag, require_stages
 from pipeline.domain.checks import require
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.planning.cost import require_connected
@@ -17,7 +18,10 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Green:
-    """One stage for each of the fleet's first `stages` devices (default: all), placed there if `pin`."""
+    """One stage for each of the fleet's first `stages` devices (default: all), cut to the device's share.
+
+    `pin` places stage k on device k; otherwise the scheduler places every task.
+    """
 
     stages: int | None = None
     pin: bool = True
@@ -27,9 +31,10 @@ class Green:
         require_flag("pin", self.pin)
 
     def partition(self, problem: Problem) -> Plan:
-        """share = (capability / intensity) / sum over the devices, at the intensities of the run's start.
+        """share = (capability / intensity) / sum over the devices, with the intensities at the run's start.
 
-        Raises ConfigError for an intensity of 0, and where a pinned stage does not fit or cannot be reached.
+        Raises ConfigError for more stages than devices or layers, for an intensity of 0, and where a pinned
+        stage does not fit its device or the devices are not connected.
         """
         names = first_devices(problem, self.stages)
         for name in names:

@@ -10,12 +10,12 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Monolithic:
-    """No cut; on the named device, by default the fleet's `monolithic` one; `auto` asks the scheduler."""
+    """No cut; on `device`, else on the fleet's `monolithic` device, else on `auto`: the scheduler decides."""
 
     device: str | None = None
 
     def partition(self, problem: Problem) -> Plan:
-        """One stage. Raises ConfigError for an unknown device."""
+        """One stage. Raises ConfigError for an unknown device, and for one without enough memory."""
         device = self.device or problem.fleet.monolithic or AUTO
         if device != AUTO:
             problem.fleet.require_device("partitioner.device", device)

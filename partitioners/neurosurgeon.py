@@ -1,11 +1,11 @@
-"""Neurosurgeon: the best single split of the chain between two devices, or none. Pure.
+"""Neurosurgeon: the best single cut of the chain between two devices, or an unsplit plan. Pure.
 
 Source: Kang et al., "Neurosurgeon: Collaborative Intelligence Between the Cloud and Mobile Edge", ASPLOS
-2017, Algorithm 1: the layers up to each candidate on the mobile device, the rest in the cloud, and the least
-latency or energy of them all. Deviations: layer times come from the profile, not from regressions by layer
-type; there is no load factor of the cloud; energy is the fleet's, the paper's the phone's alone; carbon is
-ours; plans must fit into memory; and a profiled chain has a cut wherever the graph has one, with all tensors
-alive there.
+2017, Algorithm 1: the candidates have the layers up to a cut on the mobile device and the rest in the cloud,
+and the one with the least latency or energy is taken. Deviations: layer times come from the profile, not from
+regressions by layer type; the cloud has no load factor; energy is that of the whole fleet, in the paper that
+of the phone only; carbon is added as an objective; plans must fit the devices' memory; and every cut of the
+graph is a candidate, with all tensors alive there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from partitioners.settings import local_and_remote
 from pipeline.domain.checks import require
 from pipeline.domain.plan import Plan
 from pipeline.planning.cost import Tables
@@ -24,9 +25,10 @@ OBJECTIVES = ("latency_s", "energy_j", "carbon_g")
 
 @dataclass(frozen=True)
 class Neurosurgeon:
-    """All on `local`, all on `remote`, or the first layers on `local` and the rest on `remote`.
+    """All layers on `local`, all on `remote`, or the first ones on `local` and the rest on `remote`.
 
-    Requests arise at `local`, so that all on `remote` pays for sending the input. See `pair` for defaults.
+    Requests arise at `local`, so that the plan with all layers on `remote` includes sending the input. See
+    `partitioners.settings.local_and_remote` for the defaults.
     """
 
     local: str | None = None
@@ -40,11 +42,11 @@ class Neurosurgeon:
         )
 
     def partition(self, problem: Problem) -> Plan:
-        """The best candidate that is connected and fits memory; of equals the unsplit one.
+        """The best candidate whose devices are connected and that fits memory; among equals an unsplit one.
 
-        Raises ConfigError where none does, with how much is missing.
+        Raises ConfigError where no candidate fits, with the bytes missing for the nearest.
         """
-        local, remote = pair(problem, self.local, self.remote)
+        local, remote = local_and_remote(problem, self.local, self.remote)
         layers = len(problem.graph)
         candidates: list[tuple[tuple[int, ...], tuple[str, ...]]] = [((0, layers), (local,))]
         if remote is not None:
@@ -53,7 +55,7 @@ class Neurosurgeon:
         tables = Tables.of(problem)
         index = {name: i for i, name in enumerate(tables.names)}
         tables = replace(tables, source=index[local])
-        # An unsplit plan repeats the last bound; the device of its empty stage does not matter.
+        # An unsplit plan repeats the last bound: its second stage is empty, whatever its device.
         bounds = np.array([(*b, layers)[:3] for b, _ in candidates])
         where = np.array([[index[d[0]], index[d[-1]]] for _, d in candidates])
         cost = tables.cost(bounds, where)
@@ -66,31 +68,3 @@ class Neurosurgeon:
         )
         values = np.where(missing_bytes <= 0, getattr(cost, self.objective), np.inf)
         return problem.plan(*candidates[int(values.argmin())])
-
-
-def pair(problem: Problem, local: str | None, remote: str | None) -> tuple[str, str | None]:
-    """The two devices of a split; no remote one where the fleet has a single device.
-
-    local: as given, else the fleet's source, else its `monolithic` device, else its first. remote: as given,
-    else the fastest other device, one that is connected to `local` if there is any.
-    Raises ConfigError for an unknown device or the same one twice.
-    """
-    fleet = problem.fleet
-    for key, name in (("local", local), ("remote", remote)):
-        if name is not None:
-            fleet.require_device(f"partitioner.{key}", name)
-    others = [name for name in fleet.by_name if name != remote]
-    local = local or next((n for n in (fleet.source, fleet.monolithic) if n in others), None)
-    if local is None:
-        require(len(others) > 0, f"partitioner.remote: {remote} is the fleet's only device")
-        local = others[0]
-    require(local != remote, f"partitioner.remote: must not be the local device ({remote})")
-    if remote is None and len(fleet.devices) > 1:
-        remote = min(
-            (name for name in fleet.by_name if name != local),
-            key=lambda name: (
-                fleet.link(local, name) is None,
-                problem.profile.cumulative_s(name)[-1],
-            ),
-        )
-    return local, remote

@@ -1,8 +1,8 @@
-"""PipeEdge's partitioner: the pipeline with the highest throughput over different devices. Pure.
+"""PipeEdge's partitioner: the pipeline with the highest throughput, each device at most once. Pure.
 
 Source: Hu et al., "PipeEdge: Pipeline Parallelism for Large-Scale Model Inference on Heterogeneous Edge
 Devices", DSD 2022 (arXiv 2110.14895): dynamic programming over (layers done, devices used, last device),
-where a pipeline is as slow as its slowest stage or transfer and each device holds one stage at most.
+where a pipeline is as slow as its slowest stage or transfer, and each device holds one stage at most.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ Ranks = npt.NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True)
 class PipeEdge:
-    """The least period over all cuts and placements; of equals one of the fewest stages."""
+    """The least period over all cuts and placements; among equals a plan with the fewest stages."""
 
     def partition(self, problem: Problem) -> Plan:
-        """Raises ConfigError where no pipeline fits the devices' memory, or for too many devices."""
+        """The plan of least period.
+
+        Raises ConfigError where no pipeline fits the devices' memory, and for more than MAX_DEVICES devices.
+        """
         tables = Tables.of(problem)
         bounds, devices = fastest_pipeline(tables)
         if not devices:
@@ -39,11 +42,11 @@ class PipeEdge:
 
 
 def fastest_pipeline(tables: Tables) -> tuple[list[int], list[int]]:
-    """Bounds and device indices of the pipeline of least period; both empty where none fits.
+    """Bounds (K + 1) and device indices (K) of the pipeline of least period; both empty where none fits.
 
     Every time that can be a bottleneck is replaced by its rank, so that the table holds small integers, and
     `max` and `min` over it are exact. least[p][last, e, s] is the rank of the best pipeline of layers[:e]
-    that uses the s-th set of p devices and ends on `last`.
+    that uses the s-th set of p devices and ends on device `last`. Raises ConfigError for too many devices.
     """
     count, layers = len(tables.names), tables.num_layers
     require(
@@ -75,7 +78,7 @@ def fastest_pipeline(tables: Tables) -> tuple[list[int], list[int]]:
         if found < best:
             last, index = np.argwhere(table[:, layers] == found)[0]
             best, answer = int(found), (size, int(last), int(sets[size][index]))
-        # Sets that cannot come below the best answer need no successors: their rows lose nothing by `never`.
+        # A set of devices whose best rank is not below the best answer cannot lead to a better one: drop it.
         table[:, :, table.min(axis=(0, 1)) >= best] = never
     if best == never:
         return [], []
@@ -83,7 +86,7 @@ def fastest_pipeline(tables: Tables) -> tuple[list[int], list[int]]:
 
 
 def _ready(least: Ranks, travel: Ranks, columns: npt.NDArray[np.int64], device: int) -> Ranks:
-    """(cuts, sets): the best rank at which each cut's tensors can be on the device, over the last devices."""
+    """(cuts, sets): the best rank, over all last devices, of a pipeline up to each cut with its transfer."""
     ready: Ranks = np.full((least.shape[1], len(columns)), np.iinfo(least.dtype).max, dtype=least.dtype)
     for last in range(len(least)):
         if last != device:
@@ -99,7 +102,7 @@ def _trace_back(
     stage: Ranks,
     travel: Ranks,
 ) -> tuple[list[int], list[int]]:
-    """From the last stage to the first: any stage and predecessor that stay within the best rank."""
+    """Bounds and device indices, from the last stage to the first: any that stay within the best rank."""
     size, device, used = answer
     end = stage.shape[1] - 1
     bounds, devices = [end], [device]
@@ -138,7 +141,7 @@ def _ranks(tables: Tables) -> tuple[npt.NDArray[np.float64], Ranks, Ranks, Ranks
 
 
 def _bits(count: int) -> npt.NDArray[np.int64]:
-    """How many bits each number below 2^count has."""
+    """(2^count,): the number of bits set in each number below 2^count."""
     bits = np.zeros(2**count, dtype=np.int64)
     for bit in range(count):
         bits += np.arange(2**count) >> bit & 1

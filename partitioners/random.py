@@ -1,4 +1,4 @@
-"""Cuts and devices by chance: what any strategy must beat. Pure: the chance is its seed's."""
+"""Random cuts and devices, by a seed: the baseline that every strategy must beat. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from partitioners.balanced import require_stages
-from pipeline.domain.checks import ConfigError, require, require_whole
+from partitioners.settings import require_layers, require_stages
+from pipeline.domain.checks import ConfigError, require_whole
 from pipeline.domain.plan import Plan
 from pipeline.planning.cost import require_connected
 from pipeline.planning.problem import Problem
 
 MAX_DRAWS = 1000
+"""Plans drawn before the search is given up."""
 
 
 @dataclass(frozen=True)
 class Random:
-    """`stages` stages (null: 1 to the smaller of devices and layers, each as likely), each on any device."""
+    """`stages` stages on any devices; null: a uniform number from 1 to the smaller of devices and layers."""
 
     seed: int = 0
     stages: int | None = None
@@ -27,12 +28,12 @@ class Random:
         require_stages(self.stages)
 
     def partition(self, problem: Problem) -> Plan:
-        """The first draw that fits into memory and is connected; ConfigError after MAX_DRAWS without one."""
-        num_layers = len(problem.graph)
-        require(
-            self.stages is None or self.stages <= num_layers,
-            f"partitioner.stages: {problem.graph.name} has {num_layers} layers (stages: {self.stages})",
-        )
+        """The first plan drawn that fits memory and whose devices are connected.
+
+        Raises ConfigError for more stages than layers, and after MAX_DRAWS plans that are not possible.
+        """
+        if self.stages is not None:
+            require_layers(problem, self.stages)
         rng = np.random.default_rng(self.seed)
         reason = ""
         for _ in range(MAX_DRAWS):

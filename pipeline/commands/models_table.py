@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from pipeline.domain.checks import ConfigError
 from pipeline.host.processor import processor
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec, torchvision_models
+from pipeline.network.models.libraries import torchvision_models
+from pipeline.network.models.spec import ModelSpec
 
 _FILE = Path(__file__).parents[2] / "docs" / "models.md"
 _INPUT_SIZE = {"inception_v3": 299}
@@ -32,7 +33,7 @@ _COLUMNS = (
     "least bytes at an inner cut",
     "before layer",
     "export and cuts, CPU s",
-    "a stage a layer = whole",
+    "one stage per layer = whole",
     "two stages = whole",
 )
 
@@ -60,12 +61,11 @@ def _head() -> str:
 `torch.randn` with seed 0.
 
 - An *inner cut* lies between two layers; its bytes are those of all tensors alive there. The row names the
-  cut with the fewest, the first of equals, by the layer where its second stage begins.
-- *Export and cuts* is `Graph.of`: torch.export, then the search for cuts. The model is not run for it.
-- *A stage a layer*: every layer is a stage of its own, so that every cut is crossed, and the answer is
+  cut with the fewest bytes, among equals the first, by the layer with which its second stage begins.
+- *Export and cuts* is the time of `Graph.of`: torch.export, then the search for cuts. The model is not run.
+- *One stage per layer*: every layer is a stage of its own, so that every cut is crossed, and the answer is
   compared with the unsplit model's by `torch.equal`: yes means equal to the last bit. *Two stages* are those
-  at the cut that the row names. Before, the answers are seen to be neither constant nor the same for another
-  input.
+  at the cut that the row names. The answers must be neither constant nor the same for another input.
 
 {_line(_COLUMNS)}
 {_line("---" for _ in _COLUMNS)}"""

@@ -1,1 +1,1 @@
-"""A model as a chain of layers; a stage of it as a module and as a program; its inputs."""
+"""Models as chains of layers, their cut points, their stages as modules and as programs, and their inputs."""

@@ -1,14 +1,14 @@
-"""How a stage's tensors are made smaller before they cross to another device, and restored there. Pure.
+"""How a stage's tensors are compressed before they cross to another device, and decompressed there. Pure.
 
 A codec is a few aten operators inside the stage's own graph: it travels to a device with the stage, and its
 time and energy are part of the stage's.
 
-float16 halves each value; above 65504 it becomes infinite. int8 is affine quantisation (Jacob et al., CVPR
-2018, arXiv 1712.05877, Eq. 1): x = scale * (q - zero), q and zero being 8-bit integers, so that 0 stays 0.
-Scale and zero come from the least and the greatest value of each channel (dimension 1), or of the whole
-tensor where a channel is a single value. The scale is the range (which takes in 0) ÷ 255, and a value moves
-by at most half of it. NaN stays NaN in float16; in int8 a channel that holds NaN or infinity has no finite
-value afterwards.
+float16 halves the bytes of each value; values above 65504 become infinite. int8 is affine quantisation (Jacob
+et al., CVPR 2018, arXiv 1712.05877, Eq. 1): x = scale * (q - zero), where q and zero are 8-bit integers, so
+that 0 stays 0. Scale and zero come from the least and the greatest value of each channel (dimension 1), or of
+the whole tensor where a channel is a single value. The scale is the range, extended to include 0, ÷ 255; a
+value changes by at most half of the scale. NaN stays NaN in float16; in int8 a channel that contains NaN or
+infinity has no finite value afterwards.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 def encoded_specs(tensors: Sequence[TensorSpec], compression: str) -> tuple[TensorSpec, ...]:
-    """What crosses for these tensors, in order: under int8 each one's values, scales and zeros.
+    """The tensors that are sent for these tensors, in order; under int8 values, scales and zeros for each.
 
-    Tensors that are not float32, or of fewer than two values, cross as they are.
-    Raises ConfigError for an unknown compression.
+    values: the tensor's shape; scales and zeros: (1, channels, 1, ...), or all 1 where each channel is one
+    value. Tensors that are not float32 and those of fewer than two values are sent as they are. Raises
+    ConfigError for an unknown compression.
     """
     require_compression("compression", compression)
     return tuple(part for tensor in tensors for part in _encoded(tensor, compression))
 
 
 def compressed_bytes(tensors: Sequence[TensorSpec], compression: str) -> int:
-    """Bytes that cross for these tensors."""
+    """Bytes that are sent for these tensors. Raises ConfigError for an unknown compression."""
     return sum(part.num_bytes for part in encoded_specs(tensors, compression))
 
 
@@ -50,16 +51,17 @@ def with_codecs(
     outputs: Sequence[TensorSpec],
     after: str,
 ) -> fx.GraphModule:
-    """The stage that takes its inputs as `before` encodes them and gives its outputs as `after` does.
+    """The stage with its inputs encoded by the compression `before` and its outputs by `after`.
 
-    It shares the stage's parameters. `inputs` and `outputs` are the tensors of the cuts around the stage.
+    It takes and returns the tensors of `encoded_specs`, and shares the stage's parameters. `inputs` and
+    `outputs` are the tensors of the cuts around the stage.
     """
     if before == after == COMPRESSIONS[0]:
         return stage
     graph = fx.Graph()
     originals = [node for node in stage.graph.nodes if node.op == "placeholder"]
     copies: dict[fx.Node, fx.Node] = {}
-    # All placeholders come first, as fx wants them.
+    # fx requires all placeholders to come first.
     arrived = [
         [graph.placeholder(part.name) for part in encoded_specs([tensor], before)] for tensor in inputs
     ]
@@ -78,12 +80,12 @@ def with_codecs(
 
 
 def encoder(tensors: Sequence[TensorSpec], compression: str) -> fx.GraphModule:
-    """A stage that does nothing but encode these tensors."""
+    """A stage that only encodes these tensors: from `tensors` to those of `encoded_specs`."""
     return with_codecs(_identity(tensors), tensors, COMPRESSIONS[0], tensors, compression)
 
 
 def decoder(tensors: Sequence[TensorSpec], compression: str) -> fx.GraphModule:
-    """A stage that does nothing but decode these tensors."""
+    """A stage that only decodes these tensors: from those of `encoded_specs` to `tensors`."""
     return with_codecs(_identity(tensors), tensors, compression, tensors, COMPRESSIONS[0])
 
 
@@ -98,7 +100,7 @@ def _is_encoded(tensor: TensorSpec, compression: str) -> bool:
 
 
 def _channels(tensor: TensorSpec) -> tuple[int, ...]:
-    """Shape of the tensor's scales: its channels, all else 1; all 1 where each channel is one value."""
+    """Shape of the tensor's scales: 1 but for the channels; 1 there too where each channel is one value."""
     shape = tensor.shape
     by_channel = len(shape) >= 2 and math.prod(shape) > shape[1]
     return tuple(size if by_channel and axis == 1 else 1 for axis, size in enumerate(shape))
@@ -136,15 +138,15 @@ def _encode(graph: fx.Graph, node: fx.Node, tensor: TensorSpec, compression: str
         return [_cast(graph, node, torch.float16)]
     call = graph.call_function
     axes = [axis for axis, size in enumerate(_channels(tensor)) if size == 1]
-    # The range takes in 0, so that 0 has an integer of its own. Each end is divided before the two are
-    # subtracted: their difference may be more than a float holds.
+    # The range includes 0, so that 0 is represented exactly. Each end is divided before the two are
+    # subtracted, because their difference may overflow.
     least = call(_ATEN.clamp_max_.default, (call(_ATEN.amin.default, (node, axes, True)), 0))
     greatest = call(_ATEN.clamp_min_.default, (call(_ATEN.amax.default, (node, axes, True)), 0))
     least = call(_ATEN.div_.Scalar, (least, _LEVELS))
     greatest = call(_ATEN.div_.Scalar, (greatest, _LEVELS))
-    # A channel of zeros has no range; any scale above 0 brings them back.
+    # The range of a channel of zeros is 0; any scale above 0 restores them.
     scale = call(_ATEN.clamp_min_.default, (call(_ATEN.sub.Tensor, (greatest, least)), _TINY))
-    # zero = -128 - least / scale, `least` being its 255th part by now.
+    # zero = -128 - 255 * least / scale, because `least` is divided by 255 already.
     zero = call(_ATEN.mul_.Scalar, (call(_ATEN.div_.Tensor, (least, scale)), -_LEVELS))
     zero = call(_ATEN.round_.default, (call(_ATEN.add_.Scalar, (zero, _LEAST)),))
     value = call(_ATEN.round_.default, (call(_ATEN.div.Tensor, (node, scale)),))

@@ -1,18 +1,29 @@
-"""Where an exported model may be cut: which values are alive at each place. Pure."""
+"""Where an exported model may be cut, and which values are alive there. Pure.
+
+The boundary between two operators is a cut point if sending the tensors alive there, and nothing else, lets
+the rest of the model run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import fx
 
-from pipeline.network.aliasing import Sets, Values, written
+from pipeline.network.aliasing import Values, written
+
+if TYPE_CHECKING:
+    from networkx.utils import UnionFind
 
 Group = tuple[fx.Node, ...]
 
 
 def alive_between(groups: Sequence[Group], entry: Group, outputs: Group) -> list[Group]:
-    """Nodes whose values are used at or after each boundary between groups, and made before it."""
+    """Nodes alive at each of the len(groups) + 1 boundaries: computed before it and used after it.
+
+    `entry` is the model's input, alive at the first boundary; `outputs` are its results, alive at the last.
+    """
     last_use = {arg: k for k, group in enumerate(groups) for node in group for arg in node.all_input_nodes}
     last_use |= dict.fromkeys(outputs, len(groups))
     alive = [entry]
@@ -21,18 +32,20 @@ def alive_between(groups: Sequence[Group], entry: Group, outputs: Group) -> list
     return [*alive, outputs]
 
 
-def cut_points(groups: Sequence[Group], alive: Sequence[Group], values: Values, memory: Sets) -> list[int]:
-    """Boundaries k, before groups[k], where the model may be cut.
+def cut_points(
+    groups: Sequence[Group], alive: Sequence[Group], values: Values, memory: UnionFind
+) -> list[int]:
+    """Boundaries k, before groups[k], where the model may be cut; always with 0 and len(groups).
 
-    All alive must be tensors, and no two of them may share memory that a later call writes to: sent as
-    separate tensors they would no longer see each other change.
+    All values alive there must be tensors, and no two of them may share memory that a later call writes to:
+    once sent as separate tensors, a write to one would no longer change the other.
     """
     last_write = {
-        memory.find(target): k for k, group in enumerate(groups) for node in group for target in written(node)
+        memory[target]: k for k, group in enumerate(groups) for node in group for target in written(node)
     }
 
     def may_be_cut(k: int) -> bool:
-        roots = [memory.find(node) for node in alive[k]]
+        roots = [memory[node] for node in alive[k]]
         shared = {root for root in roots if roots.count(root) > 1}
         tensors = all(node in values.specs for node in alive[k])
         return tensors and all(last_write.get(root, -1) < k for root in shared)

@@ -1,4 +1,4 @@
-"""What requests are about: seeded crops of real photographs, or a folder of the user's own images."""
+"""The images that requests carry: random crops of real photographs, or a folder of images. Shell."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.domain.checks import ConfigError, require, require_number, require_whole
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 
 class Images(Protocol):
-    """What requests are about."""
+    """A source of the images that requests carry."""
 
     def inputs(self, spec: Any, requests: int | None) -> Sequence[torch.Tensor]:
-        """Input tensors, each (1, 3, size, size), preprocessed as the model's spec says.
+        """Input tensors, each (1, 3, size, size), preprocessed as the model's spec requires.
 
-        At most one a request where their number is known; requests take them in turn.
+        At most one per request where the number of requests is known; requests use them in turn.
         """
         ...
 
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 RESIZE = 256 / 224
-"""ImageNet's usual evaluation, shorter side to 256 and centre crop of 224, in proportion for other sizes."""
+"""The usual evaluation on ImageNet scales the shorter side to 256 and crops the central 224; other sizes keep
+the proportion."""
 
 
 def preprocess(image: Image.Image, spec: ModelSpec) -> torch.Tensor:
-    """(1, 3, size, size), float32: the image at the model's size, on 0..1, then (x - mean) / std."""
+    """The image as a model's input: (1, 3, size, size), float32; pixels on 0..1, then (x - mean) / std."""
     size = spec.input_size
     pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.float32)
     values = (pixels / 255 - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
@@ -41,13 +42,14 @@ def preprocess(image: Image.Image, spec: ModelSpec) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Photographs:
-    """Seeded square crops of the photographs that scikit-learn installs: real images without a download."""
+    """Random square crops of the photographs that scikit-learn installs: real images without a download."""
 
     count: int = 50
-    """Different crops."""
+    """Number of different crops."""
     seed: int = 0
+    """Seed of the crops' positions and sizes."""
     smallest: float = 0.5
-    """Least side of a crop, as a share of the photograph's shorter side."""
+    """Smallest side of a crop, as a share of the photograph's shorter side; in (0, 1]."""
 
     def __post_init__(self) -> None:
         require_whole("images", "count", self.count, least=1)
@@ -56,7 +58,7 @@ class Photographs:
         require(self.smallest <= 1, f"images.smallest: must lie in (0, 1] (smallest: {self.smallest})")
 
     def inputs(self, spec: ModelSpec, requests: int | None = None) -> Sequence[torch.Tensor]:
-        """One crop a request, at most `count`."""
+        """One crop per request, at most `count`; each (1, 3, size, size)."""
         from sklearn.datasets import load_sample_image
 
         photographs = [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
@@ -73,19 +75,19 @@ class Photographs:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The user's own images, in the order of their names."""
+    """The images of a folder and its subfolders, in the order of their paths."""
 
     path: str
     count: int = 50
-    """Of the folder's images, in its order."""
+    """How many of the folder's images to use, the first in order."""
 
     def __post_init__(self) -> None:
         require_whole("images", "count", self.count, least=1)
 
     def inputs(self, spec: ModelSpec, requests: int | None = None) -> Sequence[torch.Tensor]:
-        """The centre of one image a request, at most `count`.
+        """The central square of one image per request, at most `count`; each (1, 3, size, size).
 
-        Raises ConfigError for a folder without images, and for one that cannot be read.
+        Raises ConfigError for a folder that does not exist or has no images, and for an unreadable image.
         """
         folder = Path(self.path).expanduser()
         require(folder.is_dir(), f"images.path: no such folder ({folder})")

@@ -1,4 +1,4 @@
-"""The layers of a model, the cuts between them and the tensors that cross. Pure."""
+"""The layers of a model, the cuts between them and the tensors that flow. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor as it stands in a graph: its name, shape and dtype (as in `float32`), and its size."""
+    """A tensor in a graph: its name, shape, dtype (such as `float32`) and size, not its values."""
 
     name: str
     shape: tuple[int, ...]
@@ -24,11 +24,11 @@ class Layer:
     op: str
     """Operator type: `conv2d`, `conv2d_depthwise`, `linear`, `hardtanh_` ..."""
     eq5_cost: int
-    """Cost by Eq. 5 of the paper: kh*kw*Cin*Cout, Nin*Nout, or the number of parameters."""
+    """Eq. 5 of CarbonEdge (arXiv 2603.27420): kh*kw*Cin*Cout, Nin*Nout, or the number of parameters."""
     param_bytes: int
-    """Parameters, buffers and constants that the layer holds."""
+    """Bytes of the parameters, buffers and constants that the layer holds."""
     peak_bytes: int
-    """All activations alive while the layer runs, inputs and outputs (kernel workspace excluded)."""
+    """Bytes of all activations alive while the layer runs: inputs and outputs, but no kernel workspace."""
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,14 @@ class Cut:
     def num_bytes(self) -> int:
         """Bytes that cross when the model is split here."""
         return sum(tensor.num_bytes for tensor in self.tensors)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A tensor that flows between layers. It crosses the cuts after its producer up to its last consumer."""
+
+    tensor: TensorSpec
+    producer: int
+    """The layer that computes it; -1: it is the model's input."""
+    consumers: tuple[int, ...]
+    """The other layers that use it, rising; len(graph): it is an output of the model."""

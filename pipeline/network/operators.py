@@ -1,4 +1,4 @@
-"""A layer's operators: what they are called, hold and cost. Pure."""
+"""What a layer's operators are called, which tensors they hold and what they cost. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def layer_of(
     values: Values,
     tensors: Mapping[str, Tensor],
 ) -> Layer:
-    """The layer of these calls; `alive` are all nodes whose values exist at some time while it runs."""
+    """The layer that consists of these calls.
+
+    `alive` are all nodes whose values exist at some time while it runs; `tensors` are the model's parameters,
+    buffers and constants by dotted name.
+    """
     costs = [_eq5_cost(node, values, tensors) for node in calls]
     heaviest = calls[costs.index(max(costs))] if any(costs) else calls[-1]
     storages = {number: size for node in alive for number, size in values.storages[node].items()}
@@ -48,7 +52,7 @@ def _is_convolution(node: fx.Node) -> bool:
 
 
 def _channels(node: fx.Node, values: Values) -> tuple[int, int, int]:
-    """Input channels, output channels and kernel size (kh*kw) of a convolution, transposed or not."""
+    """Input channels, output channels and kernel size (kh*kw) of a convolution or transposed convolution."""
     named = arguments(node)
     kernel = values.specs[named["weight"]].shape[2:]
     axis = -1 - len(kernel)
@@ -65,9 +69,9 @@ def _operator_name(node: fx.Node, values: Values) -> str:
 
 
 def _eq5_cost(node: fx.Node, values: Values, tensors: Mapping[str, Tensor]) -> int:
-    """Eq. 5 of the paper: kh*kw*Cin*Cout, Nin*Nout, or the number of parameters.
+    """Eq. 5 of CarbonEdge (arXiv 2603.27420): kh*kw*Cin*Cout, Nin*Nout, or the number of parameters.
 
-    As in the paper, Cin are all input channels, whatever the groups: depthwise layers are overrated.
+    As in the paper, Cin counts all input channels whatever the groups, which overrates depthwise layers.
     """
     if _is_convolution(node):
         return math.prod(_channels(node, values))

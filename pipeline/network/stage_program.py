@@ -1,6 +1,6 @@
-"""A stage as JSON and tensors, never pickle, so that it can travel to another process. Pure.
+"""A stage as JSON and tensors, never pickle, so that it can be sent to another process. Pure.
 
-A device's process imports this: it needs torch, but none of the libraries that models come from.
+A device's process imports this module: it needs torch, but none of the libraries that models come from.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from pipeline.domain.checks import ConfigError, require
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ATTRIBUTE = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
-"""With dashes, as RegNet has; no quotes: where a part is no identifier, torch.fx writes it in some."""
+"""Dashes are allowed because RegNet's names have them. Quotes are not: torch.fx puts a part that is not an
+identifier in quotes."""
 _TARGET = re.compile(r"aten\.(\w+)\.(\w+)", re.ASCII)
 _FILE_OPERATORS = frozenset({"from_file"})
-"""Operators of aten that open files: the only ones that reach outside their tensors."""
+"""Operators of aten that open files: the only ones that access anything but their tensors."""
 Encoded = Any
-"""What json.dumps takes."""
+"""A value that json.dumps accepts."""
 
 
 def is_plain(target: Any) -> bool:
-    """Whether a node's target may appear in a program: an overload of an aten operator, or getitem."""
+    """Whether a program may call this: an overload of an aten operator that opens no file, or getitem."""
     if target is operator.getitem:
         return True
     return (
@@ -44,9 +45,9 @@ def attribute(module: torch.nn.Module, path: str) -> Tensor:
 
 
 def program(module: fx.GraphModule) -> tuple[dict[str, Encoded], dict[str, Tensor]]:
-    """Describe a stage: its nodes as a JSON value, and its own tensors by attribute name.
+    """Describe a stage: {"nodes": [...]} as a JSON value, and the stage's tensors by attribute name.
 
-    Raises ConfigError where a node or an argument has no place in a program.
+    Raises ConfigError for a node or an argument that a program cannot contain.
     """
     nodes = [_encode_node(node) for node in module.graph.nodes]
     names = [str(node.target) for node in module.graph.nodes if node.op == "get_attr"]
@@ -54,10 +55,10 @@ def program(module: fx.GraphModule) -> tuple[dict[str, Encoded], dict[str, Tenso
 
 
 def from_program(description: Mapping[str, Encoded], tensors: Mapping[str, Tensor]) -> fx.GraphModule:
-    """The stage that `program` described. Its tensors become buffers; operators come from aten alone.
+    """The stage that `program` described; its tensors become buffers.
 
-    fx turns a graph into Python source, so every name is checked before it gets there.
-    Raises ConfigError for anything that `program` would not have written.
+    torch.fx turns a graph into Python source, so every name is checked before it becomes part of the graph,
+    and operators come from aten only. Raises ConfigError for anything that `program` would not have written.
     """
     graph = fx.Graph()
     nodes: dict[str, fx.Node] = {}
@@ -71,7 +72,7 @@ def from_program(description: Mapping[str, Encoded], tensors: Mapping[str, Tenso
 
 
 def _encode_node(node: fx.Node) -> dict[str, Encoded]:
-    """{op, name} and, where the op has them, target, args and kwargs."""
+    """{op, name}, and target, args and kwargs where the op has them."""
     entry: dict[str, Encoded] = {"op": node.op, "name": node.name}
     if node.op == "get_attr":
         return entry | {"target": str(node.target)}
@@ -95,7 +96,7 @@ def _encode_node(node: fx.Node) -> dict[str, Encoded]:
 def _decode_node(
     graph: fx.Graph, entry: Mapping[str, Encoded], nodes: Mapping[str, fx.Node], tensors: Mapping[str, Tensor]
 ) -> fx.Node:
-    """Append the described node to the graph."""
+    """Append the described node to the graph and return it."""
     op, name = entry["op"], _checked(_IDENTIFIER, entry["name"], "a node's name")
     if op == "placeholder":
         return graph.placeholder(name)

@@ -22,7 +22,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.plan import Plan
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 PLAN, MODEL = "plan.json", "model.yaml"
 """Files of the model's folder: the plan (`pipeline.planning.plan_file`), and `model` of the config."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 _built: dict[str, tuple[torch.nn.Module, Graph]] = {}
 

@@ -20,7 +20,7 @@ from pipeline.domain.trial_result import TrialResult
 from pipeline.execution.hindsight.oracle import regret
 from pipeline.execution.job import Job, Service
 from pipeline.host.locks import machine_lock
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import require_connected
 from pipeline.planning.plan_file import plan_text, read_plan
 from pipeline.results.metrics import output_max_abs_error, run_name, top1_agreement

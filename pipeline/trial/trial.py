@@ -19,7 +19,7 @@ from pipeline.execution.job import Outage
 from pipeline.execution.scheduler import Scheduler
 from pipeline.execution.workloads.workload import Workload
 from pipeline.network.images import Images
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.problem import Partitioner, Problem
 from pipeline.results.validation import Validation
 from pipeline.tracking.tracking import Tracking

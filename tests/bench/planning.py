@@ -25,7 +25,7 @@ from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.profile import Profile
 from pipeline.domain.records import Records
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import Tables
 from pipeline.planning.exact_front import exact_front
 from pipeline.planning.problem import Problem

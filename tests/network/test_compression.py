@@ -1,4 +1,4 @@
-"""Tensors that cross compressed: their sizes, how near they come back, and what a codec does to a stage."""
+"""Compressed tensors: their sizes, the error after decompression, and a stage between codecs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests are real images at the model's size and scale, the same for a seed."""
+"""Inputs are real images at the model's size and scale; equal seeds give equal images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.domain.checks import ConfigError
 from pipeline.network.images import ImageFolder, Photographs, preprocess
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision", input_size=32)
 
@@ -37,7 +37,7 @@ def test_crops_are_of_both_photographs_seeded_and_different() -> None:
 def test_a_folder_is_taken_in_order(tmp_path: Path) -> None:
     for name, value in (("b.png", 200), ("a.jpg", 100), ("notes.txt", 0)):
         if name.endswith("txt"):
-            (tmp_path / name).write_text("not a picture")
+            (tmp_path / name).write_text("not an image")
         else:
             Image.fromarray(np.full((50, 70, 3), value, np.uint8)).save(tmp_path / name)
     x = ImageFolder(str(tmp_path)).inputs(SPEC, 3)

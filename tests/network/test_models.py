@@ -1,4 +1,4 @@
-"""Models are built alike for a seed, fail in one line, and real weights see what is there."""
+"""Equal specs build equal models, errors are one line, and real weights classify a photograph."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from pipeline.domain.checks import ConfigError
-from pipeline.network import models
-from pipeline.network.models import ModelSpec, torchvision_models
+from pipeline.network.models import libraries
+from pipeline.network.models.spec import ModelSpec
 from tests.conftest import ROOT
 
 CONF = ROOT / "conf" / "model"
@@ -54,9 +54,9 @@ def test_every_yaml_gives_a_spec(path: Path) -> None:
         ({"library": "keras"}, r"model.library: must be torchvision or timm \(library: 'keras'\)"),
         ({"name": ""}, r"model.name: must be text"),
         ({"weights": None}, r"model.weights: must be text"),
-        ({"seed": -1}, r"model.seed: must be an integer >= 0 \(seed: -1\)"),
-        ({"input_size": 0}, r"model.input_size: must be an integer >= 1"),
-        ({"mean": [0.5]}, r"model.mean: must be three numbers, one a channel \(mean: \[0.5\]\)"),
+        ({"seed": -1}, r"model.seed: must be a whole number >= 0 \(it is -1\)"),
+        ({"input_size": 0}, r"model.input_size: must be a whole number >= 1"),
+        ({"mean": [0.5]}, r"model.mean: must be three numbers, one per channel \(mean: \[0.5\]\)"),
         ({"std": [1, 1, "x"]}, r"model.std: must be three numbers"),
         ({"std": [1, 1, 0]}, r"model.std: must be above 0"),
         ({"options": ["image_size"]}, r"model.options: must map"),
@@ -96,12 +96,12 @@ def test_what_cannot_be_built_is_told_in_one_line(changes: dict[str, Any], messa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("library", models.LIBRARIES)
+@pytest.mark.parametrize("library", libraries.LIBRARIES)
 def test_no_internet_offers_random_weights(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: Any, **__: Any) -> None:
         raise OSError("Name or service not known")
 
-    owner = models._timm() if library == "timm" else torchvision_models()
+    owner = libraries.timm() if library == "timm" else libraries.torchvision_models()
     monkeypatch.setattr(owner, "create_model" if library == "timm" else "get_model", unreachable)
     with pytest.raises(ConfigError, match=r"^model.weights: cannot get .*not known.*model.weights=random"):
         ModelSpec("resnet18", library, weights="pretrained").build()
@@ -186,7 +186,7 @@ def test_a_broken_file(tmp_path: Path) -> None:
 
 
 def test_efficientnet_lite0_sees_a_daisy() -> None:
-    """Real weights, offline; and only under the preprocessing that the config says they want."""
+    """Real weights, offline; and only with the preprocessing that the config gives."""
     spec = instantiate(OmegaConf.load(CONF / "efficientnet_lite0.yaml"))
     model = spec.build()
 
@@ -214,7 +214,7 @@ def flower(size: int) -> Tensor:
 
 def test_torchvision_imports_in_a_fresh_process_and_before_timm() -> None:
     code = (
-        "import torch; from pipeline.network.models import ModelSpec;"
+        "import torch; from pipeline.network.models.spec import ModelSpec;"
         "print(ModelSpec('resnet18', 'timm', input_size=32).build()(torch.zeros(1, 3, 32, 32)).shape[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What a program may hold, and what from_program refuses: it reads what came over a wire."""
+"""Programs keep every kind of argument, and from_program refuses anything that program does not write."""
 
 from __future__ import annotations
 
@@ -136,5 +136,5 @@ def test_operators_outside_aten_cannot_be_described() -> None:
 
 def test_a_device_needs_torch_alone() -> None:
     code = "import sys, pipeline.network.stage_program as _; "
-    code += "sys.exit(bool({'torchvision', 'timm'} & sys.modules.keys()))"
+    code += "sys.exit(bool({'torchvision', 'timm', 'networkx'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.domain.checks import ConfigError
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 from pipeline.tracking.pyfunc_model import PyfuncModel, _load_pyfunc, save
 
 SPEC = ModelSpec("mobilenetv4_conv_small", "timm", input_size=64)

@@ -24,7 +24,7 @@ from pipeline.execution.devices.stage_fit import split_times
 from pipeline.host.locks import machine_lock
 from pipeline.host.processor import processor
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 FIRST_LOOKS = 15
 """On each device before anything is profiled: their median is the reference."""

@@ -8,7 +8,7 @@ import statistics
 import torch
 
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 
 RECENT_LOOKS = 2
 """At this host's speed, by which a stage's CPU time is told."""

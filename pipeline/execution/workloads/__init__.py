@@ -1,1 +1,1 @@
-"""Which requests arise, and when: one file a kind, YAMLs in conf/workload/."""
+"""Which requests arise, and when: one file per kind of workload, with YAMLs in conf/workload/."""

@@ -16,14 +16,15 @@ from pipeline.execution.workloads.workload import BLOCK, draw_kinds
 
 @dataclass(frozen=True)
 class Closed:
-    """A closed loop: the next request arises when one is answered, `concurrency` at a time."""
+    """`requests` requests, `concurrency` of them at a time: the next arises when one is answered."""
 
     requests: int = 50
     concurrency: int = 1
     classes: tuple[RequestClass, ...] = ()
     seed: int = 0
-    """Of which class the next request is."""
+    """Seed of the requests' classes."""
     horizon_s: ClassVar[float] = 0.0
+    """0, because the time of the last request is not known in advance."""
 
     def __post_init__(self) -> None:
         require_whole("workload", "requests", self.requests, least=1)
@@ -33,11 +34,11 @@ class Closed:
 
     @property
     def count(self) -> int:
-        """How many requests."""
+        """Number of requests."""
         return self.requests
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """All arrive at 0: the backend lets `concurrency` of them in."""
+        """Blocks of at most BLOCK requests, all at time 0: the backend admits `concurrency` at a time."""
         random = np.random.default_rng(self.seed)
         for begin in range(0, self.requests, BLOCK):
             count = min(BLOCK, self.requests - begin)

@@ -1,4 +1,4 @@
-"""Open loops: requests arise whether or not earlier ones are answered. Pure."""
+"""Open loops: Poisson, bursty and diurnal arrivals, whether or not earlier requests are answered. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class _Open(ABC):
-    """An open loop: requests arise whether or not earlier ones are answered, at a mean rate, for a time."""
+    """Requests at a mean rate, given by either `rate_rps` or `utilisation`, for a given time."""
 
     duration_s: float = 60.0
     rate_rps: float | None = None
-    """Requests a second, on average."""
+    """Mean number of requests per second."""
     utilisation: float | None = None
-    """In place of the rate: the share of what the fleet can answer at best."""
+    """Instead of the rate: the mean rate ÷ the highest rate that the fleet can answer."""
     classes: tuple[RequestClass, ...] = ()
     seed: int = 0
+    """Seed of the arrival times and of the requests' classes."""
     count: ClassVar[None] = None
     concurrency: ClassVar[None] = None
 
@@ -47,11 +48,11 @@ class _Open(ABC):
 
     @property
     def horizon_s(self) -> float:
-        """Within which the last request arises."""
+        """Seconds within which the last request arises."""
         return self.duration_s
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """The requests in blocks of at most BLOCK."""
+        """The requests in blocks of at most BLOCK, by arrival."""
         seeds = np.random.SeedSequence(self.seed).spawn(2)
         kinds = np.random.default_rng(seeds[1])
         rate = self.rate_rps if self.rate_rps is not None else float(self.utilisation or 0) * capacity_rps
@@ -60,13 +61,13 @@ class _Open(ABC):
 
     @abstractmethod
     def _times(self, rate_rps: float, start_utc: datetime, random: np.random.Generator) -> Iterator[Floats]:
-        """Arrivals from 0 to duration_s, rising, in blocks that are not empty."""
+        """Arrival times from 0 to duration_s, rising, in blocks (n,) of 1 to BLOCK seconds."""
 
 
 def _poisson(rate_rps: float, begin_s: float, end_s: float, random: np.random.Generator) -> Iterator[Floats]:
-    """A Poisson process from begin to end: exponential gaps, a block at a time."""
+    """Arrival times of a Poisson process from begin to end, by exponential gaps, in blocks (n,)."""
     while True:
-        # A Poisson process knows no past: the gap to the next block starts where this one ends.
+        # A Poisson process has no memory: the gap to the next block starts where this one ends.
         most = int(min(BLOCK, max(16, 1.1 * rate_rps * (end_s - begin_s))))
         times_s = begin_s + np.cumsum(random.exponential(1 / rate_rps, most))
         within = times_s[: int(np.searchsorted(times_s, end_s))]
@@ -79,7 +80,7 @@ def _poisson(rate_rps: float, begin_s: float, end_s: float, random: np.random.Ge
 
 @dataclass(frozen=True, kw_only=True)
 class Poisson(_Open):
-    """Independent requests: exponential times between them."""
+    """Independent requests: a Poisson process of constant rate."""
 
     def _times(self, rate_rps: float, start_utc: datetime, random: np.random.Generator) -> Iterator[Floats]:
         return _poisson(rate_rps, 0.0, self.duration_s, random)
@@ -90,15 +91,15 @@ class Bursty(_Open):
     """A Poisson process whose rate switches between two values at random times.
 
     The Markov-modulated Poisson process with two states (Fischer and Meier-Hellstern, "The Markov-modulated
-    Poisson process (MMPP) cookbook", Performance Evaluation 18, 1993): how long a state lasts is exponential.
+    Poisson process (MMPP) cookbook", Performance Evaluation 18, 1993): the length of a state is exponential.
     """
 
     burst_factor: float = 10.0
-    """The rate in a burst ÷ that between bursts."""
+    """The rate in a burst ÷ the rate between bursts."""
     burst_share: float = 0.1
-    """Of the time."""
+    """Share of the time that is in a burst, in (0, 1)."""
     burst_s: float = 1.0
-    """Mean length of a burst."""
+    """Mean length of a burst in seconds."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,7 +113,7 @@ class Bursty(_Open):
         rates = {True: calm_rps * self.burst_factor, False: calm_rps}
         lasts_s = {True: self.burst_s, False: self.burst_s * (1 - self.burst_share) / self.burst_share}
         bursting = bool(random.random() < self.burst_share)
-        begin_s, held, num_held = 0.0, [], 0  # blocks of one state are short: hand them on by the BLOCK
+        begin_s, held, num_held = 0.0, [], 0  # the blocks of one state are short: join them to about BLOCK
         while begin_s < self.duration_s:
             end_s = min(begin_s + random.exponential(lasts_s[bursting]), self.duration_s)
             for block_s in _poisson(rates[bursting], begin_s, end_s, random):
@@ -126,6 +127,7 @@ class Bursty(_Open):
 
 
 def _blocks(parts: list[Floats]) -> Iterator[Floats]:
+    """The parts (n,) joined and cut into blocks of at most BLOCK."""
     whole = np.concatenate([np.empty(0), *parts])
     for begin in range(0, len(whole), BLOCK):
         yield whole[begin : begin + BLOCK]
@@ -136,12 +138,13 @@ class Diurnal(_Open):
     """A Poisson process whose rate follows the time of day.
 
     rate(t) = mean * (1 + swing * cos(2 pi (hour of day - peak_hour) / 24)), by thinning (Lewis and Shedler,
-    1979): of requests at the peak's rate each is kept with the probability rate(t) ÷ peak.
+    1979): requests are drawn at the peak rate, and each is kept with the probability rate(t) ÷ peak rate.
     """
 
     swing: float = 0.6
-    """0: the same all day; 1: none at all twelve hours from the peak."""
+    """In [0, 1]. 0: the same rate all day; 1: a rate of 0 twelve hours from the peak."""
     peak_hour: float = 20.0
+    """Local hour of the day with the highest rate."""
     utc_offset_h: float = 0.0
     """Hours by which local time is ahead of UTC."""
 

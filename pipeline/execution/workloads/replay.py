@@ -1,4 +1,4 @@
-"""Requests that a file lists."""
+"""The requests that a CSV file lists. Shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,11 @@ REPLAY_COLUMNS = ("timestamp", "model", "deadline_s", "tenant")
 
 @dataclass(frozen=True)
 class Replay:
-    """The requests of a CSV file: timestamp (ISO time or seconds) and perhaps model, deadline_s, tenant.
+    """The requests of a CSV file with the column timestamp and, optionally, model, deadline_s and tenant.
 
-    Each distinct (model, deadline_s, tenant) is a class. The first request arises at the run's start.
+    timestamp is an ISO time (UTC without an offset) or seconds. Each distinct (model, deadline_s, tenant) is
+    a class. The first request arises at the run's start. Raises ConfigError for a file that is not valid,
+    with the line.
     """
 
     path: str
@@ -39,16 +41,16 @@ class Replay:
 
     @property
     def classes(self) -> tuple[RequestClass, ...]:
-        """By first appearance."""
+        """The classes in the order in which they first appear."""
         return self._read()[1]
 
     @property
     def horizon_s(self) -> float:
-        """When the last request arises."""
+        """Seconds from the first request to the last."""
         return float(self._read()[0].arrival_s[-1])
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """The file's rows, in blocks."""
+        """The file's rows in blocks of at most BLOCK."""
         rows, _ = self._read()
         for begin in range(0, len(rows), BLOCK):
             part = slice(begin, begin + BLOCK)
@@ -63,21 +65,8 @@ class Replay:
 
 @functools.lru_cache(maxsize=4)
 def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[RequestClass, ...]]:
-    try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(path, skipinitialspace=True, index_col=False)
-    except pd.errors.ParserWarning as error:
-        raise ConfigError(
-            f"workload.path: {path} has rows with more fields than its first line has names"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"workload.path: {path} is no CSV file ({str(error).splitlines()[0]})") from error
-    unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
-    require(
-        "timestamp" in table and not unknown and len(table) > 0,
-        f"workload.path: {path} must have rows under timestamp and perhaps {', '.join(REPLAY_COLUMNS[1:])} "
-        f"(it has {len(table)} under {', '.join(map(str, table.columns))})",
-    )
+    """The requests of a file and their classes, in the order in which the classes first appear."""
+    table = _read_table(path)
     at_s = _seconds(table["timestamp"])
     _require_rows(path, np.isfinite(at_s), "timestamp must be an ISO time or seconds")
     _require_rows(path, np.diff(at_s, prepend=at_s[0]) >= 0, "timestamp must not be before the row above")
@@ -87,20 +76,44 @@ def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[Reques
     _require_rows(path, good.to_numpy(), "deadline_s must be a number > 0, or empty")
     kind, distinct = pd.factorize(pd.MultiIndex.from_frame(about.astype(object).where(about.notna(), None)))
     first = np.unique(kind, return_index=True)[1]
-    classes = tuple(
-        RequestClass(
-            name=" ".join([f"line {line}", *(str(each) for each in (tenant, model) if pd.notna(each))]),
-            tenant="default" if pd.isna(tenant) else str(tenant),
-            model=None if pd.isna(model) else str(model),
-            deadline_s=None if pd.isna(deadline) else float(deadline),
-        )
-        for line, (model, deadline, tenant) in zip(first + 2, distinct, strict=True)
-    )
+    lines = zip(first + 2, distinct, strict=True)
+    classes = tuple(_request_class(line, *values) for line, values in lines)
     return Requests(at_s - at_s[0], kind.astype(np.int64)), classes
 
 
+def _read_table(path: Path) -> pd.DataFrame:
+    """The file's rows: timestamp and any of the other REPLAY_COLUMNS, their values not yet checked."""
+    try:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            table = pd.read_csv(path, skipinitialspace=True, index_col=False)
+    except pd.errors.ParserWarning as error:
+        raise ConfigError(
+            f"workload.path: {path} has rows with more fields than its first line has names"
+        ) from error
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"workload.path: {path} is not a CSV file ({reason})") from error
+    unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
+    require(
+        "timestamp" in table and not unknown and len(table) > 0,
+        f"workload.path: {path} must have rows under timestamp and, optionally, "
+        f"{', '.join(REPLAY_COLUMNS[1:])} (it has {len(table)} under {', '.join(map(str, table.columns))})",
+    )
+    return table
+
+
+def _request_class(line: int, model: Any, deadline_s: Any, tenant: Any) -> RequestClass:
+    """The class of a line, whose empty fields are NaN or None."""
+    return RequestClass(
+        name=" ".join([f"line {line}", *(str(each) for each in (tenant, model) if pd.notna(each))]),
+        tenant="default" if pd.isna(tenant) else str(tenant),
+        model=None if pd.isna(model) else str(model),
+        deadline_s=None if pd.isna(deadline_s) else float(deadline_s),
+    )
+
+
 def _seconds(timestamps: pd.Series) -> Floats:
-    """Seconds of numbers, or of ISO times (UTC where none is said); NaN for neither."""
+    """(rows,): numbers as seconds, else ISO times (UTC without an offset) as seconds since 1970; else NaN."""
     numbers = pd.to_numeric(timestamps, errors="coerce")
     if numbers.notna().any():
         return np.asarray(numbers, dtype=float)
@@ -109,5 +122,6 @@ def _seconds(timestamps: pd.Series) -> Floats:
 
 
 def _require_rows(path: Path, good: npt.NDArray[np.bool_], message: str) -> None:
+    """Raise ConfigError naming the file's first line that is not good; `good` is (rows,)."""
     bad = np.flatnonzero(~good)
     require(not len(bad), f"workload.path: {path}, line {bad[0] + 2 if len(bad) else 0}: {message}")

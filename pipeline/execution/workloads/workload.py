@@ -1,4 +1,4 @@
-"""What a workload must be able to do. Pure."""
+"""The protocol of workloads, and the draw of a request's class. Pure."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ class Workload(Protocol):
 
     @property
     def classes(self) -> tuple[RequestClass, ...]:
-        """At least one."""
+        """The classes of requests, at least one."""
         ...
 
     @property
     def count(self) -> int | None:
-        """How many requests; None where chance decides."""
+        """Number of requests; None where it is random."""
         ...
 
     @property
     def concurrency(self) -> int | None:
-        """Requests at a time in a closed loop, where the next arises when one is done; None: an open loop."""
+        """Requests at a time in a closed loop: the next arises when one is answered. None in an open loop."""
         ...
 
     @property
     def horizon_s(self) -> float:
-        """Within which the last request arises; 0 in a closed loop, of which nobody knows it."""
+        """Seconds within which the last request arises; 0 in a closed loop, where that is not known."""
         ...
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """The requests in blocks, by arrival; the same ones each time.
+        """The requests in blocks, by arrival; equal calls give equal requests.
 
-        capacity_rps: what the fleet can answer at best, for a rate that is given as a share of it.
+        capacity_rps: the highest rate that the fleet can answer, for workloads whose rate is a share of it.
         """
         ...
 
 
 BLOCK = 65_536
-"""Requests drawn at a time, so that memory does not grow with their number."""
+"""Most requests in a block, so that memory does not grow with the number of requests."""
 
 
 def draw_kinds(
     classes: tuple[RequestClass, ...], random: np.random.Generator, count: int
 ) -> npt.NDArray[np.int64]:
-    """Of which classes the next so many requests are, as likely as their shares."""
+    """(count,): a random index into `classes` for each request, with probabilities by their shares."""
     shares = np.cumsum([each.share for each in classes])
     return np.searchsorted(shares / shares[-1], random.random(count), side="right")

@@ -18,7 +18,7 @@ from pipeline.domain.profile import Profile
 from pipeline.execution.devices.profiler import Profiler, speed
 from pipeline.execution.devices.stage_fit import fit_line, split_times
 from pipeline.network.graph import Graph
-from pipeline.network.models import ModelSpec
+from pipeline.network.models.spec import ModelSpec
 from tests.conftest import MakeProblem
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")

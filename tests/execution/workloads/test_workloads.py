@@ -1,4 +1,4 @@
-"""Arrivals against what their processes are known for; blocks, seeds, classes, and files by hand."""
+"""Arrivals have the statistics of their processes; blocks, seeds, classes, and files by hand."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_replay_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no CSV file"),
+        ("", "is not a CSV file"),
         ("when\n1\n", "must have rows under timestamp .*it has 1 under when"),
         ("timestamp\n", "it has 0 under timestamp"),
         ("timestamp,deadline\n1,2\n", "deadline"),

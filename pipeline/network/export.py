@@ -1,0 +1,64 @@
+"""A model as one flat graph of aten operators; models that cannot be cut are refused. Pure."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, fx
+
+from pipeline.domain.checks import ConfigError, require
+from pipeline.network.aliasing import written
+from pipeline.network.models.errors import first_line
+from pipeline.network.stage_program import attribute, is_plain
+
+if TYPE_CHECKING:
+    from networkx.utils import UnionFind
+
+
+def export(module: torch.nn.Module, example_input: Tensor, name: str) -> fx.GraphModule:
+    """The model as a flat graph of aten operators with one input and static shapes.
+
+    Raises ConfigError, with the reason, for a model in training mode or with several inputs, one that cannot
+    be exported, and one that uses something other than aten operators.
+    """
+    parameters = inspect.signature(module.forward).parameters.values()
+    inputs = [p.name for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    require(len(inputs) <= 1, f"model.name: {name} must take one input (it takes {', '.join(inputs)})")
+    require(not module.training, f"model.name: {name} must be in eval mode (call model.eval() first)")
+    try:
+        exported = torch.export.export(module, (example_input,)).module(check_guards=False)
+    except Exception as error:  # torch.export raises what the model or any of its own layers raises
+        raise ConfigError(f"model.name: torch.export cannot trace {name} ({first_line(error)})") from error
+    assert isinstance(exported, fx.GraphModule)
+    for node in exported.graph.nodes:
+        require(
+            node.op != "call_module" and (node.op != "call_function" or is_plain(node.target)),
+            f"model.name: {name} uses {node.target}, which is no plain aten operator, so it cannot be cut",
+        )
+    return exported
+
+
+def merge_tied(exported: fx.GraphModule) -> dict[str, Tensor]:
+    """Parameters, buffers and constants by dotted name; a tensor with several names is kept under the first.
+
+    Nodes that fetch it by another name are changed to fetch it by that one.
+    """
+    names: dict[int, str] = {}
+    tensors: dict[str, Tensor] = {}
+    for node in exported.graph.nodes:
+        if node.op == "get_attr":
+            tensor = attribute(exported, str(node.target))
+            node.target = names.setdefault(id(tensor), str(node.target))
+            tensors[node.target] = tensor
+    return tensors
+
+
+def refuse_writes_to_own_tensors(calls: Sequence[fx.Node], memory: UnionFind, name: str) -> None:
+    """Raise ConfigError for a model that changes its own tensors: stages would see different states."""
+    own = {memory[arg] for node in calls for arg in node.all_input_nodes if arg.op == "get_attr"}
+    for node in calls:
+        bad = any(memory[target] in own for target in written(node))
+        require(not bad, f"model.name: {name} changes its own parameters or buffers in eval mode ({node})")

@@ -1,0 +1,1 @@
+"""Models: what a config specifies, the libraries that build them, and their weights."""

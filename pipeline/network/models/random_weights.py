@@ -1,0 +1,53 @@
+"""Random weights that respond to the input, so that a wrong split changes the answer. Pure."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from pipeline.domain.checks import ConfigError
+from pipeline.network.models.errors import first_line
+
+_CALIBRATION_BATCHES = 2
+_CALIBRATION_BATCH_SIZE = 8
+
+
+def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
+    """Change freshly initialised weights so that the model's answers are at about unit scale.
+
+    Fresh weights are degenerate: batch norm divides by a variance that was never measured (outputs near
+    1e-9), and heads or residual branches that start at zero contribute nothing. Draws from torch's global
+    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size).
+    """
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and not weight.any():
+            if weight.dim() > 1:
+                nn.init.normal_(weight, std=1 / math.sqrt(weight[0].numel()))
+            else:
+                nn.init.ones_(weight)
+    try:
+        _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"model.input_size: {name} cannot take {input_size} pixels ({first_line(error)})"
+        ) from error
+
+
+def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Set the statistics of batch norm from a few random batches of that shape."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average over the batches
+        norm.train()
+    with torch.no_grad():
+        for _ in range(_CALIBRATION_BATCHES if norms else 1):
+            model(torch.randn(shape))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

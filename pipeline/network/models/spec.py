@@ -1,0 +1,92 @@
+"""A model as the config specifies it: library, name, weights and input. Shell: `build` may read files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.domain.checks import require, require_whole
+from pipeline.network.models import libraries
+from pipeline.network.models.random_weights import make_responsive
+from pipeline.network.models.weights import load_weights
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A classification model: where it comes from, its weights, and its input.
+
+    The input has shape (1, 3, input_size, input_size): pixels on 0..1, minus `mean`, divided by `std`, by
+    channel. Raises ConfigError, with the key, for a value that is not valid.
+    """
+
+    name: str
+    """The model's name in its library, such as mobilenet_v2."""
+    library: str
+    """torchvision or timm."""
+    weights: str = "random"
+    """random; pretrained (downloaded by the library); a .pt, .pth or .safetensors file; or
+    package:MODULE/PATH, a file of an installed package."""
+    seed: int = 0
+    """Seed of random weights."""
+    input_size: int = 224
+    """Height and width of the input in pixels."""
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    """One value per channel, for pixels on 0..1; the default is ImageNet's."""
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    """One value per channel, for pixels on 0..1; the default is ImageNet's."""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Keyword arguments of the model's constructor, such as image_size of a torchvision ViT."""
+
+    def __post_init__(self) -> None:
+        _require_text("name", self.name)
+        _require_text("weights", self.weights)
+        require(
+            self.library in libraries.LIBRARIES,
+            f"model.library: must be {' or '.join(libraries.LIBRARIES)} (library: {self.library!r})",
+        )
+        require_whole("model", "seed", self.seed)
+        require_whole("model", "input_size", self.input_size, least=1)
+        object.__setattr__(self, "mean", _channels("mean", self.mean))
+        object.__setattr__(self, "std", _channels("std", self.std))
+        require(min(self.std) > 0, f"model.std: must be above 0 (std: {self.std})")
+        require(
+            isinstance(self.options, Mapping),
+            f"model.options: must map a constructor's arguments to values (options: {self.options!r})",
+        )
+        object.__setattr__(self, "options", dict(self.options))
+
+    def build(self) -> nn.Module:
+        """Build the model in eval mode, without gradients.
+
+        Equal specs give equal models, and the global random generator is left as it was. Raises ConfigError
+        for a model that the library does not have or cannot build, and for weights that cannot be loaded.
+        """
+        libraries.require_known(self.library, self.name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if self.weights == "pretrained":
+                model = libraries.pretrained(self.library, self.name, self.options)
+            else:
+                model = libraries.untrained(self.library, self.name, self.options)
+                if self.weights == "random":
+                    make_responsive(model, self.name, self.input_size)
+                else:
+                    unused = libraries.auxiliary_heads(self.library, self.name)
+                    load_weights(model, self.name, self.weights, unused)
+        return model.eval().requires_grad_(False)
+
+
+def _require_text(key: str, value: Any) -> None:
+    require(isinstance(value, str) and value != "", f"model.{key}: must be text ({key}: {value!r})")
+
+
+def _channels(key: str, value: Any) -> tuple[float, ...]:
+    good = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3
+    good = good and all(isinstance(item, int | float) and math.isfinite(item) for item in value)
+    require(good, f"model.{key}: must be three numbers, one per channel ({key}: {value!r})")
+    return tuple(float(item) for item in value)
