@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from pipeline.domain.plan import AUTO
 from pipeline.domain.records import Records
-from pipeline.execution.backends.records_table import COMPUTE, OK, TRANSFER, records_table
 from pipeline.execution.backends.service_times import ServiceTimes
 from pipeline.execution.deployment import StageDeployment, arrivals
+from pipeline.execution.events.records_table import COMPUTE, OK, TRANSFER, records_table
 from pipeline.execution.job import Job
 
 Floats = npt.NDArray[np.float64]

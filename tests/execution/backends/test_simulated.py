@@ -19,7 +19,7 @@ from pipeline.domain.records import RECORD_COLUMNS, Records, request_latency_s
 from pipeline.domain.requests import RequestClass
 from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
 from pipeline.execution.backends.fixed_pipeline import pipelined, served_s
-from pipeline.execution.backends.simulated import Simulated, _by_events
+from pipeline.execution.backends.simulated import Simulated, simulate_events
 from pipeline.execution.deployment import deploy
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Outage
@@ -291,7 +291,7 @@ def test_a_pipeline_at_a_time_equals_event_by_event(
     work, simulated = deploy(job.services), Simulated(seed=seed)
     at_a_time = pipelined(job, work, seed=simulated.seed, max_requests=simulated.max_requests)
     assert at_a_time is not None
-    tables = [at_a_time.table, _by_events(simulated, job, RoundRobin(), work).table]
+    tables = [at_a_time.table, simulate_events(simulated, job, RoundRobin(), work).table]
     one, other = (t.sort_values(["request", "end_s", "kind"]).reset_index(drop=True) for t in tables)
     pd.testing.assert_frame_equal(one, other, check_categorical=False, check_dtype=False)
 
@@ -357,7 +357,7 @@ def test_parts_handed_on_are_the_whole_and_nothing_is_kept(
     make_problem: MakeProblem, monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...]
 ) -> None:
     """A fixed pipeline and event by event: each request whole in one part, parts of a bounded size."""
-    monkeypatch.setattr("pipeline.execution.backends.events.PART_ROWS", 200)
+    monkeypatch.setattr("pipeline.execution.events.row_log.PART_ROWS", 200)
     problem = varied(make_problem(fleet(1.0, 0.5)), [0.8, 1, 1.5])
     workload = replace(poisson(20, 800), block=100)
     job = make_job(problem, Plan((0, 3, 6), devices), workload)
