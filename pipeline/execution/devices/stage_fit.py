@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import optimize
 
 CLOCK_S = 1e-9
-"""Resolution of the clock."""
+"""Least time of anything measured, so that no time is 0."""
 Seconds = Sequence[float]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,8 +26,6 @@ from pipeline.execution.events.settings import BackendSettings
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import Scheduler
-
-ARRIVAL, DELIVERED, WAKE, TIME_OUT, GONE, BACK = range(6)
 
 
 class Finished(NamedTuple):
@@ -68,7 +66,7 @@ class EventLoop(ABC):
         self._last = [k + 1 == len(work) or work[k + 1].stage == 0 for k in range(len(work))]
         self._state = FleetState(job.fleet, work, job.intensity, job.services[0].problem.idle)
         self._requests = requests_of(job, work, self.ratios)
-        self._heap: list[tuple[float, int, int, Any]] = []
+        self._heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._pushed = 0
         self._devices = {name: DeviceQueue() for name in job.fleet.by_name}
         self._link_free_s: dict[tuple[str, str], float] = {}
@@ -112,19 +110,11 @@ class EventLoop(ABC):
     def run(self) -> None:
         """Handle all events."""
         for outage in self.job.outages:
-            self._push(outage.at_s, GONE, outage.device)
+            self._push(outage.at_s, self._begin_outage, outage.device)
             if outage.duration_s < math.inf:
-                self._push(outage.at_s + outage.duration_s, BACK, outage.device)
+                self._push(outage.at_s + outage.duration_s, self._end_outage, outage.device)
         for _ in range(self.job.workload.concurrency or 1):
             self._next_arrival()
-        handlers = (
-            self._arrive,
-            self._deliver,
-            self._wake,
-            self._time_out,
-            self._begin_outage,
-            self._end_outage,
-        )
         heap, advance = self._heap, self._state.advance
         while True:
             if not heap and self._blocked and not any(queue.running for queue in self._devices.values()):
@@ -137,10 +127,10 @@ class EventLoop(ABC):
                 advance(self.now_s)
                 self._finish(finished)
             elif heap:
-                due_s, _, what, subject = heappop(heap)
+                due_s, _, handle, subject = heappop(heap)
                 self.now_s = self.clock_s(due_s)
                 advance(self.now_s)
-                handlers[what](subject)
+                handle(subject)
             else:
                 break
 
@@ -152,9 +142,9 @@ class EventLoop(ABC):
             **rest,
         )
 
-    def _push(self, at_s: float, what: int, subject: Any) -> None:
+    def _push(self, at_s: float, handle: Callable[[Any], None], subject: Any) -> None:
         self._pushed += 1  # among events at the same time the first pushed comes first
-        heappush(self._heap, (at_s, self._pushed, what, subject))
+        heappush(self._heap, (at_s, self._pushed, handle, subject))
 
     # --- requests come and go ---
 
@@ -165,7 +155,7 @@ class EventLoop(ABC):
         if self.job.workload.concurrency is not None:  # a closed loop: it arrives now
             request.deadline_s += self.now_s
             request.arrival_s = request.queued_s = self.now_s
-        self._push(request.arrival_s, ARRIVAL, request)
+        self._push(request.arrival_s, self._arrive, request)
 
     def _arrive(self, request: Request) -> None:
         if self.job.workload.concurrency is None:
@@ -240,13 +230,13 @@ class EventLoop(ABC):
             self.in_fleet -= 1  # its scheduler puts it off, not a busy fleet
             assert request.task is not None
             self._state.wait(request.task)
-            self._push(max(until_s, self.now_s), WAKE, request)
+            self._push(max(until_s, self.now_s), self._wake, request)
             return
         self._blocked.add(request)
         if request.blocked_s != request.queued_s:
             request.blocked_s = request.queued_s
             request.block = self._pushed
-            self._push(self.now_s + self._settings.max_wait_s, TIME_OUT, (request, request.block))
+            self._push(self.now_s + self._settings.max_wait_s, self._time_out, (request, request.block))
 
     def _wake(self, request: Request) -> None:
         self.in_fleet += 1
@@ -275,7 +265,7 @@ class EventLoop(ABC):
         sent_s = self._link_free_s[sender, device] = start_s + task.input_bytes / link.bandwidth_bytes_per_s
         end_s = sent_s + link.latency_s
         self._log.add(request, TRANSFER, f"{sender}->{device}", start_s, end_s, num_bytes=task.input_bytes)
-        self._push(end_s, DELIVERED, (request, device))
+        self._push(end_s, self._deliver, (request, device))
 
     def _deliver(self, subject: tuple[Request, str]) -> None:
         request, device = subject
