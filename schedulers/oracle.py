@@ -9,7 +9,7 @@ from pipeline.domain.checks import require_number
 from pipeline.domain.tasks import Assign, Decision, Task, Wait
 from pipeline.execution.deployment import deploy
 from pipeline.execution.fleet_state import FleetState
-from pipeline.execution.hindsight.oracle import foresight
+from pipeline.execution.hindsight.oracle import best_foreseen_schedule
 from pipeline.execution.job import Job
 from schedulers.constrained import Constrained
 from schedulers.feasibility import done_at_s, is_able
@@ -42,7 +42,7 @@ class Oracle:
         if job.workload.concurrency is not None:
             return Follower(self.margin, {})
         work = deploy(job.services)
-        tasks, schedule = foresight(job, work, self.margin)
+        tasks, schedule = best_foreseen_schedule(job, work, self.margin)
         names = list(job.fleet.by_name)
         keys = zip(tasks.request.tolist(), tasks.stage.tolist(), strict=True)
         chosen = zip(schedule.device.tolist(), schedule.begin_s.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""What a backend must be able to do. Pure."""
+"""The interface of a backend. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipeline.execution.scheduler import Scheduler
 
 
 class Backend(Protocol):
-    """Runs plans."""
+    """Runs the stages of requests on devices."""
 
     @property
     def computes(self) -> bool:
-        """Whether it runs the model, and so needs inputs."""
+        """Whether it computes the model, and so needs inputs."""
         ...
 
     def run(self, job: Job, scheduler: Scheduler) -> Records:
-        """Run every request through its service's stages and say what happened.
+        """Run every request through its service's stages; returns one record for each task and transfer.
 
-        The scheduler places every stage that its plan leaves on auto.
+        The scheduler places every stage whose plan leaves its device on auto.
         """
         ...

@@ -1,4 +1,4 @@
-"""All that a backend is to run. Pure."""
+"""What a backend runs: services, workload, grid intensity, outages. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self, cast
-
-import torch
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.checks import require, require_number
@@ -18,23 +16,26 @@ from pipeline.domain.records import Records
 from pipeline.execution.workloads.workload import Workload
 from pipeline.planning.problem import Problem
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """A model as the fleet offers it: its problem, the plan by which it runs, and what requests ask of it.
+    """A model that the fleet serves: its problem, the plan by which it runs, and the inputs of its requests.
 
-    Its name is its graph's; a run has each model once.
+    A service is named after its graph; a run has at most one service of each model.
     """
 
     problem: Problem
     plan: Plan
     inputs: Sequence[torch.Tensor] = ()
-    """Taken in turn; empty where nothing is computed."""
+    """The requests use them in turn; empty where the backend does not compute."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A device that is gone for a while, and with it what it was working on."""
+    """A device that is gone for a while, along with its tasks and the tensors that it holds."""
 
     device: str
     at_s: float
@@ -42,7 +43,7 @@ class Outage:
 
     @classmethod
     def all(cls, outages: Sequence[Mapping[str, Any] | Self], fleet: Fleet) -> tuple[Self, ...]:
-        """The outages of a config, a list of mappings. Raises ConfigError naming the one that is bad."""
+        """The outages of a config, a list of mappings. Raises ConfigError naming the invalid entry."""
         require(isinstance(outages, Sequence), f"outages: must be a list (it is {outages!r})")
         found = []
         for index, given in enumerate(outages):
@@ -64,7 +65,7 @@ class Outage:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """All that a backend is to run. The services share one fleet."""
+    """All that a backend needs to run. The services share one fleet."""
 
     services: tuple[Service, ...]
     workload: Workload
@@ -72,8 +73,8 @@ class Job:
     start_utc: datetime
     outages: tuple[Outage, ...] = ()
     sink: Callable[[Records], object] | None = None
-    """Takes the records part by part, each with all rows of its requests, so that none are kept: those that
-    the backend gives back at the end have no rows then. None: they have all rows."""
+    """Receives the records in parts, each with all rows of its requests; the backend then keeps no rows, and
+    returns records without any. None: the records that the backend returns have all rows."""
 
     @property
     def fleet(self) -> Fleet:
@@ -81,7 +82,7 @@ class Job:
         return self.services[0].problem.fleet
 
     def service_of(self, kind: int) -> int:
-        """Index of the service that a class of requests asks. Raises ConfigError where there is none."""
+        """Index of the service of a class of requests. Raises ConfigError if the run lacks its model."""
         model = self.workload.classes[kind].model
         if model is None:
             return 0

@@ -1,4 +1,4 @@
-"""Devices by a key, kept in order as keys change: a tournament tree. Pure."""
+"""Devices in order of a key that changes: a tournament tree. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 
 class Ranking:
-    """Places 0, 1 ... by rising key: a change takes O(log n), and so does finding the first.
+    """Places 0, 1 ... by rising key. Changing a key and finding the first place each take O(log n).
 
-    Of equal keys the lower place is first. A place whose key is infinite is out.
+    Among equal keys the lower place is first. A place whose key is infinite is left out.
     """
 
     def __init__(self, keys: Sequence[float]) -> None:
@@ -22,7 +22,7 @@ class Ranking:
             self._least[node] = min(self._least[2 * node], self._least[2 * node + 1])
 
     def set(self, place: int, key: float) -> None:
-        """Give a place another key."""
+        """Change the key of a place."""
         least, node = self._least, place + self._size
         if least[node] == key:
             return
@@ -40,7 +40,7 @@ class Ranking:
         return self._least[place + self._size]
 
     def first(self) -> int | None:
-        """The place of the least key; None where all are out."""
+        """The place of the least key; None where all are left out."""
         least, node, size = self._least, 1, self._size
         if least[1] == math.inf:
             return None
@@ -51,9 +51,9 @@ class Ranking:
         return node - size
 
     def first_within(self, limit: float, start: int = 0) -> int | None:
-        """The lowest place from `start` on whose key is at most `limit`; None where there is none."""
+        """The lowest place from `start` on whose key is at most `limit`; None where none is."""
         least, size = self._least, self._size
-        limit = min(limit, sys.float_info.max)  # a place that is out is never within
+        limit = min(limit, sys.float_info.max)  # a place that is left out is never within
         if start >= size:
             return None
         node = start + size
@@ -70,11 +70,11 @@ class Ranking:
         return node - size
 
     def ascending(self) -> Iterator[int]:
-        """The places by rising key, without those that are out; each step takes O(log n)."""
+        """The places by rising key, without those left out; each step takes O(log n)."""
         first = self.first()
         if first is None:
             return
-        yield first  # most callers ask for no more
+        yield first  # most callers need no more
         size = self._size
         depth = size.bit_length() - 1
         heap = [(self._least[1], 0, 1)]  # key, lowest place below the node, node

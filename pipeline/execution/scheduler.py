@@ -1,4 +1,4 @@
-"""What a scheduler must be able to do. Pure."""
+"""The interface of a scheduler. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipeline.execution.job import Job
 
 
 class Scheduler(Protocol):
-    """Who runs a stage. Frozen: the fleet's state belongs to the backend."""
+    """Chooses the device that runs a stage. Frozen: the fleet's state belongs to the backend."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign the task to a device, wait, or refuse it."""
+        """Assign the task to a device, put it off, or refuse it."""
         ...
 
 
 @runtime_checkable
 class Clairvoyant(Protocol):
-    """A scheduler that must know the whole run beforehand. No real fleet has one: it is for comparison."""
+    """A scheduler that needs the whole run in advance. No real fleet can have one: it is for comparison."""
 
     def foreseeing(self, job: Job) -> Scheduler:
         """The scheduler for this one run."""
@@ -27,5 +27,5 @@ class Clairvoyant(Protocol):
 
 
 def scheduler_for(job: Job, scheduler: Scheduler) -> Scheduler:
-    """The scheduler to run a job with: a clairvoyant one is told the job, any other stays as it is."""
+    """The scheduler to run a job with: a clairvoyant one made for the job, any other as it is."""
     return scheduler.foreseeing(job) if isinstance(scheduler, Clairvoyant) else scheduler

@@ -1,9 +1,10 @@
 """`make agreement`: emulated against simulated runs, under load: mean and 95th percentile of latency, carbon.
 
 Two models, plans on one device, split over two and three, and whole on any device, at rising loads, with
-seeded Poisson arrivals. What a stage takes on a shared host varies by several per cent from minute to minute,
-and at a load of .8 a request's latency by four times as much. So all is repeated, each time from a profile of
-its own, and the median over repeats counts. Prints one row a run and writes the figure of the medians.
+seeded Poisson arrivals. On a shared host the time of a stage varies by several per cent from minute to
+minute, and at a load of .8 the latency of a request by four times as much. So each run is repeated, every
+time with a newly measured profile, and the median over repeats counts. Prints one row a run and writes a
+figure of the medians.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FIGURES = ("mean_ms", "p95_ms", "carbon_ug")
 LOADS = (0.4, 0.8)
 SEED = 1
 NEAR = 0.1
-"""Simulated ÷ emulated - 1, up to which they agree."""
+"""Largest |simulated ÷ emulated - 1| at which two figures agree."""
 
 
 def agreement(
@@ -70,7 +71,7 @@ def agreement(
 
 
 def medians(table: pd.DataFrame) -> pd.DataFrame:
-    """Of `agreement`'s rows, over repeats: one row a configuration."""
+    """The medians over repeats of `agreement`'s rows: one row a configuration."""
     by = ["model", "plan", "load"]
     return table.drop(columns="repeat").groupby(by, sort=False).median().reset_index()
 

@@ -1,4 +1,4 @@
-"""Simulated runs tell what emulated ones do, under load: `make agreement`, shrunk."""
+"""Simulated runs agree with emulated ones under load: `make agreement`, shrunk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from tests.execution.agreement import FIGURES, NEAR, agreement, medians
 
 REPEATS = 3
-"""At most: this host may be busy with something else the first time."""
+"""Most repeats: this host may be busy with other work during the first."""
 
 
 @pytest.mark.alone

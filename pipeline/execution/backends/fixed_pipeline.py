@@ -1,4 +1,4 @@
-"""An open loop through a fixed pipeline, a block of requests at a time. Pure."""
+"""Simulate an open loop through a fixed pipeline, a block of requests at a time. Pure."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy.typing as npt
 
 from pipeline.domain.plan import AUTO
 from pipeline.domain.records import Records
-from pipeline.execution.backends.records_table import COMPUTE, OK, TRANSFER, records_table
 from pipeline.execution.backends.service_times import ServiceTimes
 from pipeline.execution.deployment import StageDeployment, arrivals
+from pipeline.execution.events.records_table import COMPUTE, OK, TRANSFER, records_table
 from pipeline.execution.job import Job
 
 Floats = npt.NDArray[np.float64]
 
 
 def pipelined(job: Job, work: Sequence[StageDeployment], *, seed: int, max_requests: int) -> Records | None:
-    """The records of an open loop through a fixed pipeline, a whole block of requests at a time.
+    """The records of an open loop through a fixed pipeline; None for other jobs, or if requests are rejected.
 
-    Where every stage has a device and a link of its own, nobody overtakes: each serves its requests in order
-    of arrival. None where that does not hold, or where requests would be rejected.
+    In a fixed pipeline every stage has a planned device and a link of its own, and there are no outages: no
+    request overtakes another, and each device and link serves them in order of arrival.
     """
     devices = [stage.planned for stage in work]
     alone = len(job.services) == 1 and AUTO not in devices and len({*devices}) == len(devices)
@@ -53,13 +53,15 @@ def pipelined(job: Job, work: Sequence[StageDeployment], *, seed: int, max_reque
 
 @dataclass(frozen=True, eq=False)
 class _Flow:
-    """A block of requests as they pass: by stage when each was ready, began and ended; links likewise."""
+    """A block of requests in the pipeline. Each array is (requests,)."""
 
     number: npt.NDArray[np.int64]
     kind: npt.NDArray[np.int64]
     arrival_s: Floats
     sent_s: Sequence[tuple[Floats, Floats, Floats] | None]
+    """By stage: when the input was ready, and its transfer began and ended; None: no link."""
     ran_s: Sequence[tuple[Floats, Floats, Floats]]
+    """By stage: when it was ready, began and ended."""
 
     @property
     def answered_s(self) -> Floats:
@@ -67,7 +69,7 @@ class _Flow:
 
 
 class _Pipeline:
-    """A fixed pipeline and what flows through it, the same each time."""
+    """A fixed pipeline and the requests that flow through it; every pass over `flows` yields the same."""
 
     def __init__(self, seed: int, job: Job, work: Sequence[StageDeployment]) -> None:
         self._seed, self._job, self._work = seed, job, work
@@ -108,7 +110,7 @@ class _Pipeline:
             count += len(block)
 
     def holds_more_than(self, requests: int) -> bool:
-        """Whether so many are ever in the fleet at a time."""
+        """Whether more requests than these are ever in the fleet at a time."""
         done, pending_s = 0, np.empty(0)
         for flow in self.flows():
             pending_s = np.concatenate([pending_s, flow.answered_s])
@@ -120,7 +122,7 @@ class _Pipeline:
         return False
 
     def columns(self, flow: _Flow) -> list[npt.NDArray[Any]]:
-        """The columns of a block's rows, request by request."""
+        """The columns (see `Row`) of a block's rows, request by request."""
         rows: list[tuple[Any, ...]] = []
         for k, (sent, ran) in enumerate(zip(flow.sent_s, flow.ran_s, strict=True)):
             about = (flow.number, flow.kind, k)
@@ -136,7 +138,7 @@ class _Pipeline:
 
 
 def served_s(ready_s: Floats, takes_s: Floats, free_s: float) -> Floats:
-    """When a server that is free at free_s is done with each task, in order, one at a time.
+    """(tasks,): when a server that is free at free_s ends each task, in order, one at a time.
 
     end[i] = max(ready[i], end[i - 1]) + takes[i], unrolled (Lindley, 1952): with c the running sum of takes,
     end[i] = c[i] + max(free, max over j <= i of (ready[j] - c[j - 1])).

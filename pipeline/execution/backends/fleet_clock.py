@@ -1,4 +1,4 @@
-"""The fleet's own clock: scaled, and standing still in pauses. Shell."""
+"""A real-time clock that is scaled and can be stopped. Shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 class FleetClock:
-    """Seconds from the run's start on the fleet's own clock: scaled, and standing still in pauses."""
+    """Seconds since the run's start on the fleet's clock: real seconds ÷ scale, without pauses."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -16,23 +16,23 @@ class FleetClock:
         self._paused = 0.0
 
     def begin(self) -> None:
-        """Make now the run's start."""
+        """Set the run's start to now."""
         self._origin = time.perf_counter()
 
     def at(self, reading: float) -> float:
-        """Seconds from the run's start at a reading of `time.perf_counter`."""
+        """Seconds since the run's start at a reading of `time.perf_counter`."""
         return (reading - self._origin - self._paused) / self.scale
 
     def now(self) -> float:
-        """Seconds from the run's start."""
+        """Seconds since the run's start."""
         return self.at(time.perf_counter())
 
     def reading(self, at_s: float) -> float:
-        """The inverse of `at`."""
+        """The reading of `time.perf_counter` at a time of this clock: the inverse of `at`."""
         return at_s * self.scale + self._origin + self._paused
 
     def skip(self, seconds: float) -> None:
-        """Leave out so many seconds that have just passed."""
+        """Take so many real seconds that have just passed off the clock."""
         self._paused += seconds
 
     @contextlib.contextmanager

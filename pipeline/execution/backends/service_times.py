@@ -1,4 +1,4 @@
-"""How long simulated stages take, drawn from what the profile saw. Pure."""
+"""Simulated times of stages, drawn from the variation seen while profiling. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class ServiceTimes:
-    """What each stage of each request takes ÷ what the profile predicts, drawn block by block."""
+    """Ratios of simulated to predicted stage times, drawn block by block."""
 
     def __init__(self, seed: int, job: Job, work: Sequence[StageDeployment]) -> None:
         self._random = np.random.default_rng(seed)
@@ -25,5 +25,5 @@ class ServiceTimes:
         self._ratios = np.array([ratio for ratios in sorted(seen) for ratio in ratios] or [1.0])
 
     def draw(self, requests: int) -> Floats:
-        """(requests, stages of the longest plan)."""
+        """The ratios of the next requests: (requests, stages of the longest plan)."""
         return self._random.choice(self._ratios, size=(requests, self._stages))

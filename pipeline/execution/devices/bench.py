@@ -1,4 +1,4 @@
-"""One device's process under measurement."""
+"""Measure a model in one device's process. Shell."""
 
 from __future__ import annotations
 
@@ -14,25 +14,28 @@ import torch
 
 from pipeline.domain.plan import COMPRESSIONS
 from pipeline.execution.devices.pool import DevicePool
-from pipeline.execution.devices.reference import Drift
+from pipeline.execution.devices.reference_probe import Drift
 from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line
 from pipeline.network.compression import decoder, encoded_specs, encoder
 from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
 
 MAX_PROFILE_SLOWDOWN = 4.0
-"""Stretching leaves caches cold, as a run does; more than this adds time, not coldness."""
+"""Stretching leaves caches cold, as a run does. Beyond this slowdown they get no colder."""
 PARTS = 8
-"""Stages that the model is cut into to see what starting a stage costs, and what its regions take."""
+"""Stages that the model is cut into, to measure the start of a stage and the regions of the model."""
 HELD_OUT_PARTS = 4
-"""Stages, cut at random, that the fit does not see: they tell how far off its predictions are."""
+"""Stages, cut at random, that are not part of the fit: the error of its predictions is measured on them."""
 HELD_OUT_EVERY = 2
-"""Passes from one run of those to the next: knowing its error must not make a profile much longer."""
+"""Passes from one run of the held-out stages to the next: they must not make profiling much longer."""
 CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for way in ("encode", "decode"))
 
 
 class Bench:
-    """One device's process under measurement: the model layer by layer, whole and in parts, and codecs."""
+    """Times of the model on one device: layer by layer, whole and in parts, and of the codecs.
+
+    Lists grow by one entry a pass; layer_s and parts_s hold one list a pass.
+    """
 
     def __init__(self, pool: DevicePool, name: str, graph: Graph, slowdown: float, drift: Drift) -> None:
         self._pool = pool
@@ -65,14 +68,14 @@ class Bench:
                 pool.deploy_module(name, f"{codec} {cut.index}", module, inputs)
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
-        """The stages between these bounds, in the device's process under the names that are returned."""
+        """Send the stages between these bounds to the device; returns their names there."""
         names = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
         for stage, (begin, end) in zip(names, pairwise(bounds), strict=True):
             self._pool.deploy(self._name, stage, self._graph, begin, end)
         return names
 
     def turns(self, *, keep: bool) -> Iterator[None]:
-        """One pass of each kind, in steps of one stage."""
+        """One pass over each kind of stage; yields after each call to the device. keep: record the times."""
         layers = self._chain(self._layers, [self._input.shape])
         yield
         whole = yield from self._run(self._whole)
@@ -80,7 +83,7 @@ class Bench:
         held_out: list[float] = []
         if len(self.layer_s) % HELD_OUT_EVERY == 0:
             held_out = yield from self._run(self._held_out)
-        # Each decoder undoes the encoder before it, so that one chain goes through all codecs of a cut.
+        # Each decoder inverts the encoder before it, so one chain can run all codecs of a cut.
         codecs = []
         for cut in self._cuts:
             shapes = [tensor.shape for tensor in cut.tensors]
@@ -96,7 +99,7 @@ class Bench:
             self._held_out_s.append(held_out)
 
     def codec_cpu_s(self) -> dict[str, list[float]]:
-        """For each codec a and b of its CPU seconds, a + b * bytes (see Profile)."""
+        """By codec: a and b of its CPU seconds, a + b * bytes (see Profile)."""
         if not self._cuts:
             return {}
         sizes = [cut.num_bytes for cut in self._cuts]
@@ -104,12 +107,15 @@ class Bench:
         return {codec: list(fit_line(sizes, medians[:, k])) for k, codec in enumerate(CODECS)}
 
     def variation(self) -> list[float]:
-        """What the whole and its parts took in each pass ÷ their medians."""
+        """The times of the whole model and of its parts in each pass ÷ their medians."""
         passes = np.column_stack([self.whole_s, np.sum(self.parts_s, axis=1)])
         return [float(ratio) for ratio in (passes / np.median(passes, axis=0)).ravel()]
 
     def error(self, layers_cpu_s: npt.NDArray[np.float64], task_cpu_s: float) -> float:
-        """|measured ÷ predicted - 1| of the held-out stages, the 95th percentile; medians over passes."""
+        """95th percentile of |measured ÷ predicted - 1| over the held-out stages (medians over passes).
+
+        layers_cpu_s: by layer; task_cpu_s: of starting a stage.
+        """
         measured = np.median(np.asarray(self._held_out_s, dtype=float), axis=0)
         predicted = np.add.reduceat(layers_cpu_s, self._held_out_bounds[:-1]) + task_cpu_s
         predicted = np.maximum(predicted, CLOCK_S)
@@ -119,39 +125,39 @@ class Bench:
         """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
         header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
         reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
-        return self._without_drift(reply["cpu_s"], reply["look_cpu_s"])
+        return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
 
-    def _without_drift(self, cpu_s: Sequence[float], look_cpu_s: float) -> list[float]:
-        """What was just measured, at the host's speed of the reference, by the look that followed it."""
-        self._drift.add(look_cpu_s)
+    def _without_drift(self, cpu_s: Sequence[float], probe_cpu_s: float) -> list[float]:
+        """CPU seconds just measured, converted to a drift of 1 by the probe that followed them."""
+        self._drift.add(probe_cpu_s)
         return [seconds / self._drift.now for seconds in cpu_s]
 
     def _run(self, stages: Sequence[str]) -> Generator[None, None, list[float]]:
-        """CPU seconds of each stage, run as in a run; what each call took beyond its stage is dispatch."""
+        """CPU seconds of each stage, called as in a run; the rest of a call's time is dispatch."""
         self._pool.call(self._name, {"op": "put", "request": "profile"}, {"0": self._input})
         cpu_s = []
         for stage in stages:
             begin = time.perf_counter()
             header: dict[str, Any] = {"op": "run", "stage": stage, "request": "profile", "takes": "profile"}
-            # A look each time, whether or not the stage leaves room for it.
+            # A probe each time, whether or not the stage leaves room for it.
             header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf}
             reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
             stage_s = reply["end"] - reply["start"] + reply["late_s"]
             self.dispatch_s.append(time.perf_counter() - begin - stage_s)
-            cpu_s += self._without_drift([reply["cpu_s"]], reply["look_cpu_s"])
+            cpu_s += self._without_drift([reply["cpu_s"]], reply["probe_cpu_s"])
             yield
         return cpu_s
 
 
 def _random_bounds(num_layers: int) -> list[int]:
-    """Of the held-out stages."""
+    """Bounds of the held-out stages."""
     parts = min(HELD_OUT_PARTS, num_layers)
     inner = np.random.default_rng(0).choice(np.arange(1, num_layers), parts - 1, replace=False)
     return [0, *sorted(int(bound) for bound in inner), num_layers]
 
 
 def _codec_cuts(graph: Graph) -> list[Cut]:
-    """The smallest, the median and the largest of the cuts inside the model, where all is float32."""
+    """The smallest, the median and the largest inner cut whose tensors are all float32."""
     cuts = [cut for cut in graph.cuts[1:-1] if all(tensor.dtype == "float32" for tensor in cut.tensors)]
     by_size = sorted({cut.num_bytes: cut for cut in cuts}.values(), key=lambda cut: cut.num_bytes)
     places = sorted({0, len(by_size) // 2, len(by_size) - 1}) if by_size else []

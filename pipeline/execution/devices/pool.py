@@ -1,4 +1,4 @@
-"""The device processes of this host: start them, talk to them, end them."""
+"""The device processes of this host: start them, exchange messages with them, end them. Shell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import fx
 from pipeline.domain.plan import COMPRESSIONS
 from pipeline.execution.devices import wire
 from pipeline.execution.devices.device import REFERENCE
+from pipeline.execution.devices.process import start_device
 from pipeline.network.compression import encoded_specs, with_codecs
 from pipeline.network.graph import Graph
 from pipeline.network.layer import TensorSpec
@@ -26,13 +26,7 @@ from pipeline.network.stage_program import program
 
 START_TIMEOUT_S = 120
 POLL_MS = 1000
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
-"""For glibc: keep what was freed. Else it gives large activations back to the system after a run, or does
-not, as the heap happens to lie: page faults made a stage take 6 ms of CPU in one run and 10 in the next."""
+"""Wait for a reply before checking that the process still runs."""
 
 
 class DeviceError(RuntimeError):
@@ -42,8 +36,8 @@ class DeviceError(RuntimeError):
 class DevicePool:
     """One OS process a device, each with one torch thread.
 
-    Sockets are files in a directory that only this user may enter; where the system has no such sockets,
-    loopback TCP.
+    Messages pass through a socket file in a directory that only this user may enter; where the system has no
+    such sockets, through loopback TCP.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -56,7 +50,7 @@ class DevicePool:
         self._socket.bind(address)
         endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         turns = str(Path(self._directory.name) / "turns")
-        self._processes = {name: _start(endpoint, name, turns) for name in names}
+        self._processes = {name: start_device(endpoint, name, turns) for name in names}
         self._reference: Graph | None = None
         try:
             waiting = set(names)
@@ -69,28 +63,28 @@ class DevicePool:
     def call(
         self, name: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Ask a device and wait for its reply. Raises DeviceError if it fails or has ended."""
+        """Send a device a message and wait for its reply. Raises DeviceError if it fails or has ended."""
         return wire.decode(self.forward(name, wire.encode(header, tensors)))
 
     def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
-        """`call` without looking into the tensors, to hand one device's value to another.
-
-        No other reply may be under way.
-        """
+        """`call` on encoded messages, without decoding the tensors; no other reply may be pending."""
         self.send(name, frames)
         sender, reply = self._receive(name)
-        assert sender == name, f"{sender} answered in the place of {name}"
+        assert sender == name, f"{sender} answered instead of {name}"
         return _unless_failed(name, reply)
 
     def send(self, name: str, frames: Sequence[bytes]) -> None:
-        """Ask a device without waiting for its reply: see `receive`. It answers in the order it was asked."""
+        """Send a device a message without waiting for its reply (see `receive`); it replies in order.
+
+        Raises DeviceError if the process has ended.
+        """
         try:
             self._socket.send_multipart([name.encode(), *frames])
-        except zmq.ZMQError as error:  # its end of the connection is gone
+        except zmq.ZMQError as error:  # the connection is closed
             raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
 
     def receive(self, timeout_s: float) -> tuple[str, list[bytes]] | None:
-        """The next reply and whose it is; None if none comes by then. Raises DeviceError as `call` does."""
+        """The next reply and its device; None if none comes in time. Raises DeviceError as `call` does."""
         if not self._socket.poll(int(timeout_s * 1e3)):
             for name, process in self._processes.items() if timeout_s else ():
                 if process.poll() is not None:
@@ -113,9 +107,9 @@ class DevicePool:
         after: str = COMPRESSIONS[0],
         warmup: int = 0,
     ) -> None:
-        """Send layers[begin:end] to a device, under a name, and run them `warmup` times there.
+        """Send layers[begin:end] to a device, as the stage of that name, and run them `warmup` times there.
 
-        Its inputs come compressed as `before` says, and it compresses its outputs as `after` says.
+        before, after: the compressions (of COMPRESSIONS) of the stage's inputs and outputs.
         """
         inputs, outputs = graph.cuts[begin].tensors, graph.cuts[end].tensors
         module = with_codecs(graph.stage(begin, end), inputs, before, outputs, after)
@@ -124,23 +118,23 @@ class DevicePool:
     def deploy_module(
         self, name: str, stage: str, module: fx.GraphModule, inputs: Sequence[TensorSpec], warmup: int = 0
     ) -> None:
-        """Send any module of aten operators to a device, as a stage that takes these inputs."""
+        """Send any module of aten operators to a device, as a stage with these inputs."""
         description, parameters = program(module)
         shapes = [(tensor.shape, tensor.dtype) for tensor in inputs]
         header = {"op": "deploy", "stage": stage, "program": description, "inputs": shapes, "warmup": warmup}
         self.call(name, header, parameters)
 
     def set_reference(self, graph: Graph) -> None:
-        """Give every device a model by which `look` tells how quick this host is."""
+        """Send every device the reference model (see `probe_reference`)."""
         if self._reference is graph:
             return
         for name in self._processes:
             self.deploy(name, REFERENCE, graph, 0, len(graph), warmup=2)
         self._reference = graph
 
-    def look(self, name: str) -> float:
-        """CPU seconds of the reference on a device, now."""
-        return float(self.call(name, {"op": "look"})[0]["look_cpu_s"])
+    def probe_reference(self, name: str) -> float:
+        """CPU seconds of the reference model on a device, now."""
+        return float(self.call(name, {"op": "probe"})[0]["probe_cpu_s"])
 
     def _receive(self, name: str, timeout_s: float = float("inf")) -> tuple[str, list[bytes]]:
         waited_ms = 0
@@ -159,7 +153,7 @@ class DevicePool:
         return all(process.poll() is None for process in self._processes.values())
 
     def close(self) -> None:
-        """End all processes; harmless when done twice."""
+        """End all processes. May be called twice."""
         for name, process in self._processes.items():
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.send_multipart([name.encode(), *wire.encode({"op": "stop"})])
@@ -181,24 +175,6 @@ def _unless_failed(name: str, reply: list[bytes]) -> list[bytes]:
     return reply
 
 
-def _start(endpoint: str, name: str, turns: str) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **KEEP_MEMORY, "PYTHONPATH": path}
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.execution.devices.device",
-        endpoint,
-        name,
-        str(os.getpid()),
-        turns,
-    ]
-    # A session of its own: Ctrl-C reaches the coordinator alone, which then ends its devices in order.
-    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
-
-
 _pools: dict[tuple[str, ...], DevicePool] = {}
 
 
@@ -213,6 +189,6 @@ def shared_pool(names: Sequence[str]) -> DevicePool:
 
 @atexit.register
 def discard_pools() -> None:
-    """End all kept pools, such as after a failure that leaves one in an unknown state."""
+    """End all kept pools, for example after a failure that leaves one in an unknown state."""
     while _pools:
         _pools.popitem()[1].close()

@@ -1,4 +1,4 @@
-"""Measures what each layer takes on each device, or reads what is kept. Shell."""
+"""Measure the time of each layer on each device, or read a kept profile. Shell."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import Profile
 from pipeline.execution.devices.bench import Bench
 from pipeline.execution.devices.pool import shared_pool
-from pipeline.execution.devices.reference import Drift, reference_graph
+from pipeline.execution.devices.reference_probe import Drift, reference_graph
 from pipeline.execution.devices.stage_fit import split_times
+from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 from pipeline.host.processor import processor
 from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 
-FIRST_LOOKS = 15
-"""On each device before anything is profiled: their median is the reference."""
+FIRST_PROBES = 15
+"""Probes on each device before profiling; their median is the reference."""
 METHOD = 2
-"""How profiles are measured: those kept from another way are not used."""
+"""Version of the method of measuring: kept profiles of another version are not used."""
 MAX_ERROR = 0.15
-"""A profile that is further off says so."""
+"""Error of a profile (`Bench.error`) above which a warning is logged."""
 _log = logging.getLogger(__name__)
 
 
 def _require_complete(profile: Profile, graph: Graph, fleet: Fleet) -> None:
-    """Require a row for every layer on every device, and what else was measured of each device."""
+    """Raise ConfigError unless the profile holds every layer and every other figure of every device."""
     layers = {str(device): rows["layer"].tolist() for device, rows in profile.table.groupby("device")}
     complete = layers == {name: list(range(len(graph))) for name in fleet.by_name}
     kinds = (profile.speeds, profile.task_cpu_s, profile.codec_cpu_s, profile.error, profile.variation)
@@ -60,8 +61,11 @@ class Profiler:
     """Measures a profile, or reads the kept one of the same model, devices, torch and processor."""
 
     warmup: int = 2
+    """Passes over all layers before those that count."""
     repeats: int = 20
+    """Passes that count."""
     cache_dir: str | None = ".cache/profiles"
+    """Folder of the kept profiles; None: measure every time."""
 
     def __post_init__(self) -> None:
         require_whole("profiler", "warmup", self.warmup)
@@ -72,16 +76,14 @@ class Profiler:
         if self.cache_dir is None:
             return self.measure(graph, fleet)
         path = Path(self.cache_dir) / f"{spec.name}-{fleet.name}-{self._fingerprint(spec, graph, fleet)}.json"
-        # A file that is not there, is broken or short, or comes from another version.
+        # Ignore a file that is missing, broken, incomplete or of another version.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             kept = Profile.from_json(path.read_text())
             _require_complete(kept, graph, fleet)
             return kept
         profile = self.measure(graph, fleet)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(profile.to_json())
-        partial.replace(path)
+        write_atomically(path, profile.to_json())
         return profile
 
     def _fingerprint(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> str:
@@ -97,8 +99,8 @@ class Profiler:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def measure(self, graph: Graph, fleet: Fleet) -> Profile:
-        """Time every layer in every device's process, devices and the host's yardstick interleaved."""
-        _log.info("measuring the profile of %s on %d devices: once", graph.name, len(fleet.devices))
+        """Time every layer in every device's process, devices and reference probes interleaved."""
+        _log.info("measuring the profile of %s on %d devices (once)", graph.name, len(fleet.devices))
         with machine_lock():
             return self._measure(graph, fleet)
 
@@ -106,14 +108,14 @@ class Profiler:
         pool = shared_pool(list(fleet.by_name))
         pool.set_reference(reference_graph(fleet.reference_model))
         reference_cpu_s = statistics.median(
-            pool.look(name) for name in fleet.by_name for _ in range(FIRST_LOOKS)
+            pool.probe_reference(name) for name in fleet.by_name for _ in range(FIRST_PROBES)
         )
         drift = Drift(reference_cpu_s)
         speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
         bench = {name: Bench(pool, name, graph, 1 / speeds[name], drift) for name in fleet.by_name}
         for repeat in range(self.warmup + self.repeats):
             keep = repeat >= self.warmup
-            # Devices take turns after every stage, as in a run: each finds its caches used by another.
+            # Devices take turns after every stage, as in a run: each finds caches that another device used.
             for _ in zip(*(device.turns(keep=keep) for device in bench.values()), strict=True):
                 pass
         for name in bench:
@@ -135,9 +137,9 @@ class Profiler:
         for name, error in profile.error.items():
             if error > MAX_ERROR:
                 _log.warning(
-                    "profile of %s on %s: stages that it was not fitted to took up to %.0f%% more or less "
-                    "than it predicts (expected at most %.0f%%); measure again on a quieter host or with "
-                    "more profiler.repeats",
+                    "profile of %s on %s: the times of stages that it was not fitted to differ from its "
+                    "predictions by up to %.0f%% (expected: at most %.0f%%); measure again on a quieter host "
+                    "or with more profiler.repeats",
                     *(graph.name, name, error * 100, MAX_ERROR * 100),
                 )
         return profile

@@ -1,4 +1,4 @@
-"""Measured times -> times of layers, of starting a stage, and of codecs. Pure."""
+"""Fit the times of layers, of starting a stage, and of codecs to measured times. Pure."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize
 
 CLOCK_S = 1e-9
-"""The least time that the clock tells."""
+"""Least time of anything measured, so that no time is 0."""
 Seconds = Sequence[float]
 
 
 def split_times(
     layer_s: Sequence[Seconds], whole_s: Seconds, parts_s: Sequence[Seconds], bounds: Sequence[int]
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """CPU seconds of each layer, and of starting a stage: with one start they add up to the whole model.
+    """CPU seconds of each layer, (layers,), and of starting a stage: together those of the whole model.
 
-    layer_s: passes x layers, run one by one; whole_s: passes; parts_s: passes x parts, which lie between
-    bounds. Medians over passes. n parts start n - 1 times more often than the whole, so a start costs
-    (parts - whole) / (n - 1). What a part takes beyond its start its layers share (`_within`).
+    layer_s: (passes, layers), run one by one; whole_s: (passes,), the whole model; parts_s: (passes, parts),
+    the stages between bounds. All are reduced to medians over passes. n parts start n - 1 times more often
+    than the whole model, so a start costs (parts - whole) / (n - 1). The rest of a part's time is divided
+    among its layers (`_within`).
     """
     layers = np.median(np.asarray(layer_s, dtype=float), axis=0)
     whole = float(np.median(whole_s))
@@ -34,10 +36,11 @@ def split_times(
 
 
 def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
-    """Layers as they were run one by one -> as they are in a stage that takes `total` beyond its start.
+    """CPU seconds of layers in a stage that takes `total` without its start, from those run one by one.
 
-    A layer on its own costs a call, which a stage of many does not: each loses the same share of what their
-    sum is over the total, and what rounding at zero leaves is scaled away.
+    A layer run on its own costs a call, which a stage of several layers saves. So the excess of the layers'
+    sum over the total is subtracted in equal parts, though no layer falls below 0, and the result is scaled
+    to the total.
     """
     call = max(0.0, (layers.sum() - total) / len(layers))
     left = np.maximum(layers - call, 0.0)
@@ -46,14 +49,9 @@ def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.flo
 
 
 def fit_line(sizes: Sequence[float], seconds: Seconds) -> tuple[float, float]:
-    """a, b >= 0 of seconds = a + b * size, by least squares of relative errors."""
+    """a, b >= 0 of seconds = a + b * size that minimise the squares of the relative errors."""
     measured = np.maximum(np.asarray(seconds, dtype=float), CLOCK_S)
-    constant, slope = 1 / measured, np.asarray(sizes, dtype=float) / measured
-    # Minimise |a * constant + b * slope - 1|². Where the best line has a negative part, the best of those
-    # without one lies on the border: a = 0 or b = 0.
-    a, b = np.linalg.lstsq(np.stack([constant, slope], axis=1), np.ones_like(measured), rcond=None)[0]
-    if min(a, b) < 0:
-        flat, steep = constant.sum() / (constant @ constant), slope.sum() / (slope @ slope)
-        is_flat = ((flat * constant - 1) ** 2).sum() < ((steep * slope - 1) ** 2).sum()
-        a, b = (flat, 0.0) if is_flat else (0.0, steep)
+    # |a + b * size - measured| / measured, with both sides divided by the measured time.
+    relative = np.stack([1 / measured, np.asarray(sizes, dtype=float) / measured], axis=1)
+    (a, b), _ = optimize.nnls(relative, np.ones_like(measured))
     return float(a), float(b)

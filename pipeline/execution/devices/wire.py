@@ -1,4 +1,4 @@
-"""The one place where tensors cross a process border: a JSON header and a safetensors frame, never pickle."""
+"""The one place where tensors cross a process border: as JSON and safetensors, never pickle. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 def encode(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None) -> list[bytes]:
     """Two frames: the header with each tensor's shape and strides, and the tensors' values.
 
-    Strides are kept for every tensor that is dense in its storage, since kernels choose their algorithm by
-    them and a stage must compute the same bits on either side; a tensor with gaps or overlaps is made
+    The strides of every tensor that is dense in its storage are kept: kernels choose their algorithm by
+    strides, and a stage must compute the same bits in either process. A tensor with gaps or overlaps is made
     contiguous.
     """
     layouts: dict[str, tuple[list[int], list[int]]] = {}
@@ -39,13 +39,13 @@ def header(frames: Sequence[bytes]) -> dict[str, Any]:
 
 
 def readdress(frames: Sequence[bytes], new_header: Mapping[str, Any]) -> list[bytes]:
-    """The same tensors under another header, untouched."""
+    """The frames of the same tensors with another header; the tensors are not decoded."""
     layouts = json.loads(frames[0])["layouts"]
     return [json.dumps({"header": new_header, "layouts": layouts}).encode(), *frames[1:]]
 
 
 def decode(frames: Sequence[bytes]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """What `encode` was given; the order of the tensors is kept."""
+    """The header and the tensors that `encode` took; the order of the tensors is kept."""
     envelope = json.loads(frames[0])
     flat = safetensors.torch.load(frames[1])
     tensors = {
@@ -56,7 +56,7 @@ def decode(frames: Sequence[bytes]) -> tuple[dict[str, Any], dict[str, torch.Ten
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
-    """Whether the elements fill one stretch of storage, each place once."""
+    """Whether the elements fill one contiguous range of the storage, without gaps or overlaps."""
     if tensor.numel() == 0:
         return False
     expected = 1

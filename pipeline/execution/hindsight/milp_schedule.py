@@ -1,140 +1,140 @@
-"""The best schedule of a few tasks: a mixed-integer program. Pure."""
+"""The best schedule of a few tasks, by mixed-integer programming. Pure."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import optimize
 
+from pipeline.execution.hindsight.mixed_integer_program import MixedIntegerProgram
 from pipeline.execution.hindsight.schedule_problem import Floats, Ints, Schedule, Situation, Tasks
 
 MAX_TASKS = 8
-"""Up to so many it takes 15 s at most, as seen; 11 took over a minute."""
-
-
-class _Program:
-    """A mixed-integer program that is put together term by term."""
-
-    def __init__(self) -> None:
-        self._cost: list[float] = []
-        self._most: list[float] = []
-        self._whole: list[bool] = []
-        self._rows: list[Mapping[int, float]] = []
-        self._least_of_rows: list[float] = []
-
-    def variable(self, cost: float = 0.0, most: float = math.inf, *, whole: bool = False) -> int:
-        """A variable from 0 to `most`."""
-        self._cost.append(cost)
-        self._most.append(most)
-        self._whole.append(whole)
-        return len(self._cost) - 1
-
-    def require(self, terms: Sequence[tuple[int, float]], least: float) -> None:
-        """The sum of factor * variable must be at least that."""
-        row: dict[int, float] = {}
-        for variable, factor in terms:
-            row[variable] = row.get(variable, 0.0) + factor
-        self._rows.append(row)
-        self._least_of_rows.append(least)
-
-    def solve(self) -> tuple[float, Floats | None]:
-        """The least cost and the variables there; infinite where nothing meets all that is required."""
-        matrix = np.zeros((len(self._rows), len(self._cost)))
-        for k, row in enumerate(self._rows):
-            matrix[k, list(row)] = list(row.values())
-        found = optimize.milp(
-            np.array(self._cost),
-            integrality=np.array(self._whole, dtype=int),
-            bounds=optimize.Bounds(0, np.array(self._most)),
-            constraints=optimize.LinearConstraint(matrix, np.array(self._least_of_rows), np.inf),
-            options={"mip_rel_gap": 1e-9},
-        )
-        return (math.inf, None) if found.x is None else (float(found.fun), found.x)
+"""Most tasks for which this is used: 8 took up to 15 s, 11 over a minute."""
 
 
 def best_schedule(tasks: Tasks, where: Situation, max_late: int) -> tuple[float, Schedule | None]:
-    """What the best schedule emits under the intensities at the start, and the schedule; infinite: none is.
+    """The least grams under the intensities at the start, and the schedule; infinite and None where none
+    exists.
 
-    Tasks are not interrupted, and a device does one at a time. A late request is in nobody's way: it can
-    always be answered after all others, as can one without a deadline.
+    Tasks are not interrupted, and a device does one at a time. A late request delays no other: it can be
+    answered after all others, and so can one without a deadline.
     """
     if not len(tasks):
         return 0.0, Schedule(np.empty(0, dtype=np.int64), np.empty(0))
-    program, names, count = _Program(), list(where.fleet.by_name), len(tasks)
-    takes_s = where.seconds[tasks.stage] * tasks.ratio[:, None]
-    grams = (where.g_per_intensity * where.g_per_kwh[:, 0])[tasks.stage] * tasks.ratio[:, None]
-    # In units of the longest task and of what most emits, since a solver's tolerances are absolute.
-    holds = np.isfinite(takes_s)
-    unit_s, unit_g = max(takes_s[holds].max(), 1e-12), max(grams[holds].max(), 1e-12)
-    takes, grams = takes_s / unit_s, grams / unit_g
-    release, due = tasks.release_s / unit_s, tasks.due_s / unit_s
-    timed = np.isfinite(due)
-    moves_s = [
-        where.moving_s(int(k), sender, name)
-        for k in np.unique(tasks.stage)
-        for sender in where.senders(int(k))
-        for name in names
-    ]
-    longest = max(moves_s, default=0.0) / unit_s
-    # Later than anything in time.
-    far = float(release.max() + due[timed].max(initial=0.0) + count * (2 + longest))
+    return _BestSchedule(tasks, where, max_late).solve()
 
-    late = [program.variable(most=1, whole=True) for _ in range(int(tasks.request.max()) + 1)]
-    program.require([(late[r], -1) for r in np.unique(tasks.request[timed])], -max_late)
-    begin = [program.variable(most=far) for _ in range(count)]
-    runs: list[dict[int, int]] = [  # by task and device that holds it: whether it runs there
-        {int(d): program.variable(float(grams[t, d]), 1, whole=True) for d in np.flatnonzero(holds[t])}
-        for t in range(count)
-    ]
-    for t, (k, request) in enumerate(zip(tasks.stage.tolist(), tasks.request.tolist(), strict=True)):
-        program.require([(x, 1) for x in runs[t].values()], 1)
-        if timed[t]:
-            took = [(x, -takes[t, d]) for d, x in runs[t].items()]
-            program.require([(begin[t], -1), *took, (late[request], far)], -due[t])
-        moved, moving = program.variable(1.0), program.variable()
-        starts, before = where.work[k].stage == 0, runs[t - 1]
+
+class _BestSchedule:
+    """The program: a task's device, its begin, and which requests are late.
+
+    Times are in units of the longest task and grams of the largest emission, since a solver's tolerances are
+    absolute.
+    """
+
+    def __init__(self, tasks: Tasks, where: Situation, max_late: int) -> None:
+        self._tasks = tasks
+        self._where = where
+        takes_s = where.seconds[tasks.stage] * tasks.ratio[:, None]
+        grams = (where.g_per_intensity * where.g_per_kwh[:, 0])[tasks.stage] * tasks.ratio[:, None]
+        holds = np.isfinite(takes_s)
+        self._unit_s, self._unit_g = max(takes_s[holds].max(), 1e-12), max(grams[holds].max(), 1e-12)
+        self._takes, grams = takes_s / self._unit_s, grams / self._unit_g
+        self._release, self._due = tasks.release_s / self._unit_s, tasks.due_s / self._unit_s
+        self._timed = np.isfinite(self._due)
+        self._names, count = list(where.fleet.by_name), len(tasks)
+        self._far = self._longer_than_any_schedule()
+        program = self._program = MixedIntegerProgram()
+        self._late = [program.variable(most=1, whole=True) for _ in range(int(tasks.request.max()) + 1)]
+        """By request: whether it is late."""
+        program.require([(self._late[r], -1) for r in np.unique(tasks.request[self._timed])], -max_late)
+        self._begin = [program.variable(most=self._far) for _ in range(count)]
+        """By task: when it begins."""
+        self._runs: list[dict[int, int]] = [
+            {int(d): program.variable(float(grams[t, d]), 1, whole=True) for d in np.flatnonzero(holds[t])}
+            for t in range(count)
+        ]
+        """By task and device that holds its stage: whether it runs there."""
+        for t in range(count):
+            self._require_one_device_in_time(t)
+            self._require_input(t)
+        for t, u in itertools.combinations(range(count), 2):
+            self._require_one_at_a_time(t, u)
+
+    def _longer_than_any_schedule(self) -> float:
+        """A time later than the end of any schedule of requests that are in time."""
+        where, stages = self._where, np.unique(self._tasks.stage)
+        moves_s = [
+            where.moving_s(int(k), sender, name)
+            for k in stages
+            for sender in where.senders(int(k))
+            for name in self._names
+        ]
+        longest = max(moves_s, default=0.0) / self._unit_s
+        last_due = self._due[self._timed].max(initial=0.0)
+        return float(self._release.max() + last_due + len(self._tasks) * (2 + longest))
+
+    def _require_one_device_in_time(self, t: int) -> None:
+        self._program.require([(x, 1) for x in self._runs[t].values()], 1)
+        if self._timed[t]:
+            took = [(x, -self._takes[t, d]) for d, x in self._runs[t].items()]
+            late = self._late[self._tasks.request[t]]
+            self._program.require([(self._begin[t], -1), *took, (late, self._far)], -self._due[t])
+
+    def _require_input(self, t: int) -> None:
+        """A task begins after its input has moved to its device; moving it costs carbon."""
+        program, where, k = self._program, self._where, int(self._tasks.stage[t])
+        moved, moving = program.variable(1.0), program.variable()  # its grams and time
+        starts, before = where.work[k].stage == 0, self._runs[t - 1]
         for sender in where.senders(k):
-            sent = [] if starts else [before[names.index(sender)]]
-            for d, x in runs[t].items():
-                way, least = [x, *sent], len(sent)  # all of them 1: the input goes this way
-                carbon = where.moving_g(k, sender, names[d]) / unit_g
+            sent = [] if starts else [before[self._names.index(sender)]]
+            for d, x in self._runs[t].items():
+                way, least = [x, *sent], len(sent)  # all of them are 1 where the input goes this way
+                carbon = where.moving_g(k, sender, self._names[d]) / self._unit_g
                 if math.isinf(carbon):
                     program.require([(v, -1) for v in way], -least)
                     continue
-                time = where.moving_s(k, sender, names[d]) / unit_s
+                time = where.moving_s(k, sender, self._names[d]) / self._unit_s
                 program.require([(moved, 1), *((v, -carbon) for v in way)], -carbon * least)
                 program.require([(moving, 1), *((v, -time) for v in way)], -time * least)
-        ready = [] if starts else [(begin[t - 1], -1), *((x, -takes[t - 1, d]) for d, x in before.items())]
-        after = release[t] if starts else 0.0
-        program.require([(begin[t], 1), (moving, -1), *ready, (late[request], 2 * far)], after)
-    for t, u in itertools.combinations(range(count), 2):
-        same, apart = tasks.request[t] == tasks.request[u], min(due[t], due[u]) <= max(release[t], release[u])
-        if same or apart or not (timed[t] and timed[u]):
-            continue
-        t_first = program.variable(most=1, whole=True)
-        lax: list[tuple[int, float]] = [(late[tasks.request[t]], 2 * far), (late[tasks.request[u]], 2 * far)]
-        for d in runs[t].keys() & runs[u].keys():
-            both = [(runs[t][d], -2 * far), (runs[u][d], -2 * far), *lax]
-            program.require(
-                [(begin[u], 1), (begin[t], -1), (t_first, -2 * far), *both], takes[t, d] - 6 * far
-            )
-            program.require([(begin[t], 1), (begin[u], -1), (t_first, 2 * far), *both], takes[u, d] - 4 * far)
-    cost, values = program.solve()
-    if values is None:
-        return math.inf, None
-    device = np.array([max(own, key=lambda d: values[own[d]]) for own in runs])
-    begin_s = values[begin] * unit_s
-    after = ~timed | (values[late][tasks.request] > 0.5)
-    return cost * unit_g, Schedule(device, _soonest_s(tasks, where, device, np.where(after, np.inf, begin_s)))
+        took = [] if starts else [(x, -self._takes[t - 1, d]) for d, x in before.items()]
+        ready = [] if starts else [(self._begin[t - 1], -1), *took]
+        after = self._release[t] if starts else 0.0
+        late = (self._late[self._tasks.request[t]], 2 * self._far)
+        program.require([(self._begin[t], 1), (moving, -1), *ready, late], after)
+
+    def _require_one_at_a_time(self, t: int, u: int) -> None:
+        """Two tasks on one device, none of them late, do not overlap: t comes first, or u does."""
+        request, due, release, far = self._tasks.request, self._due, self._release, self._far
+        same, apart = request[t] == request[u], min(due[t], due[u]) <= max(release[t], release[u])
+        if same or apart or not (self._timed[t] and self._timed[u]):
+            return
+        t_first = self._program.variable(most=1, whole=True)
+        lax = [(self._late[request[t]], 2 * far), (self._late[request[u]], 2 * far)]
+        begin_t, begin_u = self._begin[t], self._begin[u]
+        for d in self._runs[t].keys() & self._runs[u].keys():
+            both = [(self._runs[t][d], -2 * far), (self._runs[u][d], -2 * far), *lax]
+            after_t, after_u = self._takes[t, d] - 6 * far, self._takes[u, d] - 4 * far
+            self._program.require([(begin_u, 1), (begin_t, -1), (t_first, -2 * far), *both], after_t)
+            self._program.require([(begin_t, 1), (begin_u, -1), (t_first, 2 * far), *both], after_u)
+
+    def solve(self) -> tuple[float, Schedule | None]:
+        """The least grams and the schedule; infinite and None where there is none."""
+        cost, values = self._program.solve()
+        if values is None:
+            return math.inf, None
+        device = np.array([max(own, key=lambda d: values[own[d]]) for own in self._runs])
+        begin_s = values[self._begin] * self._unit_s
+        last = ~self._timed | (values[self._late][self._tasks.request] > 0.5)
+        begin_s = _soonest_s(self._tasks, self._where, device, np.where(last, np.inf, begin_s))
+        return cost * self._unit_g, Schedule(device, begin_s)
 
 
 def _soonest_s(tasks: Tasks, where: Situation, device: Ints, begin_s: Floats) -> Floats:
-    """When each task begins if all keep their device and order and none waits without need.
+    """(tasks,): when each task begins if all keep their device and order, and none waits without need.
 
-    The program may put off what has time. Who is infinitely late comes after all others.
+    The program may put off a task that has time. Tasks whose begin_s is infinite come after all others.
     """
     names, soonest_s, end_s = list(where.fleet.by_name), np.zeros(len(tasks)), np.zeros(len(tasks))
     free_s = np.zeros(len(names))

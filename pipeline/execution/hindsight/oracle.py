@@ -1,8 +1,8 @@
-"""The least carbon at which a run's requests could have been answered, had all been known beforehand. Pure.
+"""The least carbon of answering a run's requests, had all been known in advance, and such a schedule. Pure.
 
-Each task takes on any device what it took in the run, scaled to that device's profile. As many requests may
-be late as were late in the run: a schedule that is allowed to answer nobody in time emits what it likes.
-What counts is what tasks add: the energy of computing above idle, and of moving tensors.
+Each task takes the time that it took in the run, scaled to the profile of its device. At most as many
+requests may be late as were late in the run: without that limit a schedule could save carbon by being late.
+Counted is the carbon that tasks add: of computing above idle power, and of moving tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pandas as pd
 from pipeline.carbon.ledger import known_components
 from pipeline.domain.records import Records, request_latency_s
 from pipeline.execution.deployment import StageDeployment, deploy
-from pipeline.execution.hindsight.lp_bound import bound_g, slotted
+from pipeline.execution.hindsight.lp_bound import bound_g
+from pipeline.execution.hindsight.lp_schedule import rounded_schedule
 from pipeline.execution.hindsight.milp_schedule import MAX_TASKS, best_schedule
 from pipeline.execution.hindsight.schedule_problem import Schedule, Situation, Tasks, tasks_of, tasks_to_come
 from pipeline.execution.job import Job
@@ -24,50 +25,55 @@ from pipeline.execution.job import Job
 
 @dataclass(frozen=True)
 class Hindsight:
-    """The oracle's answer."""
+    """The least carbon of a run."""
 
     carbon_g: float
-    """Of all requests that the run answered."""
+    """Grams for all requests that the run answered."""
     exact: bool
-    """Whether a schedule is known that reaches it; else none is better."""
+    """True: a schedule reaches it. False: it is a bound from below."""
 
 
 def hindsight(job: Job, records: Records) -> Hindsight:
     """The least carbon for a run's answered requests, with at most as many late ones as it had.
 
-    Exact for at most MAX_TASKS tasks where neither intensities nor devices change, links taken to be
-    free; else a bound from below.
+    Exact, with links assumed free, for at most MAX_TASKS tasks under a constant intensity and without
+    outages; otherwise a bound from below.
     """
     network = "network" in known_components(records, job.fleet)
     situation = Situation(deploy(job.services), job.fleet, job.intensity, job.outages, network)
     tasks = tasks_of(job, situation.work, records)
     if _is_small(job, tasks):
         best_g, _ = best_schedule(tasks, situation, num_late(records))
-        if math.isfinite(best_g):  # else links were quicker than their figures say
+        if math.isfinite(best_g):  # else links were faster than their figures
             return Hindsight(best_g, exact=True)
     return Hindsight(bound_g(tasks, situation, num_late(records)), exact=False)
 
 
 def regret(job: Job, records: Records, ledger: pd.DataFrame) -> float | None:
-    """Carbon of the run's tasks ÷ the oracle's, less 1; None where nothing was answered or emits nothing."""
+    """Carbon of the run's tasks ÷ the least carbon - 1; None where the least is 0.
+
+    ledger: the run's, with the columns component and carbon_g.
+    """
     spent_g = ledger.loc[ledger["component"].isin(("dynamic", "network")), "carbon_g"].sum()
     least_g = hindsight(job, records).carbon_g
     return float(spent_g) / least_g - 1 if least_g > 0 else None
 
 
 def num_late(records: Records) -> int:
-    """How many requests were answered after their deadline."""
+    """Number of requests that were answered after their deadline."""
     latency_s = request_latency_s(records)
     deadline_s = records.table.groupby("request")["deadline_s"].first()
     return int((latency_s > deadline_s.reindex(latency_s.index)).sum())
 
 
-def foresight(job: Job, work: Sequence[StageDeployment], margin: float) -> tuple[Tasks, Schedule]:
-    """A schedule of all that is to come in an open loop, and its tasks: as few late answers as can be, then
-    the least carbon.
+def best_foreseen_schedule(
+    job: Job, work: Sequence[StageDeployment], margin: float
+) -> tuple[Tasks, Schedule]:
+    """The tasks of an open loop's requests, and a schedule: the fewest late answers, then the least carbon.
 
-    The best there is where `hindsight` would be exact; else the bound's, which may not come off: it divides
-    tasks. margin: how much longer than predicted tasks are taken to be.
+    It is the best schedule where `hindsight` would be exact. Otherwise it is rounded from a linear program
+    that divides tasks, and a run may be unable to keep it. margin: share by which tasks are assumed to take
+    longer than predicted.
     """
     where, tasks = Situation(work, job.fleet, job.intensity, job.outages), tasks_to_come(job, work, margin)
     if _is_small(job, tasks):
@@ -75,7 +81,7 @@ def foresight(job: Job, work: Sequence[StageDeployment], margin: float) -> tuple
             _, schedule = best_schedule(tasks, where, late)
             if schedule is not None:
                 return tasks, schedule
-    return tasks, slotted(tasks, where)
+    return tasks, rounded_schedule(tasks, where)
 
 
 def _is_small(job: Job, tasks: Tasks) -> bool:

@@ -1,81 +1,23 @@
-"""Layer times add up to the model's; a kept profile is used again and only for what it was measured on."""
+"""A kept profile is used again, and only for the model, devices and host that it was measured on."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import Profile
 from pipeline.execution.devices.profiler import Profiler, speed
-from pipeline.execution.devices.stage_fit import fit_line, split_times
 from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 from tests.conftest import MakeProblem
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
-
-
-def test_starts_and_calls_are_told_apart_from_layers() -> None:
-    # Medians: layers 3, 5, 2, 2; the whole 11; two parts 7 and 5, so a start costs 12 - 11 = 1 and the layers
-    # of the parts have 6 and 4. One by one they took 8, so that a call costs 1 there, and 4.
-    layer_s = [[3, 5, 2, 2], [1, 9, 2, 9], [4, 2, 1, 1]]
-    layers, task = split_times(layer_s, [11, 11, 30], [[7, 5], [6, 6], [9, 5]], [0, 2, 4])
-    assert layers.tolist() == [2, 4, 2, 2]
-    assert task == 1
-
-
-def test_no_time_is_below_nothing() -> None:
-    # Two parts took less than the whole: no cost of a start. A call of the second part costs (5.5 - 3) / 2 =
-    # 1.25, more than its first layer: 0, 3.75 scaled to 3; and all of them from 5 to the whole's 6.
-    layers, task = split_times([[5, 0.5, 5]], [6], [[2, 3]], [0, 1, 3])
-    assert layers.tolist() == pytest.approx([2.4, 0, 3.6])
-    assert task == 0
-    layers, _ = split_times([[0, 0]], [6], [[6]], [0, 2])  # too quick for the clock one by one
-    assert layers.tolist() == [3, 3]
-
-
-def test_a_line_by_hand() -> None:
-    assert fit_line([100, 200, 400], [3, 4, 6]) == pytest.approx((2, 0.01))
-    assert fit_line([100, 400], [4, 2]) == pytest.approx(
-        (0.75 / 0.3125, 0)
-    )  # falling: relative least squares
-    assert fit_line([100, 300], [1, 5]) == pytest.approx((0, 160 / (100**2 + 60**2)))  # below 0 at size 0
-    a, b = fit_line([500], [2])
-    assert a + 500 * b == pytest.approx(2)
-
-
-TIMES = st.floats(1e-6, 1)
-
-
-@given(
-    points=st.lists(st.tuples(st.floats(1, 1e7), st.floats(1e-6, 1)), min_size=1, max_size=5),
-)
-def test_no_line_goes_below_nothing(points: list[tuple[float, float]]) -> None:
-    assert min(fit_line(*zip(*points, strict=True))) >= 0
-
-
-@given(
-    parts=st.lists(st.tuples(TIMES, st.lists(TIMES, min_size=1, max_size=10)), min_size=1, max_size=4),
-    whole=TIMES,
-)
-def test_layers_and_one_start_add_up_to_the_whole(
-    parts: list[tuple[float, list[float]]], whole: float
-) -> None:
-    layers = [layer for _, own in parts for layer in own]
-    bounds = [0, *itertools.accumulate(len(own) for _, own in parts)]
-    result, task = split_times([layers], [whole], [[taken for taken, _ in parts]], bounds)
-    assert result.sum() + task == pytest.approx(whole)
-    assert (result >= 0).all()
-    assert task >= 0
 
 
 def test_speed_is_given_published_or_the_quota() -> None:
@@ -173,7 +115,7 @@ def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, tw
 def test_a_broken_file_is_measured_anew(
     tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.execution.devices.profiler.FIRST_LOOKS", 1)
+    monkeypatch.setattr("pipeline.execution.devices.profiler.FIRST_PROBES", 1)
     profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
     profiler.profile(SPEC, tiny_graph, two_devices)
     (kept,) = tmp_path.iterdir()
@@ -201,4 +143,4 @@ def test_a_profile_that_is_far_off_names_its_device(
     monkeypatch.setattr("pipeline.execution.devices.profiler.MAX_ERROR", 0.0)  # which no measurement attains
     Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert "tiny on fast: stages that it was not fitted to" in caplog.text
+    assert "tiny on fast: the times of stages that it was not fitted to" in caplog.text

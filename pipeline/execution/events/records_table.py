@@ -1,4 +1,4 @@
-"""The records table of a run, from its rows. Pure."""
+"""Rows of a run -> its records table. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ KINDS = ("compute", "transfer", "rejected")
 OK, FAILED, LOST = range(3)
 STATUSES = ("ok", "failed", "lost")
 Row = tuple[int, int, int, int, int, float, float, float, float, int, int, int]
-"""request, its class, stage (of all), what (of KINDS), where (index of a text), queued_s, start_s, end_s,
-cpu_s, bytes, status (of STATUSES), reason (index of a text)."""
+"""request, its class, stage (among those of all services), kind (of KINDS), device or link (index of a text),
+queued_s, start_s, end_s, cpu_s, bytes, status (of STATUSES), reason (index of a text)."""
 
 
 def records_table(
     job: Job, work: Sequence[StageDeployment], columns: Sequence[Any], names: Sequence[str]
 ) -> pd.DataFrame:
-    """The records table of the columns of rows; texts become categories, which are small and quick."""
+    """The table with RECORD_COLUMNS from the columns of rows (see `Row`); names: the texts of the indices.
+
+    Texts become categories, which are small and fast.
+    """
     whole = [np.asarray(column, dtype=np.int64) for column in (*columns[:5], *columns[9:])]
     request, kind, stage, what, where, num_bytes, status, reason = whole
     queued_s, start_s, end_s, cpu_s = (np.asarray(column, dtype=float) for column in columns[5:9])
@@ -55,7 +58,7 @@ def records_table(
 
 
 def _named(names: Sequence[str], codes: Ints) -> Any:
-    """Names by their index; several indices may have the same name."""
+    """(rows,): the names of these indices, as categories; several indices may have the same name."""
     known = {name: place for place, name in enumerate(dict.fromkeys(names))}
     places = np.array([known[name] for name in names], dtype=np.int64)
     return pd.Categorical.from_codes(places[codes], pd.Index(list(known)))

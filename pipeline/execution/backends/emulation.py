@@ -1,0 +1,229 @@
+"""One emulated run: an event loop in real time, over device processes. Shell."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.domain.records import Records
+from pipeline.execution.backends.fleet_clock import FleetClock
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.devices import wire
+from pipeline.execution.devices.pool import DevicePool
+from pipeline.execution.devices.reference_probe import Drift, reference_graph
+from pipeline.execution.events.event_loop import EventLoop, Finished
+from pipeline.execution.events.request import Request
+from pipeline.execution.events.settings import BackendSettings
+from pipeline.execution.job import Job
+from pipeline.execution.scheduler import Scheduler
+
+FIRST_PROBES = 5
+"""Probes of this host's drift on each device before a run."""
+REPLY_S = 1.0
+"""Seconds to wait for a reply before checking that the device processes still run."""
+
+
+class Emulation(EventLoop):
+    """One run on device processes. A tensor stays on the device that computed it, or here while it waits."""
+
+    measurement = "emulated"
+
+    def __init__(
+        self,
+        settings: BackendSettings,
+        job: Job,
+        scheduler: Scheduler,
+        work: Sequence[StageDeployment],
+        pool: DevicePool,
+        *,
+        warmup: int,
+        probe_every_s: float,
+        headroom: float,
+    ) -> None:
+        super().__init__(settings, job, scheduler, work)
+        self._pool = pool
+        self._warmup = warmup
+        self._probe_every_s = probe_every_s
+        profile = job.services[0].problem.profile
+        self._speeds = profile.speeds
+        self._drift = Drift(profile.reference_cpu_s)
+        self._clock = FleetClock(_time_scale(job, work, headroom))
+        self._late_s = 0.0
+        self._free_s = dict.fromkeys(job.fleet.by_name, 0.0)
+        """When each device ended its last stage."""
+        self._last_busy = next(iter(job.fleet.by_name))
+        """The device that ended a stage last."""
+        self._pending: dict[str, deque[tuple[Request, int] | Request | None]] = {
+            name: deque() for name in job.fleet.by_name
+        }
+        """By device, in order of sending: the messages that it has not answered. A request and its run: run a
+        stage; a request: fetch its value; None: the reply is empty."""
+        self._finished: deque[Finished] = deque()
+        self._held: dict[int, list[bytes]] = {}
+        """By request: frames of its stage's input, where that came through here."""
+        self._answers: dict[int, str] = {}
+        """By request: the device that holds its answer."""
+        self._last_probe = 0.0
+        """Reading of the clock at the last probe."""
+
+    def execute(self) -> Records:
+        """Deploy the stages, run all requests, collect the answers."""
+        self._deploy()
+        for name in list(self.job.fleet.by_name) * FIRST_PROBES:
+            self._probe(name)
+        self._clock.begin()
+        self.run()
+        window_s = self._clock.now()
+        while any(self._pending.values()):
+            self._receive(REPLY_S)
+        outputs = [
+            self._pool.call(device, {"op": "fetch", "request": str(request)})[1]["0"]
+            for request, device in sorted(self._answers.items())
+        ]
+        for name in self.job.fleet.by_name:
+            self._pool.call(name, {"op": "reset"})
+        return self.records(
+            outputs=tuple(outputs),
+            host_drift=self._drift.overall,
+            host_late=self._late_s / (window_s * self._clock.scale + self._late_s),
+        )
+
+    def _deploy(self) -> None:
+        """Send every stage to each device that may run it, and the inputs to those of first stages."""
+        self._pool.set_reference(reference_graph(self.job.fleet.reference_model))
+        for name in self.job.fleet.by_name:
+            self._pool.call(name, {"op": "reset"})
+        for index, work in enumerate(self.work):
+            service = self.job.services[work.service]
+            plan, graph = service.plan, service.problem.along(service.plan).graph
+            for name in work.seconds:
+                self._pool.deploy(
+                    name,
+                    str(index),
+                    graph,
+                    *plan.stage(work.stage),
+                    before=plan.compression_before(work.stage),
+                    after=plan.compression_before(work.stage + 1),
+                    warmup=self._warmup,
+                )
+                for number, tensor in enumerate(service.inputs if work.stage == 0 else ()):
+                    key = f"input {work.service} {number}"
+                    self._pool.call(name, {"op": "put", "request": key}, {"0": tensor})
+
+    def _probe(self, device: str) -> None:
+        """Run the reference model on a device; no other reply may be pending."""
+        self._last_probe = time.perf_counter()
+        self._drift.add(self._pool.probe_reference(device))
+
+    def _is_probe_due(self) -> bool:
+        return time.perf_counter() - self._last_probe >= self._probe_every_s
+
+    def clock_s(self, event_s: float) -> float:
+        """Now."""
+        return self._clock.now()
+
+    def start(self, request: Request, device: str) -> None:
+        """Send the device's process a message to run the stage on the value that it holds."""
+        work = self.work[request.stage]
+        service = self.job.services[work.service]
+        first = f"input {work.service} {request.number % len(service.inputs)}"
+        header = {
+            "op": "run",
+            "stage": str(request.stage),
+            "request": str(request.number),
+            "takes": first if work.stage == 0 else str(request.number),
+            "slowdown": self._clock.scale / self._speeds[device],
+            "drift": self._drift.now,
+            "reference_s": self._drift.reference_cpu_s if self._is_probe_due() else math.inf,
+            # Messages take as long on a scaled clock as on any: so dispatch takes what the profile measured.
+            "not_before": self._clock.reading(
+                max(request.queued_s, self._free_s[device]) + service.problem.profile.dispatch_s
+            ),
+        }
+        self._pool.send(device, wire.encode(header))
+        self._pending[device].append((request, request.runs))
+
+    def send(self, request: Request, device: str) -> None:
+        """Send the stage's input to the device, unless it is there; a model's input always is."""
+        if self.work[request.stage].stage == 0:
+            self._held.pop(request.number, None)
+            return
+        if request.location == device and request.number not in self._held:
+            return
+        self.hold(request)
+        header = {"op": "put", "request": str(request.number)}
+        self._pool.send(device, wire.readdress(self._held[request.number], header))
+        self._pending[device].append(None)
+
+    def hold(self, request: Request) -> None:
+        """Fetch the input from the device that computed it, before that device begins another stage."""
+        if self.work[request.stage].stage == 0 or request.number in self._held:
+            return
+        assert request.location is not None
+        self._pool.send(request.location, wire.encode({"op": "fetch", "request": str(request.number)}))
+        self._pending[request.location].append(request)
+        while request.number not in self._held:
+            self._receive(REPLY_S)
+
+    def poll(self, due_s: float) -> Finished | None:
+        """Wait for the end of a stage until `due_s`; probe this host meanwhile when the fleet is empty."""
+        while True:
+            self._receive(0.0)
+            if self._finished:
+                return self._finished.popleft()
+            busy = any(self._pending.values())
+            if not busy and not self.in_fleet and self._is_probe_due():
+                with self._clock.pause():
+                    self._probe(self._last_busy)
+            left_s = (due_s - self._clock.now()) * self._clock.scale
+            if left_s <= 0 or (not busy and due_s == math.inf):
+                return None
+            if busy and left_s >= 1e-3:  # the resolution of waiting for a reply
+                self._receive(min(left_s, REPLY_S))
+            else:
+                time.sleep(left_s)
+
+    def _receive(self, timeout_s: float) -> None:
+        """Handle one reply, if one comes in time."""
+        received = self._pool.receive(timeout_s) if any(self._pending.values()) else None
+        if received is None:
+            return
+        device, frames = received
+        pending = self._pending[device].popleft()
+        if isinstance(pending, Request):
+            self._held[pending.number] = frames
+        elif pending is not None:
+            self._end_run(device, *pending, wire.header(frames))
+
+    def _end_run(self, device: str, request: Request, run: int, reply: dict[str, Any]) -> None:
+        """Note that a device has run a stage."""
+        started_s, ended_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
+        self._free_s[device] = ended_s
+        self._last_busy = device
+        if "probe_cpu_s" in reply:
+            self._last_probe = time.perf_counter()
+            self._drift.add(reply["probe_cpu_s"])
+        cpu_s = reply["cpu_s"] / reply["drift"]
+        self._finished.append(Finished(request, device, run, started_s, ended_s, cpu_s))
+        if request.runs == run:
+            self._held.pop(request.number, None)
+            if self.is_last(request.stage):
+                self._answers[request.number] = device
+        self._late_s += reply["late_s"]
+        if not any(self._pending.values()):
+            # A delay by other work on this host is not the device's time: the fleet's clock skips it, unless
+            # that would shorten a stage that another device is running.
+            self._clock.skip(reply["late_s"])
+
+
+def _time_scale(job: Job, work: Sequence[StageDeployment], headroom: float) -> float:
+    """How many times as slow as real time the fleet runs, so that one core of this host can emulate it."""
+    speeds = job.services[0].problem.profile.speeds
+    used = [speeds[name] for name in {name for stage in work for name in stage.seconds}]
+    # One request at a time keeps one device busy. Else all may be busy at once, and only one core is certain.
+    # Then leave room for one more device as fast as the fastest: waiting for a turn would seem to slow it.
+    needed = max(used) if job.workload.concurrency == 1 else sum(used) + max(used)
+    return max(1.0, needed * headroom)

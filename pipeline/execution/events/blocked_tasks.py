@@ -1,0 +1,47 @@
+"""The tasks that no device can take for now. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from pipeline.execution.events.request import Request
+
+
+class BlockedTasks:
+    """Requests that wait for a device, in a queue for each stage: first come, first served."""
+
+    def __init__(self, num_stages: int) -> None:
+        self._queues: list[deque[Request]] = [deque() for _ in range(num_stages)]
+
+    def __bool__(self) -> bool:
+        return any(self._queues)
+
+    def add(self, request: Request) -> None:
+        """Let a request wait at the end of its stage's queue."""
+        self._queues[request.stage].append(request)
+
+    def remove(self, request: Request) -> bool:
+        """Remove a request; returns whether it was waiting."""
+        queue = self._queues[request.stage]
+        if request not in queue:
+            return False
+        queue.remove(request)
+        return True
+
+    def drain(self) -> Iterator[Request]:
+        """Remove all requests, one by one, by stage."""
+        for queue in self._queues:
+            while queue:
+                yield queue.popleft()
+
+    def retry(self, ready: Callable[[Request], None]) -> None:
+        """Call `ready` for the requests of each stage until it blocks one again (calls `add`)."""
+        for queue in self._queues:
+            while queue:
+                head = queue.popleft()
+                waiting = len(queue)
+                ready(head)
+                if len(queue) > waiting:  # blocked again, as would be those behind it: back to the front
+                    queue.rotate(1)
+                    break

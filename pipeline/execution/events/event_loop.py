@@ -1,0 +1,336 @@
+"""The event loop of a run: arrivals, transfers, completions, waits and outages, one by one in order of time.
+
+Pure but for timing the scheduler. How long a stage takes, and how it is run, is up to the backend that
+derives from `EventLoop`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import Any, ClassVar, NamedTuple
+
+from pipeline.domain.plan import AUTO
+from pipeline.domain.records import Records
+from pipeline.domain.tasks import Assign, Refuse, Task, Wait
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.events.blocked_tasks import BlockedTasks
+from pipeline.execution.events.device_queue import DeviceQueue
+from pipeline.execution.events.records_table import COMPUTE, FAILED, LOST, REJECTED, TRANSFER
+from pipeline.execution.events.request import Request, requests_of
+from pipeline.execution.events.row_log import RowLog
+from pipeline.execution.events.settings import BackendSettings
+from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.job import Job
+from pipeline.execution.scheduler import Scheduler
+
+
+class Finished(NamedTuple):
+    """A device has run a stage of a request."""
+
+    request: Request
+    device: str
+    run: int
+    """Which of the request's runs it was (`Request.runs`)."""
+    began_s: float
+    ended_s: float
+    cpu_s: float
+
+
+class EventLoop(ABC):
+    """One run, event by event.
+
+    A device runs one stage at a time, first come first served. A link carries one tensor at a time in each
+    direction, for bytes ÷ bandwidth, and delivers it after a further latency.
+    """
+
+    measurement: ClassVar[str]
+
+    def __init__(
+        self, settings: BackendSettings, job: Job, scheduler: Scheduler, work: Sequence[StageDeployment]
+    ) -> None:
+        self.job = job
+        self._scheduler = scheduler
+        self.work = work
+        self.now_s = 0.0
+        self.in_fleet = 0
+        """Requests that have arrived and are not done, without those that a scheduler put off (`Wait`)."""
+        self._settings = settings
+        self._first = [  # by class of request: index of its service's first stage
+            next(k for k, w in enumerate(work) if w.service == job.service_of(kind))
+            for kind in range(len(job.workload.classes))
+        ]
+        self._last = [k + 1 == len(work) or work[k + 1].stage == 0 for k in range(len(work))]
+        self._state = FleetState(job.fleet, work, job.intensity, job.services[0].problem.idle)
+        self._requests = requests_of(job, work, self.ratios)
+        self._heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self._pushed = 0
+        self._devices = {name: DeviceQueue() for name in job.fleet.by_name}
+        self._link_free_s: dict[tuple[str, str], float] = {}
+        """When each link can send the next tensor, by sender and receiver."""
+        self._blocked = BlockedTasks(len(work))
+        self._log = RowLog(job, work, self.measurement)
+        self._end_s = 0.0
+        self._used: set[str] = set()
+        """Devices that computed."""
+
+    # --- how the backend runs stages ---
+
+    @abstractmethod
+    def poll(self, due_s: float) -> Finished | None:
+        """The next stage that a device has finished; None at `due_s`, or where no stage is running."""
+
+    @abstractmethod
+    def clock_s(self, event_s: float) -> float:
+        """The time at which an event that is due at `event_s` is handled."""
+
+    @abstractmethod
+    def start(self, request: Request, device: str) -> None:
+        """Run the request's stage on a device, which is free."""
+
+    def send(self, request: Request, device: str) -> None:  # noqa: B027 not all backends move tensors
+        """Move the input of the request's stage to a device."""
+
+    def hold(self, request: Request) -> None:  # noqa: B027 nor hold them
+        """Keep the input of the request's stage while the request waits."""
+
+    def ratios(self, requests: int) -> Sequence[Sequence[float]]:
+        """For each of the next requests, by stage: the time that it takes ÷ the predicted time."""
+        return [()] * requests
+
+    def is_last(self, stage: int) -> bool:
+        """Whether a stage outputs its service's answer."""
+        return self._last[stage]
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Handle all events."""
+        for outage in self.job.outages:
+            self._push(outage.at_s, self._begin_outage, outage.device)
+            if outage.duration_s < math.inf:
+                self._push(outage.at_s + outage.duration_s, self._end_outage, outage.device)
+        for _ in range(self.job.workload.concurrency or 1):
+            self._next_arrival()
+        heap, advance = self._heap, self._state.advance
+        while True:
+            if not heap and self._blocked and not any(queue.running for queue in self._devices.values()):
+                # No event is left that could free a device. In a closed loop each rejection lets one arrive.
+                for request in self._blocked.drain():
+                    self._reject(request, "no device could take it to the end of the run")
+            finished = self.poll(heap[0][0] if heap else math.inf)
+            if finished is not None:
+                self.now_s = self.clock_s(finished.ended_s)
+                advance(self.now_s)
+                self._finish(finished)
+            elif heap:
+                due_s, _, handle, subject = heappop(heap)
+                self.now_s = self.clock_s(due_s)
+                advance(self.now_s)
+                handle(subject)
+            else:
+                break
+
+    def records(self, **rest: Any) -> Records:
+        """The records of the run; rest: further fields of Records that the backend fills in."""
+        return self._log.records(
+            window_s=max(self._end_s, self.job.workload.horizon_s),
+            reserved=tuple(name for name in self.job.fleet.by_name if name in self._used),
+            **rest,
+        )
+
+    def _push(self, at_s: float, handle: Callable[[Any], None], subject: Any) -> None:
+        self._pushed += 1  # among events at the same time the first pushed comes first
+        heappush(self._heap, (at_s, self._pushed, handle, subject))
+
+    # --- requests come and go ---
+
+    def _next_arrival(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            return
+        if self.job.workload.concurrency is not None:  # a closed loop: it arrives now
+            request.deadline_s += self.now_s
+            request.arrival_s = request.queued_s = self.now_s
+        self._push(request.arrival_s, self._arrive, request)
+
+    def _arrive(self, request: Request) -> None:
+        if self.job.workload.concurrency is None:
+            self._next_arrival()
+        self._restart(request)
+        self._log.open(request)
+        self.in_fleet += 1
+        if self.in_fleet > self._settings.max_requests:
+            self._reject(request, f"{self._settings.max_requests} requests were in the fleet")
+        else:
+            self._ready(request)
+
+    def _restart(self, request: Request) -> None:
+        """Put a request at its service's first stage, with its input at the fleet's source."""
+        request.stage = self._first[request.kind]
+        self._locate(request, self.job.fleet.source)
+
+    def _locate(self, request: Request, device: str | None) -> None:
+        """Note that the stage's input is on a device; None: on every device."""
+        request.location = device
+        request.life = 0 if device is None else self._devices[device].life
+
+    def _leave(self, request: Request, at_s: float) -> None:
+        self._log.close(request)
+        self.in_fleet -= 1
+        self._end_s = at_s
+        if self.job.workload.concurrency is not None:
+            self._next_arrival()
+
+    def _reject(self, request: Request, reason: str) -> None:
+        self._log.add(request, REJECTED, "", self.now_s, self.now_s, status=FAILED, reason=reason)
+        self._leave(request, self.now_s)
+
+    # --- a device for each stage ---
+
+    def _ready(self, request: Request) -> None:
+        """Find a device for a stage that can begin."""
+        if request.location is not None and self._devices[request.location].life != request.life:
+            self._restart(request)  # its input was lost in an outage
+        state, work = self._state, self.work[request.stage]
+        task = request.task = Task(
+            request.number,
+            request.stage,
+            self._settings.cpu_per_task,
+            work.memory_need_bytes,
+            work.input_bytes,
+            request.location,
+            request.tenant,
+            request.arrival_s,
+            request.deadline_s,
+        )
+        if work.planned != AUTO:
+            if state.devices[work.planned].up:
+                self._assign(request, task, work.planned)
+            else:
+                self._wait(request, math.inf)
+            return
+        begin = time.perf_counter()
+        decision = self._scheduler.decide(task, state)
+        self._log.scheduling_s.append(time.perf_counter() - begin)
+        if type(decision) is Assign:
+            self._assign(request, task, decision.device)
+        elif type(decision) is Wait:
+            self._wait(request, decision.until_s)
+        else:
+            assert isinstance(decision, Refuse)
+            self._reject(request, decision.reason)
+
+    def _wait(self, request: Request, until_s: float) -> None:
+        self.hold(request)
+        if until_s < math.inf:
+            self.in_fleet -= 1  # its scheduler puts it off, not a busy fleet
+            assert request.task is not None
+            self._state.wait(request.task)
+            self._push(max(until_s, self.now_s), self._wake, request)
+            return
+        self._blocked.add(request)
+        if request.blocked_s != request.queued_s:
+            request.blocked_s = request.queued_s
+            request.block = self._pushed
+            self._push(self.now_s + self._settings.max_wait_s, self._time_out, (request, request.block))
+
+    def _wake(self, request: Request) -> None:
+        self.in_fleet += 1
+        request.blocked_s = math.nan  # a wait for a device begins now
+        assert request.task is not None
+        self._state.wake(request.task)
+        self._ready(request)
+
+    def _time_out(self, subject: tuple[Request, int]) -> None:
+        request, block = subject
+        if request.block == block and self._blocked.remove(request):
+            self._reject(request, f"no device took it within {self._settings.max_wait_s:g} s")
+
+    # --- a stage on its device ---
+
+    def _assign(self, request: Request, task: Task, device: str) -> None:
+        self._state.begin(task, device)
+        self.send(request, device)
+        sender = request.location
+        if sender is None or sender == device:
+            self._enqueue(request, device)
+            return
+        link = self.job.fleet.link(sender, device)
+        assert link is not None, "a scheduler assigned a task to a device that its input cannot reach"
+        start_s = max(self.now_s, self._link_free_s.get((sender, device), 0.0))
+        sent_s = self._link_free_s[sender, device] = start_s + task.input_bytes / link.bandwidth_bytes_per_s
+        end_s = sent_s + link.latency_s
+        self._log.add(request, TRANSFER, f"{sender}->{device}", start_s, end_s, num_bytes=task.input_bytes)
+        self._push(end_s, self._deliver, (request, device))
+
+    def _deliver(self, subject: tuple[Request, str]) -> None:
+        request, device = subject
+        request.queued_s = self.now_s
+        if self._state.devices[device].up:
+            self._enqueue(request, device)
+        else:
+            self._lose(request, device)
+
+    def _enqueue(self, request: Request, device: str) -> None:
+        queue = self._devices[device]
+        if queue.running is None and not queue.waiting:
+            self._start(request, device, queue)
+        else:
+            queue.waiting.append(request)
+
+    def _start(self, request: Request, device: str, queue: DeviceQueue) -> None:
+        queue.running = request
+        request.runs += 1
+        request.began_s = self.now_s
+        self.start(request, device)
+
+    def _finish(self, finished: Finished) -> None:
+        request, device, run, began_s, ended_s, cpu_s = finished
+        queue = self._devices[device]
+        if queue.running is not request or request.runs != run:  # lost in an outage meanwhile
+            return
+        self._log.add(request, COMPUTE, device, began_s, ended_s, cpu_s)
+        self._used.add(device)
+        assert request.task is not None
+        self._state.end(request.task, device, ended_s - began_s)
+        queue.running = None
+        if self._last[request.stage]:
+            self._leave(request, ended_s)
+        else:
+            request.queued_s = ended_s
+            request.stage += 1
+            self._locate(request, device)
+            self._ready(request)
+        if queue.waiting and queue.running is None:
+            self._start(queue.waiting.popleft(), device, queue)
+        if self._blocked:
+            self._blocked.retry(self._ready)
+
+    # --- outages ---
+
+    def _begin_outage(self, device: str) -> None:
+        """Take a device away; what was assigned to it goes elsewhere."""
+        queue = self._devices[device]
+        self._state.set_up(device, False)
+        running = queue.running
+        for request in queue.begin_outage():
+            self._lose(request, device, began=request is running)
+
+    def _lose(self, request: Request, device: str, *, began: bool = False) -> None:
+        """Take a task from a device that is gone; its input is still where it was sent from."""
+        begin_s = min(request.began_s, self.now_s) if began else self.now_s
+        self._log.add(request, COMPUTE, device, begin_s, self.now_s, status=LOST, reason=f"{device} is gone")
+        self._used.add(device)
+        assert request.task is not None
+        self._state.end(request.task, device, None)
+        request.queued_s = self.now_s
+        self._ready(request)
+
+    def _end_outage(self, device: str) -> None:
+        if self._devices[device].end_outage():
+            self._state.set_up(device, True)
+            self._blocked.retry(self._ready)

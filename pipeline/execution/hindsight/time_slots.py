@@ -1,0 +1,63 @@
+"""The slots of time into which the linear program divides a run. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pipeline.execution.hindsight.schedule_problem import Floats, Ints, Situation, Tasks
+
+SLOTS_PER_WINDOW = 4
+"""Slots in the shortest window between a request and its deadline."""
+MAX_COLUMNS = 1_000_000
+"""Most columns of the linear program; where more would be needed, slots are longer and the bound is lower."""
+MAX_CELLS = 20_000_000
+"""Most cells of slots × stages × devices, likewise."""
+
+
+def slot_length_s(tasks: Tasks, where: Situation) -> float:
+    """Length of a slot: a share of the shortest window, or more if that would make too many columns."""
+    timed = np.isfinite(tasks.due_s)
+    window_s = (tasks.due_s - tasks.release_s)[timed]
+    devices = np.isfinite(where.seconds).sum(axis=1)[tasks.stage[timed]]
+    step_s = max(float(window_s.min(initial=3600.0)), 1e-6) / SLOTS_PER_WINDOW
+    while True:
+        if step_s > 1:  # let slots end on the hour, where intensities change
+            step_s = 3600 / math.ceil(3600 / step_s) if step_s < 3600 else 3600 * math.ceil(step_s / 3600)
+        begin, end = window_slots(tasks, timed, step_s)
+        _, group = np.unique(np.stack([tasks.stage[timed], begin, end]), axis=1, return_index=True)
+        slots = max(end.max(initial=0), tasks.release_s.max() / step_s) + 2
+        cells = slots * where.seconds.size
+        if ((end - begin) * devices)[group].sum() <= MAX_COLUMNS and cells <= MAX_CELLS:
+            return step_s
+        step_s *= 2
+
+
+def window_slots(tasks: Tasks, which: Any, step_s: float) -> tuple[Ints, Ints]:
+    """For each of some tasks: the first slot that its window touches and the one after its last slot."""
+    begin = np.floor(tasks.release_s[which] / step_s).astype(np.int64)
+    end = np.ceil(tasks.due_s[which] / step_s).astype(np.int64)
+    return begin, np.maximum(end, begin + 1)
+
+
+def least_intensity(where: Situation, step_s: float, slots: int) -> Floats:
+    """(devices, slots): the least intensity in force at any time of a slot, g/kWh."""
+    since_s = where.intensity.since_s
+    least = where.g_per_kwh[:, since_s.searchsorted(np.arange(slots) * step_s, side="right") - 1]
+    inside = (since_s / step_s).astype(np.int64)
+    steps = np.flatnonzero(inside < slots)
+    np.minimum.at(least.T, inside[steps], where.g_per_kwh.T[steps])
+    return least
+
+
+def available_share(where: Situation, step_s: float, slots: int) -> Floats:
+    """(devices, slots): the share of a slot in which a device is up."""
+    edges = np.arange(slots + 1) * step_s
+    share = np.ones((len(where.fleet.devices), slots))
+    for outage in where.outages:
+        gone = np.clip(edges, outage.at_s, outage.at_s + outage.duration_s)
+        own = share[list(where.fleet.by_name).index(outage.device)]
+        np.minimum(own, 1 - np.diff(gone) / step_s, out=own)
+    return share
