@@ -22,7 +22,7 @@ from rich.table import Table
 from pipeline.carbon import coefficients
 from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.domain.fleet import Fleet

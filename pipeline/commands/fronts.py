@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, require
 from pipeline.planning import pareto
 from pipeline.results.figures.front_figure import overlay_figure

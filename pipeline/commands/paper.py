@@ -22,9 +22,9 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
-from pipeline.commands import cli
 from pipeline.commands.report import STYLE
 from pipeline.commands.run import multirun
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.planning.exact_front import ExactFront, exact_front

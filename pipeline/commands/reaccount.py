@@ -20,7 +20,7 @@ from pipeline.carbon.accounting import COMPONENTS, Accounting, boundary
 from pipeline.carbon.grid import Grid, require_average
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account, unknown
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, require, utc
 from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.records import Records

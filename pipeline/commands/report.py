@@ -20,7 +20,7 @@ from rich.console import Console
 
 from pipeline.carbon import coefficients
 from pipeline.carbon.accounting import COMPONENTS, Accounting
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.domain.fleet import Fleet

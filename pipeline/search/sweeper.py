@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
@@ -56,17 +55,6 @@ COURIER_FROM = 100
 STUDIES = "studies"
 """Folder of studies for which no `sweep.storage` is given; in the working directory, like MLflow's store."""
 log = logging.getLogger(__name__)
-
-
-def register() -> None:
-    """Make `hydra/sweeper: carbonedge` and `${device_names:}` known to Hydra; call it before `hydra.main`."""
-    # Hydra instantiates plug-ins by names with this prefix only; the class itself it imports from here.
-    target = "hydra_plugins.carbonedge.CarbonEdgeSweeper"
-    Plugins.instance().class_name_to_class[target] = CarbonEdgeSweeper
-    ConfigStore.instance().store(group="hydra/sweeper", name="carbonedge", node={"_target_": target})
-    OmegaConf.register_new_resolver(
-        "device_names", lambda *, _root_: ",".join(_root_.fleet.devices), replace=True
-    )
 
 
 def trial_config(config: DictConfig) -> DictConfig:

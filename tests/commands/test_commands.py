@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from pipeline.commands import cli
 from pipeline.commands.compare import compare
 from pipeline.commands.paper import NAMES, paper_page
 from pipeline.commands.reaccount import reaccount
 from pipeline.commands.report import report
+from pipeline.commands.terminal import error_message
 from pipeline.domain.checks import ConfigError
 from pipeline.network.images import preprocess
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
@@ -272,5 +272,5 @@ def test_a_bad_reaccount_writes_nothing(
     before: list[Any] = [run.info.run_id for run in runs(where)]
     with pytest.raises(Exception) as caught:  # noqa: PT011 Hydra's own for an unknown key
         reaccount([medium], [*overrides, store(where)])
-    assert complaint in (cli.complaint(caught.value) or "")
+    assert complaint in (error_message.complaint(caught.value) or "")
     assert [run.info.run_id for run in runs(where)] == before

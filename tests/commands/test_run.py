@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.commands.cli import complaint, spread_overrides
 from pipeline.commands.run import main
+from pipeline.commands.terminal.cli import spread_overrides
+from pipeline.commands.terminal.error_message import complaint
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
 
 """Shared by all tests here: the same profile need not be measured in each."""

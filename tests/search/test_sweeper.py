@@ -38,7 +38,7 @@ from pipeline.host.processes import this_process
 from pipeline.planning.cost import predict
 from pipeline.planning.exact_front import exact_front
 from pipeline.planning.problem import Problem
-from pipeline.search import study, sweeper
+from pipeline.search import hydra_plugin, study, sweeper
 from pipeline.search.exact_reference import ExactReference
 from pipeline.search.search_space import SearchSpace
 from pipeline.search.settings import Settings
@@ -140,7 +140,7 @@ def multirun(root: Path, monkeypatch: pytest.MonkeyPatch) -> Multirun:
     """`app -m overrides`, in this process and a directory of its own."""
     monkeypatch.chdir(root)
     version.setbase("1.3")
-    sweeper.register()
+    hydra_plugin.register()
 
     def go(*overrides: str) -> Any:
         hydra = Hydra.create_main_hydra2("app", create_config_search_path(str(root / "conf")))
@@ -444,7 +444,7 @@ def hypervolume_by_steps(trials: Sequence[SweepTrial]) -> float:
 
 @pytest.mark.parametrize("fleet", sorted(path.stem for path in (CONF / "fleet").glob("*.yaml")))
 def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
-    sweeper.register()
+    hydra_plugin.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["sweep=pareto", f"fleet={fleet}"])
     settings = OmegaConf.to_container(config.sweep, resolve=True)
@@ -460,7 +460,7 @@ def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> None:
-    sweeper.register()
+    hydra_plugin.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}", "sweep.n_trials=7"], return_hydra_config=True)
     assert config.hydra.mode is RunMode.MULTIRUN
@@ -816,9 +816,9 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
     app = root / "app.py"
     app.write_text(
         "import hydra\n"
-        "from pipeline.search import sweeper\n"
+        "from pipeline.search import hydra_plugin\n"
         "from tests.search.test_sweeper import task\n"
-        "sweeper.register()\n"
+        "hydra_plugin.register()\n"
         "@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"
         "def main(cfg): return task(cfg)\n"
         "main()\n"
