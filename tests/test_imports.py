@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 WRONG = {
     "pipeline.domain.upward": "import pipeline.execution",
-    "pipeline.planning.typing_only": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pipeline.results",
+    "pipeline.planning.typing_only": "import typing\nif typing.TYPE_CHECKING:\n    import pipeline.results",
     "pipeline.search.store": "import mlflow",
     "pipeline.results.plug_in": "import schedulers",
 }

@@ -1,4 +1,4 @@
-"""The command line as people use it: real processes, a real store; bad input in one line with exit code 2."""
+"""Runs and sweeps as people start them, with a real store; bad input is one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from pipeline.commands.run import main
 from pipeline.commands.terminal.cli import spread_overrides
 from pipeline.commands.terminal.error_message import complaint
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
-
-"""Shared by all tests here: the same profile need not be measured in each."""
+from tests.conftest import CONF
 
 
 def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path) -> None:
@@ -115,12 +117,12 @@ def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
         (OSError(errno.EROFS, "Read-only file system", "outputs"), "outputs: Read-only file"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "No space left on device; make room",
+            "No space left on device; free some space",
         ),
         (OSError(errno.EBADF, "Bad file descriptor"), None),
     ],
 )
-def test_where_nothing_can_be_written_one_line_says_so(error: OSError, line: str | None) -> None:
+def test_an_unwritable_place_is_one_line(error: OSError, line: str | None) -> None:
     said = complaint(error)
     assert said is None if line is None else said is not None and said.startswith(line)
 
@@ -217,6 +219,51 @@ def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Pat
     assert outcome.output == ""
     assert outcome.errors.startswith("error: ")
     assert outcome.errors.count("\n") == 1
+
+
+UNKNOWN = "is unknown, perhaps from another version"
+TARGETS = [
+    ("pipeline.fleet.Fleet.of", f"{UNKNOWN}; here it is pipeline.domain.fleet.Fleet.of"),
+    ("pipeline.domain.Fleet.of", f"{UNKNOWN}; here it is pipeline.domain.fleet.Fleet.of"),
+    ("pipeline.nowhere.Nothing", f"{UNKNOWN} (No module named 'pipeline.nowhere')"),
+    ("pipeline.domain.fleet.Fleet.nothing", f"{UNKNOWN} (type object 'Fleet' has no attribute 'nothing')"),
+    ("elsewhere.Fleet.of", f"{UNKNOWN} (No module named 'elsewhere')"),
+    ("broken.Fleet", "cannot be imported: No module named 'missing_library'"),
+]
+
+
+@pytest.mark.parametrize(("target", "words"), TARGETS, ids=[target for target, _ in TARGETS])
+def test_a_target_that_does_not_exist_is_one_line(
+    target: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in the YAML files of a user, or the stored config of a run, that an older version wrote."""
+    (tmp_path / "broken.py").write_text("import missing_library")
+    (tmp_path / "own" / "fleet").mkdir(parents=True)
+    fleet = yaml.safe_load((CONF / "fleet" / "paper.yaml").read_text()) | {"_target_": target}
+    (tmp_path / "own" / "fleet" / "old.yaml").write_text(yaml.safe_dump(fleet))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "--config-dir", "own", *SIMULATED, "fleet=old"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert f"error: fleet: _target_ {target} {words}" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_key_of_a_stored_target_is_named() -> None:
+    config = OmegaConf.create({"accounting": {"_target_": "pipeline.ledger.Accounting", "pue": 1}})
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(config.accounting, _convert_="all")
+    assert complaint(caught.value) == (
+        "accounting: _target_ pipeline.ledger.Accounting is unknown, perhaps from another version; "
+        "here it is pipeline.carbon.accounting.Accounting"
+    )
 
 
 def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""`make models-table` writes docs/models.md: each torchvision classifier, its cuts, whether stages equal the whole.
+"""`make models-table` writes docs/models.md: every torchvision classifier, its cuts, how exact its stages are.
 
-Takes about a quarter of an hour and 8 GiB. Each row is written as soon as it is measured, and models that the
-file already has are skipped, so the same command continues an interrupted run. Remove the file to start again.
+Takes about a quarter of an hour and 8 GiB. Each row is written as soon as it is measured, and models that
+the file already has are skipped, so the same command continues an interrupted run. Remove the file to start
+again.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ Weights are random (`ModelSpec`'s default, batch norm calibrated), the input is 
   cut with the fewest bytes (the first, if several have as few), by the layer where its second stage begins.
 - *Export and cuts* is the CPU time of `Graph.of`: torch.export, then the search for cuts. It does not run the
   model.
-- *A stage a layer*: every layer is a stage of its own, so that every cut is crossed, and `torch.equal` compares
-  the output with the unsplit model's: yes means equal to the last bit. *Two stages* are those at the cut in the
-  row. A check before this ensures that outputs are not constant and differ for another input.
+- *A stage a layer*: every layer is a stage of its own, so that every cut is crossed, and `torch.equal`
+  compares the output with the unsplit model's: yes means equal to the last bit. *Two stages* are those at the
+  cut in the row. A check before this ensures that outputs are not constant and differ for another input.
 
 {_line(_COLUMNS)}
 {_line("---" for _ in _COLUMNS)}"""
