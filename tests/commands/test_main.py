@@ -60,7 +60,7 @@ def test_run_and_sweep_are_the_hydra_app(tmp_path: Path) -> None:
     done = script(tmp_path, "run", *SIMULATED)
     assert (done.code, done.errors) == (0, "")
     [run] = runs(tmp_path)
-    done = script(tmp_path, "sweep", *SIMULATED, "scheduler=green,fastest")
+    done = script(tmp_path, "sweep", *SIMULATED, "partitioner.device=auto", "scheduler=green,fastest")
     assert (done.code, done.errors) == (0, "")
     sweep = [each for each in runs(tmp_path) if each.info.run_id != run.info.run_id]
     assert sorted(each.data.tags.get("scheduler", "") for each in sweep) == ["", "fastest", "green"]
