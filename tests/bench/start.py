@@ -1,8 +1,8 @@
 """`make bench`: the CPU time that help and a wrong key take, against a Hydra app that does nothing else.
 
-Each line holds user and system seconds (the median of REPEATS processes), their ratio to that app's, the limit
-of this ratio, and the two divided: below 1 is within it. The commands alternate, so that all of them meet the
-same load on the host.
+Each line holds user and system seconds (the median of REPEATS processes), their ratio to that app's, the
+limit of this ratio, and the ratio ÷ the limit: below 1 is within it. The commands alternate, so that all of
+them meet the same load on the host.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "bare.py").write_text(BARE)
         bare = "a bare Hydra app --help"
-        commands = {bare: (sys.executable, "bare.py", "--help")}
+        commands: dict[str, Sequence[str]] = {bare: (sys.executable, "bare.py", "--help")}
         commands |= {name: command for name, (_, command) in COMMANDS.items()}
         for command in commands.values():
             cpu_s(command, folder)  # the first run of a command compiles modules

@@ -1,4 +1,4 @@
-"""`make models-table` writes docs/models.md: every torchvision classifier, its cuts, how exact its stages are.
+"""`make models-table` writes docs/models.md: every torchvision classifier, its cuts, its stages against it.
 
 Takes about a quarter of an hour and 8 GiB. Each row is written as soon as it is measured, and models that
 the file already has are skipped, so the same command continues an interrupted run. Remove the file to start
