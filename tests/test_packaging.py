@@ -1,4 +1,4 @@
-"""MLproject, Makefile, pyproject.toml and constraints.txt agree: entry points, versions, the console script."""
+"""MLproject, Makefile, pyproject.toml and constraints.txt agree: entry points, versions, console script."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_console_script_is_found_where_only_its_folder_is_in_the_path(tmp_pa
     assert 'PATH="$(CURDIR)/$(BIN):$$PATH"' in (ROOT / "Makefile").read_text()
     project: Any = load_project(str(ROOT))  # type: ignore[no-untyped-call]
     for entry in ARGV:
-        command = project.get_entry_point(entry).compute_command({"overrides": "--help"}, storage_dir=None)
+        command = project.get_entry_point(entry).compute_command({}, storage_dir=None)
         found = subprocess.run(
             ["/bin/bash", "-c", f"command -v {command.split()[0]}"],
             env={"PATH": str(Path(sys.executable).parent)}, cwd=tmp_path,
