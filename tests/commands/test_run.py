@@ -228,7 +228,7 @@ TARGETS = [
     ("pipeline.nowhere.Nothing", f"{UNKNOWN} (No module named 'pipeline.nowhere')"),
     ("pipeline.domain.fleet.Fleet.nothing", f"{UNKNOWN} (type object 'Fleet' has no attribute 'nothing')"),
     ("elsewhere.Fleet.of", f"{UNKNOWN} (No module named 'elsewhere')"),
-    ("broken.Fleet", "cannot be imported: No module named 'missing_library'"),
+    ("package.broken.Fleet", "cannot be imported: No module named 'missing_library'"),
 ]
 
 
@@ -241,7 +241,8 @@ def test_a_target_that_does_not_exist_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As in the YAML files of a user, or the stored config of a run, that an older version wrote."""
-    (tmp_path / "broken.py").write_text("import missing_library")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "broken.py").write_text("import missing_library")
     (tmp_path / "own" / "fleet").mkdir(parents=True)
     fleet = yaml.safe_load((CONF / "fleet" / "paper.yaml").read_text()) | {"_target_": target}
     (tmp_path / "own" / "fleet" / "old.yaml").write_text(yaml.safe_dump(fleet))

@@ -60,7 +60,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _unknown_target(error: InstantiationException) -> str:
     """Which `_target_` cannot be imported, why, and what this version has of that name."""
     [target] = re.findall(r"Error locating target '([^']*)'", str(error))[:1]
-    *_, reason = _causes(error)
+    located = error.__cause__ or error
+    reason = located.__cause__ or located
     said = f"{_full_key(str(error))}: _target_ {target}"
     missing = reason.name if isinstance(reason, ModuleNotFoundError) else None
     if not isinstance(reason, AttributeError) and not (missing and f"{target}.".startswith(f"{missing}.")):
