@@ -93,8 +93,8 @@ def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> No
 
 @pytest.mark.full
 def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
-    """Three processes make one parent, run each trial once, and each writes the front that it sees."""
-    first = carbonedge(tmp_path, *SIMULATED)  # the store and the profile are there
+    """Three processes make one parent and run each trial once; each of them writes the front."""
+    first = carbonedge(tmp_path, *SIMULATED)  # creates the store and the profile
     assert first.code == 0, first.errors
     with ThreadPoolExecutor() as pool:
         asked = (*SIMULATED, "sweep=pareto", "sweep.n_trials=10")
@@ -123,8 +123,8 @@ def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
     ],
 )
 def test_an_unwritable_place_is_one_line(error: OSError, line: str | None) -> None:
-    said = complaint(error)
-    assert said is None if line is None else said is not None and said.startswith(line)
+    found = complaint(error)
+    assert found is None if line is None else found is not None and found.startswith(line)
 
 
 BAD = [
@@ -202,7 +202,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     errors = capsys.readouterr().err
     assert end.value.code == 2, errors
     assert "Traceback" not in errors
-    line = errors.splitlines()[-1]  # before it, in this process, what MLflow logs
+    line = errors.splitlines()[-1]  # lines before it are MLflow's log, as this is not a process of its own
     assert line.startswith("error: ")
     for word in words:
         assert word in line
@@ -301,7 +301,7 @@ def test_overrides_of_an_mlproject_are_spread() -> None:
 
 
 @pytest.mark.full
-def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
+def test_a_simulated_run_is_compared_with_the_oracle(tmp_path: Path) -> None:
     done = carbonedge(
         tmp_path, *SIMULATED, "workload=poisson",
         "workload.duration_s=2", "+workload.classes.all.deadline_s=0.1", "partitioner.device=auto",
@@ -340,7 +340,7 @@ def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
     assert set(records["model"]) == set(classes.index)
 
 
-def test_a_closed_loop_is_accounted_at_the_hours_it_ran(tmp_path: Path) -> None:
+def test_a_closed_loop_is_accounted_at_the_time_it_ran(tmp_path: Path) -> None:
     """A trace that changes every 10 ms: the first request's intensity is not the last one's."""
     rows = [f"A,2030-01-01T00:00:{k / 100:05.2f}Z,{k}" for k in range(1000)]
     (tmp_path / "trace.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *rows]))
@@ -358,7 +358,7 @@ def test_a_closed_loop_is_accounted_at_the_hours_it_ran(tmp_path: Path) -> None:
     records = table(tmp_path, run.info.run_id, "records.json").sort_values("request")
     middle_s = (records["start_s"] + records["end_s"]).to_numpy() / 2
     assert middle_s[-1] > 0.05
-    # Of a ramp of 1 g/kWh every 10 ms the mean over an interval is that of its middle, to half a step.
+    # The intensity rises by 1 g/kWh every 10 ms: its mean over an interval is that at the middle, to half a step.
     assert dynamic["intensity_g_per_kwh"].to_numpy() == pytest.approx(middle_s * 100, abs=1)
     assert "Counted: dynamic" in run.data.tags["boundary"]
     assert "embodied_kg or lifetime_years of node-high, node-medium, node-green" in run.data.tags["boundary"]

@@ -62,18 +62,18 @@ def _unknown_target(error: InstantiationException) -> str:
     [target] = re.findall(r"Error locating target '([^']*)'", str(error))[:1]
     located = error.__cause__ or error
     reason = located.__cause__ or located
-    said = f"{_full_key(str(error))}: _target_ {target}"
+    subject = f"{_full_key(str(error))}: _target_ {target}"
     missing = reason.name if isinstance(reason, ModuleNotFoundError) else None
     if not isinstance(reason, AttributeError) and not (missing and f"{target}.".startswith(f"{missing}.")):
-        return f"{said} cannot be imported: {reason}"
+        return f"{subject} cannot be imported: {reason}"
     package, _, rest = target.partition(".")
     name = re.sub(r"^([a-z_0-9]+\.)*", "", rest)  # without the modules: `Fleet.of`
     texts = (path.read_text() for path in CONF.rglob("*.yaml"))
     known = {each for text in texts for each in re.findall(r"_target_: *(\S+)", text)}
     same = [each for each in known if each.startswith(f"{package}.") and each.endswith(f".{name}")]
     if len(same) == 1:
-        return f"{said} is unknown, perhaps from another version; here it is {same[0]}"
-    return f"{said} is unknown, perhaps from another version ({reason})"
+        return f"{subject} is unknown, perhaps from another version; here it is {same[0]}"
+    return f"{subject} is unknown, perhaps from another version ({reason})"
 
 
 def _wrong_argument(error: TypeError, message: str) -> str:
