@@ -358,7 +358,7 @@ def test_a_closed_loop_is_accounted_at_the_time_it_ran(tmp_path: Path) -> None:
     records = table(tmp_path, run.info.run_id, "records.json").sort_values("request")
     middle_s = (records["start_s"] + records["end_s"]).to_numpy() / 2
     assert middle_s[-1] > 0.05
-    # The intensity rises by 1 g/kWh every 10 ms: its mean over an interval is that at the middle, to half a step.
+    # The intensity rises by 1 g/kWh every 10 ms: its mean over an interval is its value at the middle, ± .5.
     assert dynamic["intensity_g_per_kwh"].to_numpy() == pytest.approx(middle_s * 100, abs=1)
     assert "Counted: dynamic" in run.data.tags["boundary"]
     assert "embodied_kg or lifetime_years of node-high, node-medium, node-green" in run.data.tags["boundary"]
