@@ -1,4 +1,4 @@
-# Every command sets up what it needs, once: a .venv pinned by constraints.txt. `make` lists the commands.
+# Each command first builds what it needs, once: a .venv pinned by constraints.txt. `make` lists the commands.
 PYTHON ?= python3
 EXPERIMENT ?= carbonedge
 PORT ?= 5000
@@ -6,45 +6,47 @@ ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# What `mlflow run` and the UI need: this .venv's `python` first in PATH, and one store; MLFLOW_TRACKING_URI wins where set.
+# `mlflow run` and the UI need this .venv's `python` and `carbonedge` first in PATH, and one store: MLFLOW_TRACKING_URI
+# where it is set.
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full test-alone test-docs bench paper soak agreement fidelity lint format types check constraints clean
+.PHONY: help setup run ui test test-full test-alone test-docs bench paper soak agreement fidelity models-table lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## build .venv (every other command does so itself)
 
-run: $(STAMP) ## sweep and find the front; ARGS="-P n_trials=30 -P overrides='seed=3 workload.requests=20'", or "-e run ..."
+run: $(STAMP) ## sweep and find the front; ARGS="-P n_trials=30 -P overrides='compression=int8 sweep.repeats=3'", or "-e run ..."
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" $(ARGS)
 
 ui: $(STAMP) ## look at the results in the MLflow UI, on port 5000 (PORT=...)
 	$(ENV) MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 	  sh -c 'exec $(BIN)/python -m mlflow ui --port $(PORT) --backend-store-uri "$$MLFLOW_TRACKING_URI"'
 
-test: $(STAMP) ## the tests, without those below, two files at a time; ARGS="-k name"
+test: $(STAMP) ## the tests, except those below, two files at a time; ARGS="-k name"
 	$(BIN)/python -m pytest -m "not full and not alone and not docs" --numprocesses 2 --dist loadfile $(ARGS)
 
-test-full: $(STAMP) ## the same checks at full size, two files at a time
+test-full: $(STAMP) ## checks at full size, two files at a time
 	$(BIN)/python -m pytest -m full --numprocesses 2 --dist loadfile $(ARGS)
 
 test-alone: $(STAMP) ## tests that measure how long something takes: predicted, simulated and emulated latency agree
 	$(BIN)/python -m pytest -m alone $(ARGS)
 
-test-docs: $(STAMP) ## every command of README and docs, on less work
+test-docs: $(STAMP) ## every command in README and docs, with less work
 	$(BIN)/python -m pytest -m docs --numprocesses 2 $(ARGS)
 
-bench: $(STAMP) ## how fast exact front, cost model, PipeEdge's optimum, schedulers, simulation and logging are
+bench: $(STAMP) ## how fast start-up, exact front, cost model, PipeEdge's optimum, schedulers, simulation, logging are
+	$(BIN)/python -m tests.bench.start
 	$(BIN)/python -m tests.bench.planning
 	$(BIN)/python -m tests.bench.load
 	$(BIN)/python -m tests.bench.tracking
 
-paper: $(STAMP) ## the paper's tables and figures, measured here, beside its own: paper.html, paper.md; ~10 minutes
+paper: $(STAMP) ## the paper's tables and figures measured here, beside the published ones: paper.html, paper.md; ~10 minutes
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" -e paper $(ARGS)
 
-soak: $(STAMP) ## kill -9 a sweep 25 times and its MLflow server 10 times, against an undisturbed one; ~20 minutes
+soak: $(STAMP) ## kill a sweep 25 times and its MLflow server 10 times, compare with an undisturbed sweep; ~20 minutes
 	$(BIN)/python -m tests.search.soak $(ARGS)
 
 agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, three loads; ~25 minutes
@@ -54,12 +56,15 @@ fidelity: $(STAMP) ## predicted against measured latency: three models on two fl
 	for fleet in paper boards; do for model in mobilenet_v2 efficientnet_b0 resnet50; do \
 	  $(BIN)/python -m pipeline action=validate fleet=$$fleet model=$$model $(ARGS) || exit 1; done; done
 
-lint: $(STAMP) ## ruff: rules and format; import-linter: imports point one way
+models-table: $(STAMP) ## docs/models.md: cut every torchvision classifier; ~15 minutes, 8 GiB
+	$(BIN)/python -m tests.network.models_table
+
+lint: $(STAMP) ## ruff: rules and format; import-linter: direction of imports
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/lint-imports --no-logo
 
-format: $(STAMP) ## ruff: put both right
+format: $(STAMP) ## ruff: fix both
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
@@ -68,12 +73,12 @@ types: $(STAMP) ## mypy
 
 check: lint types test ## lint, types, test
 
-constraints: $(STAMP) ## write what .venv holds to constraints.txt
+constraints: $(STAMP) ## write the versions in .venv to constraints.txt
 	$(BIN)/python .ci/constraints.py > constraints.txt.new
 	mv constraints.txt.new constraints.txt
 	touch $(STAMP)
 
-clean: ## remove .venv and caches; results (mlflow.db, mlruns) stay
+clean: ## remove .venv and caches; keep results (mlflow.db, mlruns)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

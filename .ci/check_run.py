@@ -1,4 +1,4 @@
-"""Check what a sweep of N trials left in MLflow: a finished parent, N finished trials, a front."""
+"""Check that MLflow holds a sweep of N trials: a finished parent, N finished trials, a front."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 
 def complaints(runs: list[Run], num_trials: int) -> list[str]:
-    """What is wrong with the runs of one sweep; empty if all is well."""
+    """What is wrong with the runs of one sweep, a line each; empty if nothing is."""
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     if len(parents) != 1:
         return [f"expected 1 parent run (parents: {len(parents)} of {len(runs)} runs)"]

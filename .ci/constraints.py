@@ -1,4 +1,4 @@
-"""Print constraints.txt: what this environment holds of carbonedge[dev] and all it needs, nothing else."""
+"""Print constraints.txt: the versions here of carbonedge[dev] and of all its dependencies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REMARKS = {
 
 
 def closure(wanted: list[Requirement]) -> set[str]:
-    """Names of the wanted distributions and of all they need here."""
+    """Names of the wanted distributions and of all their dependencies on this platform."""
     todo = [(requirement.name, extra) for requirement in wanted for extra in {"", *requirement.extras}]
     seen: set[tuple[str, str]] = set()
     while todo:

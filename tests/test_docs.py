@@ -1,6 +1,6 @@
-"""Every command in README and docs, as it stands there but on less work, a page's one after another.
+"""Every command in README and docs, as written there but with less work, in the order of the page.
 
-Those of `python -m pipeline` run in this process, others in a shell; make's targets run in `.ci/run`.
+`python -m pipeline` runs in this process, other commands in a shell; `.ci/run` runs make's targets.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from mlflow import MlflowClient
 from PIL import Image
 
 import schedulers
-from pipeline.commands.run import main
+from pipeline.commands.main import COMMANDS
+from pipeline.commands.run import run_app
 from tests.conftest import CONF, ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-START = re.compile(r" {4,6}(?=(python|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")
+START = re.compile(r" {4,6}(?=(python|carbonedge|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")
 COMMAND = re.compile(START.pattern + r"((?:.*\\\n)*.*)", re.MULTILINE)
 FILE = re.compile(r"`((?:conf|schedulers|partitioners)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
 PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
-"""Shared by the pages: the same profile need not be measured for each."""
+"""Shared by the pages: each need not measure the same profile."""
 SMALL = [
     f"profiler.cache_dir={PROFILES.name}",
     "model.input_size=64",
@@ -52,7 +53,7 @@ LESS = {
     r"action=validate": ["validation.plans=2", "validation.requests=2"],
     r"plan=plan.json backend": ["meter=none"],
 }
-"""What is added to a command that a pattern is found in."""
+"""By pattern: what to append to a command that contains it."""
 
 
 def commands(page: Path) -> list[str]:
@@ -61,16 +62,27 @@ def commands(page: Path) -> list[str]:
 
 def test_commands_are_found() -> None:
     assert len(commands(ROOT / "docs/sweeps.md")) == 5
+    assert "carbonedge sync" in commands(ROOT / "docs/sweeps.md")
     assert "-P overrides=" in commands(ROOT / "docs/start.md")[5]
     assert all(commands(page) for page in PAGES if page.name != "models.md")
 
 
-def test_what_make_is_asked_for_is_there() -> None:
+def test_the_named_make_targets_exist() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     text = "\n".join(page.read_text() for page in PAGES)
     named = set(re.findall(r"(?:`| {4})make ([a-z-]+)", text))
     assert named >= {"run", "ui", "test", "paper"}
     assert named <= set(targets)
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "MLproject"], ids=lambda page: page.name
+)
+def test_each_named_command_exists(page: Path) -> None:
+    text = page.read_text()
+    assert "python -m pipeline." not in text
+    named = set(re.findall(r"(?:`|^ *|: )carbonedge ([a-z]+)", text, re.MULTILINE))
+    assert named <= set(COMMANDS)
 
 
 def test_links_lead_somewhere() -> None:
@@ -81,7 +93,7 @@ def test_links_lead_somewhere() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with what a reader would have: images, a trace, and a scheduler of one's own."""
+    """A working directory with what a reader would have: images, a trace, a scheduler file."""
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -100,7 +112,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def runs(place: Path) -> list[str]:
-    """The ids of the finished runs so far that are of one configuration, newest first."""
+    """The ids of the finished runs of single configurations, newest first."""
     client = MlflowClient(f"sqlite:///{place}/mlflow.db")
     ids = [each.experiment_id for each in client.search_experiments()]
     found = (
@@ -114,7 +126,7 @@ def runs(place: Path) -> list[str]:
 
 
 def filled(command: str, place: Path) -> str:
-    """With a run's id, a plan and a folder of images in place of the words that stand for them."""
+    """The command with a run's id, a plan and a folder of images in place of their placeholders."""
     command = command.replace("/my/images", str(place / "images")).replace("NAME", "node-green")
     if re.search(r"\bRUN|plan\.json", command):
         first, second, *_ = runs(place)
@@ -129,7 +141,7 @@ def filled(command: str, place: Path) -> str:
     reason="needs git-daemon and the project's history",
 )
 def test_mlflow_runs_the_project_by_a_git_url(place: Path) -> None:
-    """MLflow fetches a bare clone from a server of its own, and runs its newest commit."""
+    """MLflow fetches a bare clone from a local git server, and runs its newest commit."""
     shell(f"git clone --quiet --bare {ROOT} {place}/carbonedge.git")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -169,14 +181,9 @@ def test_mlflow_runs_the_project_by_a_git_url(place: Path) -> None:
 
 
 def ours(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`python -m MODULE ARGUMENTS` in this process."""
-    _, _, module, *rest = arguments
-    if module == "pipeline":
-        monkeypatch.setattr(sys, "argv", [module, *rest])
-        main()
-        return
-    done = subprocess.run([sys.executable, "-m", module, *rest], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    """`python -m pipeline ARGUMENTS` in this process."""
+    monkeypatch.setattr(sys, "argv", ["pipeline", *arguments])
+    run_app()
 
 
 @pytest.mark.docs
@@ -189,7 +196,7 @@ def test_every_command_of_a_page_runs(page: Path, place: Path, monkeypatch: pyte
         (place / path).write_text(content)
     own_conf = f"hydra.searchpath=[file://{place}/conf]"
     for _ in range(2):  # two runs to compare
-        ours(["python", "-m", "pipeline", *SMALL, *LESS[next(iter(LESS))], "repeat=0"], monkeypatch)
+        ours([*SMALL, *LESS[next(iter(LESS))], "repeat=0"], monkeypatch)
     for command in commands(page):
         began = time.monotonic()
         run(filled(command, place), own_conf, monkeypatch)
@@ -197,13 +204,11 @@ def test_every_command_of_a_page_runs(page: Path, place: Path, monkeypatch: pyte
 
 
 def run(command: str, own_conf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a command of a page, on less work."""
+    """Run a command of a page, with less work."""
     arguments = shlex.split(command.replace("\\\n", " "), comments=True)
     if arguments[:3] == ["python", "-m", "pipeline"]:
         less = [added for pattern, words in LESS.items() if re.search(pattern, command) for added in words]
-        ours([*arguments, own_conf, *SMALL, *less], monkeypatch)
-    elif arguments[:2] == ["python", "-m"]:
-        ours(arguments, monkeypatch)
+        ours([*arguments[3:], own_conf, *SMALL, *less], monkeypatch)
     elif arguments[:3] == ["mlflow", "run", "."] and "paper" not in arguments:
         words = " ".join([*SMALL, "workload.requests=2", "sweep.n_trials=2", "meter=none"])
         given = [each for each in arguments[3:] if not each.startswith("overrides=")]

@@ -1,4 +1,4 @@
-"""Every way in agrees: MLproject, the one constraints file, the ranges in pyproject.toml, the Makefile."""
+"""MLproject, Makefile, pyproject.toml and constraints.txt agree: entry points, versions, console script."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,12 @@ ARGV = {
     "main": ["python", "-m", "pipeline", *SWEEP],
     "run": ["python", "-m", "pipeline", *CHOICE],
     "profile": ["python", "-m", "pipeline", "action=profile", *SIMPLE],
-    "paper": ["carbonedge", "paper"],
+    "paper": ["python", "-m", "pipeline.commands.main", "paper"],
 }
 
 
 def argv(entry: str, **parameters: str) -> list[str]:
-    """What `mlflow run . -e ENTRY -P name=value ...` hands to the operating system, says MLflow's loader."""
+    """The arguments that `mlflow run . -e ENTRY -P name=value ...` passes to the operating system."""
     project: Any = load_project(str(ROOT))  # type: ignore[no-untyped-call]
     return shlex.split(project.get_entry_point(entry).compute_command(parameters, storage_dir=None))
 
@@ -73,6 +74,21 @@ def test_a_number_arrives_as_it_was_written() -> None:
     ]
 
 
+def test_the_console_script_is_found_where_only_its_folder_is_in_the_path(tmp_path: Path) -> None:
+    """As in `make paper`, whose MLflow runs `carbonedge` from PATH."""
+    assert PROJECT["scripts"] == {"carbonedge": "pipeline.commands.main:main"}
+    assert 'PATH="$(CURDIR)/$(BIN):$$PATH"' in (ROOT / "Makefile").read_text()
+    project: Any = load_project(str(ROOT))  # type: ignore[no-untyped-call]
+    for entry in ARGV:
+        command = project.get_entry_point(entry).compute_command({}, storage_dir=None)
+        found = subprocess.run(
+            ["/bin/bash", "-c", f"command -v {command.split()[0]}"],
+            env={"PATH": str(Path(sys.executable).parent)}, cwd=tmp_path,
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert Path(found.stdout.strip()).parent == Path(sys.executable).parent
+
+
 def test_entry_points_are_those_that_are_tested() -> None:
     assert set(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]) == set(ARGV)
 
@@ -81,7 +97,7 @@ def test_entry_points_are_those_that_are_tested() -> None:
 def test_a_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
     pin = pins()[canonicalize_name(requirement.name)]
     assert requirement.specifier.contains(pin)
-    assert pin.local is None, "a local version (+cpu) holds only where that build is to be had"
+    assert pin.local is None, "a local version (+cpu) is available only in some indexes"
 
 
 def test_mlflow_builds_its_environment_from_the_same_constraints() -> None:
@@ -112,7 +128,7 @@ def test_make_says_which_python_it_needs(tmp_path: Path) -> None:
     for name in ["Makefile", "pyproject.toml", "constraints.txt"]:
         shutil.copy(ROOT / name, tmp_path)
     old = tmp_path / "python3.10"
-    old.write_text("#!/bin/sh\nexit 1\n")  # as a Python that is too old answers the Makefile's question
+    old.write_text("#!/bin/sh\nexit 1\n")  # as a Python that is too old responds to the Makefile's check
     old.chmod(0o755)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     command = ["make", "setup", f"PYTHON={old}"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import require
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import require
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import require
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ def _front(model: str, overrides: Sequence[str]) -> ExactFront:
     from hydra.utils import instantiate
 
     from pipeline.planning.exact_front import exact_front
-    from pipeline.search import sweeper
+    from pipeline.search.jobs import trial_config
     from pipeline.trial.trial import Trial
 
     kept = [each for each in overrides if not each.lstrip("+~").startswith(("sweep", "hydra"))]
     kept += [] if any(each.startswith("model=") for each in kept) else [f"model={model}"]
-    trial: Trial = instantiate(sweeper.trial_config(cli.config(kept)))
+    trial: Trial = instantiate(trial_config(cli.config(kept)))
     return exact_front(trial.problem())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.commands import cli
+from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, require, utc
 
 if TYPE_CHECKING:

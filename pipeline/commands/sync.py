@@ -1,34 +1,37 @@
-"""`carbonedge sync`: send to the MLflow store what it did not take while it was away. Shell."""
+"""`carbonedge sync`: sends to the MLflow store what it could not take earlier. Shell."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hydra.utils import instantiate
 from rich.console import Console
 
-from pipeline.commands import cli
-from pipeline.tracking.tracking import Tracking
+from pipeline.commands.terminal import cli
+
+if TYPE_CHECKING:
+    from pipeline.tracking.tracking import Tracking
 
 HELP = cli.Help(
     "carbonedge sync [tracking.outbox=FOLDER]",
-    "Sends to the MLflow store what it did not take while it was away.",
+    "Sends to the MLflow store the runs that it could not take earlier, and closes runs of killed processes.",
     "carbonedge sync",
 )
 
 
 def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Send all runs that wait in `tracking.outbox`, each to the store that it was meant for.
+    """Send all runs that wait in `tracking.outbox`, each to the store that it belongs to.
 
-    Raises SystemExit(1) where a store still does not answer; nothing is lost then.
+    Raises SystemExit(1) if a store still does not respond; the runs then stay in the outbox.
     """
     tracking: Tracking = instantiate(cli.config(overrides).tracking)
     sent, left, held_back = tracking.sync()
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{sent} sent, {left} still wait in {tracking.outbox}", markup=False)
     if held_back:
-        console.print(f"{held_back} belong to a sweep that was cut short: run it again, and it goes on")
+        console.print(f"{held_back} belong to an interrupted sweep: run the sweep again to continue it")
     if left:
         sys.exit(1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -15,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from pipeline.domain.checks import require
-from pipeline.search.jobs import trial_config as trial_config
 from pipeline.search.reporting.report import print_variants
 from pipeline.search.settings import Settings
 from pipeline.search.studies.sweep_trial import SweepTrial
@@ -24,17 +22,6 @@ from pipeline.search.trial_loop import Session
 
 WIDTH = 120
 """Columns of a log file."""
-
-
-def register() -> None:
-    """Make `hydra/sweeper: carbonedge` and `${device_names:}` known to Hydra; call it before `hydra.main`."""
-    # Hydra instantiates plug-ins by names with this prefix only; it imports the class itself from here.
-    target = "hydra_plugins.carbonedge.CarbonEdgeSweeper"
-    Plugins.instance().class_name_to_class[target] = CarbonEdgeSweeper
-    ConfigStore.instance().store(group="hydra/sweeper", name="carbonedge", node={"_target_": target})
-    OmegaConf.register_new_resolver(
-        "device_names", lambda *, _root_: ",".join(_root_.fleet.devices), replace=True
-    )
 
 
 class CarbonEdgeSweeper(Sweeper):

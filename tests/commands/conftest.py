@@ -1,4 +1,4 @@
-"""The command line as a user runs it, and what it left in a store."""
+"""Runs the program as a user does, and reads what it left in a store."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,7 @@ from mlflow import MlflowClient
 from tests.conftest import ROOT
 
 PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
-
-
+"""Shared by all tests: each need not measure the same profile."""
 SMALL = (
     f"profiler.cache_dir={PROFILES.name}",
     "model=mobilenetv4_conv_small",
@@ -29,8 +29,6 @@ SMALL = (
     "backend.warmup=1",
     "meter=none",
 )
-
-
 SIMULATED = (*(each for each in SMALL if not each.startswith(("workload.", "backend."))), "backend=simulated")
 
 
@@ -40,11 +38,25 @@ class Outcome(NamedTuple):
     errors: str
 
 
+SCRIPT = Path(sys.executable).with_name("carbonedge")
+"""The console script of this environment."""
+
+
 def carbonedge(directory: Path, *arguments: str, **environment: str) -> Outcome:
-    """Run `python -m pipeline` in a directory of its own, with its own store."""
+    """Run `python -m pipeline` in a directory, with a store of its own there."""
+    return outcome(directory, [sys.executable, "-m", "pipeline", *arguments], environment)
+
+
+def script(directory: Path, *arguments: str, **environment: str) -> Outcome:
+    """Run `carbonedge` in a directory, with a store of its own there."""
+    return outcome(directory, [str(SCRIPT), *arguments], environment)
+
+
+def outcome(directory: Path, command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+    """Run a command in a directory; of MLflow's variables it gets only those in `environment`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     result = subprocess.run(
-        [sys.executable, "-m", "pipeline", *arguments],
+        command,
         cwd=directory,
         env={**kept, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
@@ -61,7 +73,7 @@ def client(directory: Path) -> MlflowClient:
 
 
 def table(directory: Path, run_id: str, path: str) -> pd.DataFrame:
-    """A table artifact, as MLflow stores it: columns and rows."""
+    """A table artifact of a run."""
     file = client(directory).download_artifacts(run_id, path, str(directory))
     return pd.DataFrame(**json.loads(Path(file).read_text()))
 

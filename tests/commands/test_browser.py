@@ -1,6 +1,6 @@
 """MLflow's UI on a finished sweep, in a real browser: runs table, compare page, the front's figure.
 
-Screenshots go to `$SCREENSHOTS` where that is set, for people to look at.
+Screenshots are written to `$SCREENSHOTS` if that is set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = [
     ),
 ]
 COLOURS = 20
-"""Of a page that shows something; an empty one has a few."""
+"""A page with content has at least as many; an empty one has a few."""
 
 
 class Shown(NamedTuple):
@@ -95,7 +95,7 @@ def browser() -> Iterator[Chrome]:
 
 
 def wait_for(browser: Chrome, found: Callable[[Chrome], Any]) -> Any:
-    """What comes up on a page within a minute."""
+    """The first result of `found` that is true, within a minute."""
     return WebDriverWait(browser, 60).until(found)
 
 
@@ -108,7 +108,7 @@ def text_of(browser: Chrome) -> str:
 
 
 def colours(browser: Chrome, shown: Shown, name: str) -> int:
-    """Takes a screenshot; how many colours it has."""
+    """The number of colours of a screenshot, which it writes to NAME.png."""
     folder = Path(os.environ.get("SCREENSHOTS", shown.folder))
     folder.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(folder / f"{name}.png"))
@@ -116,7 +116,7 @@ def colours(browser: Chrome, shown: Shown, name: str) -> int:
     return len(np.unique(pixels.reshape(-1, 3), axis=0))
 
 
-def test_the_runs_table_has_names_that_people_can_read(shown: Shown, browser: Chrome) -> None:
+def test_the_runs_table_has_readable_names(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs")
     wait_for(browser, lambda page: "tpe study of 8" in text_of(page))
     [unfold] = wait_for(browser, elements("[role=row] button[data-component-id*=runnamecell]"))
@@ -125,7 +125,7 @@ def test_the_runs_table_has_names_that_people_can_read(shown: Shown, browser: Ch
     assert colours(browser, shown, "runs") >= COLOURS
 
 
-def test_the_parents_page_says_how_to_compare(shown: Shown, browser: Chrome) -> None:
+def test_the_parents_page_explains_how_to_compare(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
     wait_for(browser, lambda page: "A sweep to minimize" in text_of(page))
     text = text_of(browser)
@@ -134,7 +134,7 @@ def test_the_parents_page_says_how_to_compare(shown: Shown, browser: Chrome) -> 
     assert colours(browser, shown, "parent") >= COLOURS
 
 
-def test_the_parents_page_leads_to_the_runs_of_the_front(shown: Shown, browser: Chrome) -> None:
+def test_the_parents_page_links_the_runs_on_the_front(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
     in_note = [f"table a[href$='{run}']" for run in shown.front]
     for link in in_note:

@@ -1,4 +1,4 @@
-"""The command line as people use it: real processes, a real store; bad input in one line with exit code 2."""
+"""Runs and sweeps as people start them, with a real store; bad input is one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from pipeline.commands.cli import complaint, spread_overrides
 from pipeline.commands.run import main
+from pipeline.commands.terminal.cli import spread_overrides
+from pipeline.commands.terminal.error_message import complaint
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
-
-"""Shared by all tests here: the same profile need not be measured in each."""
+from tests.conftest import CONF
 
 
 def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path) -> None:
@@ -90,8 +93,8 @@ def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> No
 
 @pytest.mark.full
 def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
-    """Three processes make one parent, run each trial once, and each writes the front that it sees."""
-    first = carbonedge(tmp_path, *SIMULATED)  # the store and the profile are there
+    """Three processes make one parent and run each trial once; each of them writes the front."""
+    first = carbonedge(tmp_path, *SIMULATED)  # creates the store and the profile
     assert first.code == 0, first.errors
     with ThreadPoolExecutor() as pool:
         asked = (*SIMULATED, "sweep=pareto", "sweep.n_trials=10")
@@ -114,14 +117,14 @@ def test_sweeps_that_begin_together_are_one(tmp_path: Path) -> None:
         (OSError(errno.EROFS, "Read-only file system", "outputs"), "outputs: Read-only file"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "No space left on device; make room",
+            "No space left on device; free some space",
         ),
         (OSError(errno.EBADF, "Bad file descriptor"), None),
     ],
 )
-def test_where_nothing_can_be_written_one_line_says_so(error: OSError, line: str | None) -> None:
-    said = complaint(error)
-    assert said is None if line is None else said is not None and said.startswith(line)
+def test_an_unwritable_place_is_one_line(error: OSError, line: str | None) -> None:
+    found = complaint(error)
+    assert found is None if line is None else found is not None and found.startswith(line)
 
 
 BAD = [
@@ -199,7 +202,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     errors = capsys.readouterr().err
     assert end.value.code == 2, errors
     assert "Traceback" not in errors
-    line = errors.splitlines()[-1]  # before it, in this process, what MLflow logs
+    line = errors.splitlines()[-1]  # lines before it are MLflow's log, as this is not a process of its own
     assert line.startswith("error: ")
     for word in words:
         assert word in line
@@ -216,6 +219,52 @@ def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Pat
     assert outcome.output == ""
     assert outcome.errors.startswith("error: ")
     assert outcome.errors.count("\n") == 1
+
+
+UNKNOWN = "is unknown, perhaps from another version"
+TARGETS = [
+    ("pipeline.fleet.Fleet.of", f"{UNKNOWN}; here it is pipeline.domain.fleet.Fleet.of"),
+    ("pipeline.domain.Fleet.of", f"{UNKNOWN}; here it is pipeline.domain.fleet.Fleet.of"),
+    ("pipeline.nowhere.Nothing", f"{UNKNOWN} (No module named 'pipeline.nowhere')"),
+    ("pipeline.domain.fleet.Fleet.nothing", f"{UNKNOWN} (type object 'Fleet' has no attribute 'nothing')"),
+    ("elsewhere.Fleet.of", f"{UNKNOWN} (No module named 'elsewhere')"),
+    ("package.broken.Fleet", "cannot be imported: No module named 'missing_library'"),
+]
+
+
+@pytest.mark.parametrize(("target", "words"), TARGETS, ids=[target for target, _ in TARGETS])
+def test_a_target_that_does_not_exist_is_one_line(
+    target: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in the YAML files of a user, or the stored config of a run, that an older version wrote."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "broken.py").write_text("import missing_library")
+    (tmp_path / "own" / "fleet").mkdir(parents=True)
+    fleet = yaml.safe_load((CONF / "fleet" / "paper.yaml").read_text()) | {"_target_": target}
+    (tmp_path / "own" / "fleet" / "old.yaml").write_text(yaml.safe_dump(fleet))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "--config-dir", "own", *SIMULATED, "fleet=old"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert f"error: fleet: _target_ {target} {words}" in errors
+    assert "Traceback" not in errors
+
+
+def test_the_key_of_a_stored_target_is_named() -> None:
+    config = OmegaConf.create({"accounting": {"_target_": "pipeline.ledger.Accounting", "pue": 1}})
+    with pytest.raises(InstantiationException) as caught:
+        instantiate(config.accounting, _convert_="all")
+    assert complaint(caught.value) == (
+        "accounting: _target_ pipeline.ledger.Accounting is unknown, perhaps from another version; "
+        "here it is pipeline.carbon.accounting.Accounting"
+    )
 
 
 def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> None:
@@ -252,7 +301,7 @@ def test_overrides_of_an_mlproject_are_spread() -> None:
 
 
 @pytest.mark.full
-def test_a_simulated_run_is_held_against_the_oracle(tmp_path: Path) -> None:
+def test_a_simulated_run_is_compared_with_the_oracle(tmp_path: Path) -> None:
     done = carbonedge(
         tmp_path, *SIMULATED, "workload=poisson",
         "workload.duration_s=2", "+workload.classes.all.deadline_s=0.1", "partitioner.device=auto",
@@ -291,7 +340,7 @@ def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
     assert set(records["model"]) == set(classes.index)
 
 
-def test_a_closed_loop_is_accounted_at_the_hours_it_ran(tmp_path: Path) -> None:
+def test_a_closed_loop_is_accounted_at_the_time_it_ran(tmp_path: Path) -> None:
     """A trace that changes every 10 ms: the first request's intensity is not the last one's."""
     rows = [f"A,2030-01-01T00:00:{k / 100:05.2f}Z,{k}" for k in range(1000)]
     (tmp_path / "trace.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *rows]))
@@ -309,7 +358,7 @@ def test_a_closed_loop_is_accounted_at_the_hours_it_ran(tmp_path: Path) -> None:
     records = table(tmp_path, run.info.run_id, "records.json").sort_values("request")
     middle_s = (records["start_s"] + records["end_s"]).to_numpy() / 2
     assert middle_s[-1] > 0.05
-    # Of a ramp of 1 g/kWh every 10 ms the mean over an interval is that of its middle, to half a step.
+    # The intensity rises by 1 g/kWh every 10 ms: its mean over an interval is its value at the middle, ± .5.
     assert dynamic["intensity_g_per_kwh"].to_numpy() == pytest.approx(middle_s * 100, abs=1)
     assert "Counted: dynamic" in run.data.tags["boundary"]
     assert "embodied_kg or lifetime_years of node-high, node-medium, node-green" in run.data.tags["boundary"]

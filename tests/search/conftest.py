@@ -24,7 +24,8 @@ from pipeline.domain.plan import Plan
 from pipeline.domain.trial_result import TrialResult
 from pipeline.planning.cost import predict
 from pipeline.planning.problem import Partitioner, Problem
-from pipeline.search import sweeper
+from pipeline.search import hydra_plugin
+from pipeline.search.jobs import trial_config
 from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.tracking import Tracking
 from tests.conftest import CONF, MakeProblem
@@ -82,7 +83,7 @@ class PricedTrial:
 
 def task(cfg: DictConfig) -> TrialResult:
     if "_target_" in cfg:
-        plan = instantiate(sweeper.trial_config(cfg)).plan()
+        plan = instantiate(trial_config(cfg)).plan()
         cost = predict(PricedTrial.known, [plan])
         metrics = {
             "carbon_g_per_inf": float(cost.carbon_g[0]),
@@ -124,7 +125,7 @@ def multirun(root: Path, monkeypatch: pytest.MonkeyPatch) -> Multirun:
     """`app -m overrides`, in this process and a directory of its own."""
     monkeypatch.chdir(root)
     version.setbase("1.3")
-    sweeper.register()
+    hydra_plugin.register()
 
     def go(*overrides: str) -> Any:
         hydra = Hydra.create_main_hydra2("app", create_config_search_path(str(root / "conf")))

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.commands.cli import fail
+from pipeline.commands.terminal.error_message import fail
 from pipeline.domain.checks import ConfigError
 from pipeline.host.processes import this_process
 from pipeline.search.studies import study

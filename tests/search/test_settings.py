@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from pipeline.search import sweeper
+from pipeline.search import hydra_plugin
 from pipeline.search.search_space import SearchSpace
 from pipeline.search.settings import Settings
 from tests.conftest import CONF
@@ -15,7 +15,7 @@ from tests.conftest import CONF
 
 @pytest.mark.parametrize("fleet", sorted(path.stem for path in (CONF / "fleet").glob("*.yaml")))
 def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
-    sweeper.register()
+    hydra_plugin.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["sweep=pareto", f"fleet={fleet}"])
     settings = OmegaConf.to_container(config.sweep, resolve=True)
@@ -31,7 +31,7 @@ def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> None:
-    sweeper.register()
+    hydra_plugin.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}", "sweep.n_trials=7"], return_hydra_config=True)
     assert config.hydra.mode is RunMode.MULTIRUN

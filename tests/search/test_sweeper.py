@@ -41,9 +41,9 @@ def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> 
     app = root / "app.py"
     app.write_text(
         "import hydra\n"
-        "from pipeline.search import sweeper\n"
+        "from pipeline.search import hydra_plugin\n"
         "from tests.search.conftest import task\n"
-        "sweeper.register()\n"
+        "hydra_plugin.register()\n"
         "@hydra.main(version_base='1.3', config_path='conf', config_name='config')\n"
         "def main(cfg): return task(cfg)\n"
         "main()\n"

@@ -1,9 +1,8 @@
-"""Writes docs/models.md: every torchvision classifier, its cuts, and that its stages equal the whole. Shell.
+"""`make models-table` writes docs/models.md: every torchvision classifier, its cuts, its stages against it.
 
-    python -m pipeline.commands.models_table
-
-Takes about a quarter of an hour and 8 GiB. Each row is written as it comes; models that the file has are
-left out, so an interrupted run goes on where it ended. Remove the file to begin anew.
+Takes about a quarter of an hour and 8 GiB. Each row is written as soon as it is measured, and models that
+the file already has are skipped, so the same command continues an interrupted run. Remove the file to start
+again.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pipeline.network.models.spec import ModelSpec
 
 _FILE = Path(__file__).parents[2] / "docs" / "models.md"
 _INPUT_SIZE = {"inception_v3": 299}
-"""Where it is not ModelSpec's."""
+"""Pixels a side, by model, where ModelSpec's default does not fit."""
 _COLUMNS = (
     "model",
     "input",
@@ -39,9 +38,9 @@ _COLUMNS = (
 
 
 def main(path: Path) -> None:
-    """Append a row for every model that the file does not have yet."""
+    """Append to the table at `path` a row for every model that it does not have yet."""
     torch.set_num_threads(1)
-    _analyse(nn.ReLU(), torch.zeros(1), "warm-up")  # the first export of a process loads what it needs
+    _analyse(nn.ReLU(), torch.zeros(1), "warm-up")  # the first export of a process imports what it needs
     library = torchvision_models()
     with path.open("a+") as file:
         file.seek(0)
@@ -56,9 +55,8 @@ def main(path: Path) -> None:
 def _head() -> str:
     return f"""# Every torchvision classifier, cut
 
-`python -m pipeline.commands.models_table` wrote this file: torch {torch.__version__}, one thread of
-{processor()}. Weights are random (`ModelSpec`'s default, batch norm calibrated), the input is
-`torch.randn` with seed 0.
+`make models-table` wrote this file: torch {torch.__version__}, one thread of {processor()}.
+Weights are random (`ModelSpec`'s default, batch norm calibrated), the input is `torch.randn` with seed 0.
 
 - An *inner cut* lies between two layers; its bytes are those of all tensors alive there. The row names the
   cut with the fewest bytes, among equals the first, by the layer with which its second stage begins.
@@ -87,8 +85,8 @@ def _row(name: str) -> tuple[object, ...]:
     least = min(graph.cuts[1:-1], key=lambda cut: cut.num_bytes)
     with torch.no_grad():
         whole = model(x)
-        assert whole.std() > 1e-3, f"{name}: the answer is constant, so equality would say nothing"
-        assert not torch.equal(whole, model(other)), f"{name}: the answer does not depend on the input"
+        assert whole.std() > 1e-3, f"{name}: the output is constant, so equality would prove nothing"
+        assert not torch.equal(whole, model(other)), f"{name}: the output does not depend on the input"
         equal = [_equals(graph, bounds, x, whole) for bounds in (range(end + 1), (0, least.index, end))]
     return (
         name,
@@ -114,12 +112,12 @@ def _analyse(model: nn.Module, x: Tensor, name: str) -> tuple[Graph, float]:
 
 
 def _equals(graph: Graph, bounds: Iterable[int], x: Tensor, whole: Tensor) -> bool:
-    """Whether the stages between these bounds, one after the other, answer as the whole model does."""
+    """Whether the stages between these bounds, one after the other, compute what the whole model does."""
     values: tuple[Tensor, ...] = (x,)
     for begin, end in pairwise(bounds):
         values = graph.stage(begin, end)(*values)
-    (answer,) = values
-    return torch.equal(answer, whole)
+    (output,) = values
+    return torch.equal(output, whole)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the commands share: arguments, help, the config, error messages."""

@@ -1,0 +1,90 @@
+"""A command's frame: its help, its arguments, the config that its overrides make. Shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from pipeline.commands.terminal.error_message import fail
+from pipeline.domain.checks import ConfigError, require
+from pipeline.search import hydra_plugin
+
+
+@dataclass(frozen=True)
+class Help:
+    """What `carbonedge COMMAND --help` prints."""
+
+    usage: str
+    """Such as `carbonedge compare A B [KEY=VALUE ...]`."""
+    about: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"usage: {self.usage}\n\n{self.about}\n\nExample:\n  {self.example}"
+
+
+def asks_for_help() -> bool:
+    """Whether this process's arguments contain `--help` or `-h`."""
+    return not {"--help", "-h"}.isdisjoint(sys.argv[1:])
+
+
+def run(command: Callable[[Sequence[str], Sequence[str]], None], help_text: Help, num_names: int) -> None:
+    """Run a command on the names and the overrides of `NAME ... [KEY=VALUE ...]`, or print its help.
+
+    Raises SystemExit: code 2 and one line for bad input.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    if asks_for_help():
+        print(help_text)
+        return
+    try:
+        arguments = spread_overrides(sys.argv[1:])
+        overrides = [argument for argument in arguments if re.match(r"[+~]*[A-Za-z_][\w.@/-]*=", argument)]
+        names = [argument for argument in arguments if argument not in overrides]
+        require(len(names) == num_names, f"usage: {help_text.usage}")
+        command(names, overrides)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except Exception as error:
+        fail(error)
+
+
+def spread_overrides(arguments: Sequence[str]) -> list[str]:
+    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2.
+
+    Raises ConfigError for an unclosed quote, and for keys of `hydra.sweeper`, which has no settings.
+    """
+    spread = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        try:
+            spread += shlex.split(value) if key == "overrides" else [argument]
+        except ValueError as error:  # an unclosed quote
+            raise ConfigError(f"{argument}: {error}") from error
+    for argument in spread:
+        key = argument.lstrip("+~").partition("=")[0]
+        require(
+            not key.startswith("hydra.sweeper."),
+            f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
+        )
+    return spread
+
+
+def config(overrides: Sequence[str]) -> DictConfig:
+    """The config of conf/config.yaml with these overrides, without Hydra's own part.
+
+    Raises ConfigError, HydraException or OmegaConfBaseException for an override that does not fit.
+    """
+    hydra_plugin.register()
+    try:
+        with initialize_config_dir(str(hydra_plugin.CONF), version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+    except ValueError as error:  # from Hydra, for an invalid group name
+        raise ConfigError(f"{' '.join(overrides)}: {error}") from error
