@@ -80,7 +80,8 @@ def test_the_named_make_targets_exist() -> None:
 )
 def test_each_named_command_exists(page: Path) -> None:
     text = page.read_text()
-    assert "python -m pipeline." not in text
+    # MLproject calls the module of the script, which would run the installed package and not the project.
+    assert set(re.findall(r"python -m (pipeline\.[\w.]+)", text)) <= {"pipeline.commands.main"}
     named = set(re.findall(r"(?:`|^ *|: )carbonedge ([a-z]+)", text, re.MULTILINE))
     assert named <= set(COMMANDS)
 

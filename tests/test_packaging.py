@@ -75,7 +75,6 @@ def test_a_number_arrives_as_it_was_written() -> None:
 
 
 def test_the_console_script_is_found_where_only_its_folder_is_in_the_path(tmp_path: Path) -> None:
-    """As in `make paper`, whose MLflow runs `carbonedge` from PATH."""
     assert PROJECT["scripts"] == {"carbonedge": "pipeline.commands.main:main"}
     assert 'PATH="$(CURDIR)/$(BIN):$$PATH"' in (ROOT / "Makefile").read_text()
     project: Any = load_project(str(ROOT))  # type: ignore[no-untyped-call]

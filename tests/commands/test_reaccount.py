@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands import cli
 from pipeline.commands.reaccount import reaccount
+from pipeline.commands.terminal import error_message
 from pipeline.domain.checks import ConfigError
 from tests.commands.conftest import client, metrics, runs, store
 
@@ -74,5 +74,5 @@ def test_a_bad_reaccount_writes_nothing(
     before: list[Any] = [run.info.run_id for run in runs(where)]
     with pytest.raises(Exception) as caught:  # noqa: PT011 Hydra's own for an unknown key
         reaccount([medium], [*overrides, store(where)])
-    assert complaint in (cli.complaint(caught.value) or "")
+    assert complaint in (error_message.complaint(caught.value) or "")
     assert [run.info.run_id for run in runs(where)] == before

@@ -26,7 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> PyfuncModel:
     folder = tmp_path_factory.mktemp("model")
     num_layers = len(Graph.of(SPEC.build(), torch.zeros(1, 3, 64, 64), SPEC.name).layers)
     plan = {"bounds": (0, 9, num_layers), "devices": ("a", "b"), "model": "any", "fleet": "any"}
-    spec = {"_target_": "pipeline.network.models.ModelSpec", **asdict(SPEC)}
+    spec = {"_target_": "pipeline.network.models.spec.ModelSpec", **asdict(SPEC)}
     save(folder, json.dumps(plan), json.dumps(spec))
     return _load_pyfunc(str(folder))
 
