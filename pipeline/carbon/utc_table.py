@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, require
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,8 +21,7 @@ def read_table(key: str, path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         return pd.read_csv(path, keep_default_na=False, low_memory=False)  # Namibia's zone is NA
     except Exception as error:  # each library has its own for a broken compressed file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{key}: cannot read {path} ({reason})") from error
+        raise ConfigError(f"{key}: cannot read {path} ({first_line(error)})") from error
 
 
 def require_columns(key: str, path: Path, table: pd.DataFrame, names: Sequence[str]) -> None:

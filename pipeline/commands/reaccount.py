@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.commands.terminal import cli
-from pipeline.domain.checks import ConfigError, require, utc
+from pipeline.domain.checks import ConfigError, first_line, require, utc
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -74,7 +74,7 @@ def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             try:
                 config.merge_with(OmegaConf.from_dotlist([override.lstrip("+")]))
             except (yaml.YAMLError, ValueError) as error:
-                raise ConfigError(f"{key}: cannot be read ({str(error).splitlines()[0]})") from error
+                raise ConfigError(f"{key}: cannot be read ({first_line(error)})") from error
     composed = cli.config(own)
     for family in chosen:
         config[family] = composed[family]

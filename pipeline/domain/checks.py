@@ -53,6 +53,16 @@ def utc(key: str, text: Any) -> datetime:
         raise ConfigError(f"{key}: not a valid UTC time ({text!r})") from error
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if the message is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def one_line(text: object) -> str:
+    """A text, or an error's message, with its line breaks and indents replaced by single spaces."""
+    return " ".join(str(text).split())
+
+
 def size_text(num_bytes: float) -> str:
     """Bytes as text: `12.3 MB`, or kB below 0.1 MB."""
     return f"{num_bytes / 1e6:.1f} MB" if abs(num_bytes) >= 1e5 else f"{num_bytes / 1e3:.3g} kB"

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, fx
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.network.aliasing import written
-from pipeline.network.models.errors import first_line
 from pipeline.network.stage_program import attribute, is_plain
 
 if TYPE_CHECKING:

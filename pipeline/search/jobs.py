@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.domain.checks import ConfigError
+from pipeline.domain.checks import ConfigError, one_line
 from pipeline.domain.trial_result import TrialResult
 from pipeline.search.search_space import Point, SearchSpace
 from pipeline.search.studies.sweep_trial import SweepTrial
@@ -70,8 +70,3 @@ def _failure(number: int, outcome: object) -> str:
         return one_line(error)
     _log.error("trial %d", number, exc_info=outcome if isinstance(outcome, BaseException) else None)
     return f"{type(outcome).__name__}: {one_line(outcome)}"
-
-
-def one_line(text: object) -> str:
-    """A text, or an error's message, with its line breaks and indents made single spaces."""
-    return " ".join(str(text).split())

@@ -20,7 +20,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, require
 
 Value = bool | int | float | str
 """A number as it is; anything else as the text after `=` in an override."""
@@ -149,7 +149,7 @@ def _parse(lines: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
         try:
             overrides += parser.parse_overrides([line])
         except (HydraException, OverflowError) as error:
-            raise ConfigError(f"{line}: {str(error).splitlines()[0]}") from error
+            raise ConfigError(f"{line}: {first_line(error)}") from error
         sweep = overrides[-1].value()
         if isinstance(sweep, RangeSweep | IntervalSweep):
             ends = (sweep.start, sweep.stop) if isinstance(sweep, RangeSweep) else (sweep.start, sweep.end)

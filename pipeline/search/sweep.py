@@ -12,13 +12,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, one_line, require
 from pipeline.planning import pareto
 from pipeline.planning.problem import InvertiblePartitioner
 from pipeline.results import repetition
 from pipeline.results.paper.published import published_metrics
 from pipeline.search.exact_reference import BESIDE_THE_PROBLEM, ExactReference
-from pipeline.search.jobs import one_line, trial_config
+from pipeline.search.jobs import trial_config
 from pipeline.search.reporting.findings import Findings, trials_table
 from pipeline.search.reporting.report import Report, note
 from pipeline.search.resume import StudyFinder, held_values
@@ -235,7 +235,7 @@ def _composed(space: SearchSpace, session: Session) -> DictConfig:
         try:
             configs.append(session.loader.load_sweep_config(session.config, space.overrides(point)))
         except (HydraException, OmegaConfBaseException) as error:
-            cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
+            cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
             raise ConfigError(one_line(error) + cause) from error
     return configs[0]
 

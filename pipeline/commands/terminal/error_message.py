@@ -12,7 +12,7 @@ from typing import NoReturn
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.domain.checks import ConfigError
+from pipeline.domain.checks import ConfigError, one_line
 from pipeline.search.hydra_plugin import CONF
 
 BAD_INPUT = 2
@@ -35,19 +35,19 @@ def complaint(error: BaseException) -> str | None:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ConfigError):
-            return _one_line(str(cause))
+            return one_line(str(cause))
     for cause in causes:
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
             where = f"{cause.filename}: " if cause.filename else ""
             return f"{where}{cause.strerror}; free some space, or run where this directory is writable"
     for cause in causes:
         if isinstance(cause, InstantiationException) and "Error locating target" in str(cause):
-            return _one_line(_unknown_target(cause))
+            return one_line(_unknown_target(cause))
     for cause in causes:
         if isinstance(cause, TypeError) and "argument" in str(cause) and "__init__" in str(cause):
-            return _one_line(_wrong_argument(cause, str(error)))
+            return one_line(_wrong_argument(cause, str(error)))
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
-        return _one_line(re.split("Config search path|full_key:", str(error))[0])
+        return one_line(re.split("Config search path|full_key:", str(error))[0])
     return None
 
 
@@ -88,7 +88,3 @@ def _full_key(message: str) -> str:
     """The config key that Hydra's message names."""
     found = re.search(r"full_key: (\S+)", message)
     return found.group(1) if found else "config"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

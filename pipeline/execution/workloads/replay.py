@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK
 
@@ -91,8 +91,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             f"workload.path: {path} has rows with more fields than its first line has names"
         ) from error
     except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"workload.path: {path} is not a CSV file ({reason})") from error
+        raise ConfigError(f"workload.path: {path} is not a CSV file ({first_line(error)})") from error
     unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
     require(
         "timestamp" in table and not unknown and len(table) > 0,

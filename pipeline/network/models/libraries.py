@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.domain.checks import ConfigError
-from pipeline.network.models.errors import first_line
+from pipeline.domain.checks import ConfigError, first_line
 
 # The fast path of attention fuses operators that stages run one by one: whole and split would differ by 1e-6.
 torch.backends.mha.set_fastpath_enabled(False)

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import nn
 
-from pipeline.domain.checks import ConfigError
-from pipeline.network.models.errors import first_line
+from pipeline.domain.checks import ConfigError, first_line
 
 _CALIBRATION_BATCHES = 2
 _CALIBRATION_BATCH_SIZE = 8

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.domain.checks import ConfigError, require
-from pipeline.network.models.errors import first_line
+from pipeline.domain.checks import ConfigError, first_line, require
 
 
 def load_weights(model: nn.Module, name: str, weights: str, unused: tuple[str, ...] = ()) -> None:

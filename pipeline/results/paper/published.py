@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.domain.energy import J_PER_KWH
 from pipeline.results.paper.configurations import MODELS, NAMES
 
@@ -30,7 +30,7 @@ def published(path: Path, name: str) -> dict[str, Any]:
     try:
         table = pd.read_csv(path, dtype={"name": str})
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{path}: not a CSV file ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"{path}: not a CSV file ({first_line(error)})") from error
     missing = [column for column in ("name", *NEEDED) if column not in table]
     require(not missing, f"{path}: has no column {', '.join(missing)}")
     rows = table[table["name"] == name].to_dict("records")

@@ -26,7 +26,7 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.domain.checks import ConfigError
+from pipeline.domain.checks import ConfigError, first_line
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, this_process
@@ -108,9 +108,8 @@ class Study:
         except ConfigError:
             raise
         except Exception as error:  # each database has exceptions of its own
-            reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"sweep.storage: cannot read {storage} ({reason}); it is left as it is"
+                f"sweep.storage: cannot read {storage} ({first_line(error)}); it is left as it is"
             ) from error
         if stored is None:
             study.set_user_attr("held", dict(held))
