@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pipeline.domain.checks import require, require_number, require_pair
+from pipeline.domain.energy import Number
 from pipeline.domain.fleet import Device, Range
 
 COMPONENTS = ("dynamic", "idle", "network", "embodied")
@@ -49,6 +50,15 @@ class Accounting:
             require(name != "pue" or low == 1, f"accounting.ranges.pue: no PUE is below 1 ({ends})")
             ranges[name] = (low, high)
         object.__setattr__(self, "ranges", ranges)
+
+
+def counted_idle_w(idle_w: Number, attribution: str) -> tuple[Number, Number]:
+    """Idle power that counts while a task runs, and idle power that counts while a device is reserved.
+
+    attribution: one of ATTRIBUTIONS. `marginal` counts neither, `proportional` the first, `full` the second.
+    """
+    none = 0.0 * idle_w
+    return (idle_w if attribution == "proportional" else none), (idle_w if attribution == "full" else none)
 
 
 def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[str, str]) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.carbon.accounting import COMPONENTS, Accounting
+from pipeline.carbon.accounting import COMPONENTS, Accounting, counted_idle_w
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.checks import require
-from pipeline.domain.energy import carbon_g, counted_idle_w, embodied_g
+from pipeline.domain.energy import carbon_g, embodied_g, stage_energy_j
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
 
@@ -166,11 +166,11 @@ def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
         "dynamic",
         request=done["request"].to_numpy(),
         stage=done["stage"].to_numpy(),
-        energy_j=(end_s - begin_s) * above_idle_w[device],
+        energy_j=stage_energy_j(end_s - begin_s, above_idle_w[device]),
         **busy,
     )
     if attribution == "proportional":
-        joules = (end_s - begin_s) * busy_idle_w[device]
+        joules = stage_energy_j(end_s - begin_s, busy_idle_w[device])
         return [dynamic, _Rows.of("idle", request=-1, stage=-1, energy_j=joules, **busy)]
     joules = records.window_s * reserved_w[_reserved(records, fleet)]
     return [dynamic, _of_the_run("idle", records, fleet, joules)]

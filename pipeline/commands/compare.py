@@ -93,7 +93,7 @@ def _log(
     from pipeline.carbon.decomposition import effects
     from pipeline.results.comparison.tables import effects_table, figures_table
     from pipeline.results.comparison.waterfall import waterfall
-    from pipeline.results.metric_table import range_keys
+    from pipeline.results.metric_keys import range_keys
 
     metrics = {
         f"change_by_{key}_g_per_inf": grams for key, grams in effects(a.footprint, b.footprint).items()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.carbon.grid import Grid
     from pipeline.domain.records import Records
-    from pipeline.results.accounted import Accounted
+    from pipeline.results.accountant import Accounted
     from pipeline.tracking.stored import Stored
     from pipeline.tracking.tracking import Tracking
 
@@ -101,7 +101,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
 
     from pipeline.carbon.grid import require_average
     from pipeline.carbon.intensity import Intensity
-    from pipeline.results.accounted import Accountant, is_carbon_metric
+    from pipeline.results.accountant import Accountant, is_carbon_metric
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]

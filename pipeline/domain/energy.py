@@ -15,6 +15,11 @@ LINK_END_SHARE = 0.5
 Number = TypeVar("Number", float, npt.NDArray[np.float64])
 
 
+def stage_energy_j(seconds: Number, power_w: Number) -> Number:
+    """Joules of stages that take these seconds at a device's power, such as its power above idle."""
+    return seconds * power_w
+
+
 def carbon_g(energy_j: Number, intensity_g_per_kwh: Number, pue: Number) -> Number:
     """Grams of CO2e by Eq. 2 of the paper: C = E[kWh] * I[g/kWh] * PUE."""
     return energy_j / J_PER_KWH * intensity_g_per_kwh * pue
@@ -26,13 +31,3 @@ def embodied_g(made_kg: Number, lifetime_years: Number, seconds: float) -> Numbe
     The share of its lifetime (SCI, ISO/IEC 21031: M = TE * TS, with TS = seconds ÷ lifetime).
     """
     return made_kg * 1e3 * seconds / (lifetime_years * SECONDS_PER_YEAR)
-
-
-def counted_idle_w(idle_w: Number, attribution: str) -> tuple[Number, Number]:
-    """Idle power that counts while a task runs, and idle power that counts while a device is reserved.
-
-    attribution: one of `carbon.accounting.ATTRIBUTIONS`. `marginal` counts neither, `proportional` the first,
-    `full` the second.
-    """
-    none = 0.0 * idle_w
-    return (idle_w if attribution == "proportional" else none), (idle_w if attribution == "full" else none)

@@ -14,7 +14,7 @@ class TrialResult:
     run_id: str
     name: str
     metrics: Mapping[str, float]
-    """By metric key (`pipeline.results.metric_table`)."""
+    """By metric key (`pipeline.results.metric_keys`)."""
     labels: Mapping[str, str]
     """What identifies a trial for people: cuts, devices, partitioner, scheduler."""
     plan: Mapping[str, Any] | None = None

@@ -6,7 +6,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from pipeline.domain.energy import carbon_g, counted_idle_w
+from pipeline.carbon.accounting import counted_idle_w
+from pipeline.domain.energy import carbon_g, stage_energy_j
 from pipeline.domain.fleet import Device
 from pipeline.domain.tasks import Task
 
@@ -112,7 +113,9 @@ class DeviceState:
 
     def carbon_g(self, stage: int) -> float:
         """Predicted carbon of a stage here and now, without transfers (Eq. 2)."""
-        return carbon_g(self.task_w * self.predicted_s(stage), self.intensity_g_per_kwh, self.device.pue)
+        return carbon_g(
+            stage_energy_j(self.predicted_s(stage), self.task_w), self.intensity_g_per_kwh, self.device.pue
+        )
 
     def done_at_s(self, stage: int, ready_s: float) -> float:
         """Predicted end of a stage whose input arrives here at `ready_s`."""

@@ -11,8 +11,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.carbon.accounting import counted_idle_w
 from pipeline.domain.checks import ConfigError, require
-from pipeline.domain.energy import carbon_g, counted_idle_w, embodied_g
+from pipeline.domain.energy import carbon_g, embodied_g, stage_energy_j
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.network.compression import compressed_bytes
 from pipeline.planning.memory import needed_bytes
@@ -164,8 +165,8 @@ class Tables:
         traffic_s = np.bincount(on_link[moves], travel_s[moves], rows * devices**2).reshape(rows, devices**2)
 
         link_j = moved * self.link_j_per_byte[sender, where]
-        dynamic_j = (busy_s * self.dynamic_w[where] + link_j).sum(axis=1)
-        idle_j = (busy_s * self.busy_idle_w[where]).sum(axis=1) + held @ self.held_w * latency_s
+        dynamic_j = (stage_energy_j(busy_s, self.dynamic_w[where]) + link_j).sum(axis=1)
+        idle_j = stage_energy_j(busy_s, self.busy_idle_w[where]).sum(axis=1) + held @ self.held_w * latency_s
         busy_g_per_s = (self.dynamic_w + self.busy_idle_w) * self.g_per_j
         link_g = moved * self.link_g_per_byte[sender, where]
         return Cost(

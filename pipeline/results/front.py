@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.planning.pareto import Points, knee, non_dominated, signed
-from pipeline.results.metric_table import interval_of
+from pipeline.results.metric_keys import interval_of
 from pipeline.results.units import scaled_label
 
 

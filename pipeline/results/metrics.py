@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.carbon import coefficients
 from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.domain.fleet import Fleet
-from pipeline.results.metric_table import RANGE_ENDS, range_keys
+from pipeline.results.metric_keys import RANGE_ENDS, range_keys
 
 if TYPE_CHECKING:
     import pandas as pd

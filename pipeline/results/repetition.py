@@ -12,7 +12,7 @@ import pandas as pd
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
 from pipeline.planning.pareto import Points
 from pipeline.results.front import interval_costs
-from pipeline.results.metric_table import interval_keys, interval_of
+from pipeline.results.metric_keys import interval_keys, interval_of
 
 Floats = npt.NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from pipeline.domain.requests import RequestClass
 from pipeline.execution.job import Service
 from pipeline.planning.cost import predict
 from pipeline.results.latencies import REQUEST_COMPONENTS, ClassTotals
-from pipeline.results.metric_table import interval_keys
+from pipeline.results.metric_keys import interval_keys
 from pipeline.results.metrics import carbon_metrics, summed
 
 
@@ -124,7 +124,7 @@ class Summary:
         return replace(service.plan, devices=tuple(names[0] for names in devices))
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of the run (keys and units: `metric_table.METRICS`)."""
+        """The metrics of the run (keys and units: `metric_keys.METRICS`)."""
         assert self._end is not None, "a run has at least one part"
         num_ok, num_rejected = self._all.latencies.count, self._all.num_rejected
         metrics: dict[str, float] = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pipeline.results.metric_table import interval_of, metric
+from pipeline.results.metric_keys import interval_of, metric
 
 PLAN = {
     "name": "trial",

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pipeline.search.jobs import trial_config
 from pipeline.search.search_space import Point, SearchSpace
 from pipeline.search.settings import Settings
-from pipeline.search.studies.held import leaves
+from pipeline.search.studies.fixed_values import leaves
 from pipeline.search.studies.journal import stored_names
 from pipeline.search.studies.study import Study
 from pipeline.tracking.tracking import Tracking

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.planning import pareto
-from pipeline.results.metric_table import metric
+from pipeline.results.metric_keys import metric
 from pipeline.search.studies.samplers import GRID, SAMPLERS
 
 MAPPINGS = (

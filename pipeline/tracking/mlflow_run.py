@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline.domain.checks import ConfigError
-from pipeline.results.metric_table import metric
+from pipeline.results.metric_keys import metric
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client
 from pipeline.tracking.outbox import PARENT_TAG, Entry, Outbox, disk_error, now_ms

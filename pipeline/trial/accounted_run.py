@@ -9,7 +9,7 @@ import pandas as pd
 from pipeline.domain.records import Records
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import scheduler_for
-from pipeline.results.accounted import Accountant
+from pipeline.results.accountant import Accountant
 from pipeline.results.summary import Summary
 from pipeline.trial.trial import Trial
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.domain.trial_result import TrialResult
-from pipeline.trial.opened import opened
+from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
 

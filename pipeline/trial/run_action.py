@@ -29,7 +29,7 @@ from pipeline.tracking.datasets import datasets
 from pipeline.tracking.mlflow_run import Run
 from pipeline.trial.accounted_run import accounted_run
 from pipeline.trial.built_models import built
-from pipeline.trial.opened import opened
+from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
 

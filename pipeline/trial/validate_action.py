@@ -10,7 +10,7 @@ from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.results.figures.validation_figure import validation_figure
 from pipeline.results.validation import comparison, prediction_errors
-from pipeline.trial.opened import opened
+from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
 

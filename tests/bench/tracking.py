@@ -19,7 +19,7 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 
 from pipeline.commands.run import main as program
-from pipeline.results.metric_table import METRICS
+from pipeline.results.metric_keys import METRICS
 from pipeline.search.trial_loop import TrialLoop
 from pipeline.tracking.background_sender import BackgroundSender
 from pipeline.tracking.mlflow_run import Run

@@ -17,7 +17,7 @@ from pipeline.domain.records import Records, request_latency_s
 from pipeline.domain.requests import RequestClass
 from pipeline.execution.job import Service
 from pipeline.planning.problem import Problem
-from pipeline.results.metric_table import metric
+from pipeline.results.metric_keys import metric
 from pipeline.results.metrics import run_name
 from pipeline.results.summary import Summary
 from tests.conftest import MakeProblem, record, records

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 from matplotlib.figure import Figure
 
-from pipeline.results.metric_table import METRICS, metric
+from pipeline.results.metric_keys import METRICS, metric
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.tracking import Tracking
 from tests.tracking.conftest import artifact, stored

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.carbon.intensity import Intensity
-from pipeline.domain.energy import carbon_g
+from pipeline.domain.energy import carbon_g, stage_energy_j
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
 from pipeline.execution.deployment import StageDeployment, arrivals
@@ -120,7 +120,7 @@ class Situation:
         """(stages, devices): grams per g/kWh of intensity."""
         above_idle_w = np.array([device.above_idle_w for device in self.fleet.devices])
         pue = np.array([device.pue for device in self.fleet.devices])
-        return np.asarray(carbon_g(self.seconds * above_idle_w, 1.0, pue))
+        return np.asarray(carbon_g(stage_energy_j(self.seconds, above_idle_w), 1.0, pue))
 
     @cached_property
     def num_stages(self) -> Ints:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from pipeline.results.metric_table import base_key, interval_keys, metric, range_keys
+from pipeline.results.metric_keys import base_key, interval_keys, metric, range_keys
 from pipeline.results.pages.rendering import rendered
 from pipeline.results.units import number
 

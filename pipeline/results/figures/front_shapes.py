@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.planning.pareto import Points, non_dominated, signed
 from pipeline.results.front import Front
-from pipeline.results.metric_table import interval_of
+from pipeline.results.metric_keys import interval_of
 
 GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
 """Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""

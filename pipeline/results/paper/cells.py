@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.results.metric_table import interval_of
+from pipeline.results.metric_keys import interval_of
 from pipeline.results.units import number
 
 UNKNOWN = "–"

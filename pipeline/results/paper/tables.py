@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
-from pipeline.results.metric_table import base_key
+from pipeline.results.metric_keys import base_key
 from pipeline.results.paper.cells import UNKNOWN, change, stated_change, value
 from pipeline.results.paper.configurations import NAMES, SCHEDULING_MS, SHARES, SWITCH
 from pipeline.results.paper.measured import SHARE, by_configuration, models

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.results.metric_table import METRICS, interval_keys
+from pipeline.results.metric_keys import METRICS, interval_keys
 from pipeline.results.repetition import CHANGES
 from pipeline.results.units import PLAN, scaled, scaled_label, text, with_interval
 

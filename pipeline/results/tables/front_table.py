@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline.planning.pareto import signed, spread
 from pipeline.results.front import Front
-from pipeline.results.metric_table import METRICS, interval_keys
+from pipeline.results.metric_keys import METRICS, interval_keys
 from pipeline.results.units import PLAN, scaled, scaled_label, text, with_interval
 
 HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")

@@ -31,7 +31,7 @@ from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, this_process
 from pipeline.search.search_space import Point, SearchSpace, Value
-from pipeline.search.studies.held import require_same_held
+from pipeline.search.studies.fixed_values import require_same_held
 from pipeline.search.studies.journal import open_storage
 from pipeline.search.studies.samplers import GRID, make_sampler
 from pipeline.search.studies.sweep_trial import SweepTrial

@@ -10,7 +10,7 @@ import pytest
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.grids.static import Static
 from pipeline.domain.fleet import Fleet
-from pipeline.results.accounted import Accountant
+from pipeline.results.accountant import Accountant
 from pipeline.results.comparison.side import Side
 from tests.conftest import INTENSITY, record, records
 

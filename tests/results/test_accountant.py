@@ -14,7 +14,7 @@ from pipeline.carbon.intensity import Intensity
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.plan import Plan
 from pipeline.execution.job import Service
-from pipeline.results.accounted import Accountant, is_carbon_metric
+from pipeline.results.accountant import Accountant, is_carbon_metric
 from pipeline.results.summary import Summary
 from tests.carbon.conftest import NOW, trace
 from tests.conftest import INTENSITY, TWO_STAGES, MakeProblem, record, records

@@ -14,7 +14,7 @@ from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account, unknown
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
-from pipeline.results.metric_table import base_key
+from pipeline.results.metric_keys import base_key
 from pipeline.results.metrics import carbon_metrics, summed
 
 _CARBON_METRICS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.results.metric_table import base_key, interval_keys, interval_of, range_keys
+from pipeline.results.metric_keys import base_key, interval_keys, interval_of, range_keys
 
 
 def test_the_ends_of_a_key_lead_back_to_it() -> None:
