@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -124,7 +125,8 @@ def test_a_wider_rule_never_counts_less(run: Records, two_devices: Fleet) -> Non
         float(account(run, two_devices, INTENSITY, Accounting(rule))["carbon_g"].sum())
         for rule in ("marginal", "proportional", "full")
     ]
-    assert totals == sorted(totals)
+    # Rows that are 0 change the order in which a sum is rounded.
+    assert all(less <= more * (1 + 1e-12) for less, more in pairwise(totals))
 
 
 def test_accounting_leaves_the_records_alone(two_devices: Fleet) -> None:

@@ -120,7 +120,8 @@ class Situation:
         """(stages, devices): grams per g/kWh of intensity."""
         above_idle_w = np.array([device.above_idle_w for device in self.fleet.devices])
         pue = np.array([device.pue for device in self.fleet.devices])
-        return np.asarray(carbon_g(stage_energy_j(self.seconds, above_idle_w), 1.0, pue))
+        joules: Floats = stage_energy_j(self.seconds, above_idle_w)
+        return np.asarray(carbon_g(joules, 1.0, pue))
 
     @cached_property
     def num_stages(self) -> Ints:
