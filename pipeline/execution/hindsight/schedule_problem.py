@@ -121,7 +121,7 @@ class Situation:
         above_idle_w = np.array([device.above_idle_w for device in self.fleet.devices])
         pue = np.array([device.pue for device in self.fleet.devices])
         joules: Floats = stage_energy_j(self.seconds, above_idle_w)
-        return np.asarray(carbon_g(joules, 1.0, pue))
+        return carbon_g(joules, np.ones_like(pue), pue)
 
     @cached_property
     def num_stages(self) -> Ints:
