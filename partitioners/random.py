@@ -7,13 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from partitioners.settings import require_layers, require_stages
-from pipeline.domain.checks import ConfigError, require_whole
+from pipeline.domain.checks import require_whole
 from pipeline.domain.plan import Plan
-from pipeline.planning.cost import require_connected
+from pipeline.planning.first_feasible import first_feasible
 from pipeline.planning.problem import Problem
-
-MAX_DRAWS = 1000
-"""Plans drawn before the search is given up."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +27,12 @@ class Random:
     def partition(self, problem: Problem) -> Plan:
         """The first plan drawn that fits memory and whose devices are connected.
 
-        Raises ConfigError for more stages than layers, and after MAX_DRAWS plans that are not possible.
+        Raises ConfigError for more stages than layers, and after 1,000 plans that are not possible.
         """
         if self.stages is not None:
             require_layers(problem, self.stages)
         rng = np.random.default_rng(self.seed)
-        reason = ""
-        for _ in range(MAX_DRAWS):
-            try:
-                plan = self._draw(problem, rng)
-                require_connected(problem, plan)
-                return plan
-            except ConfigError as error:
-                reason = str(error)
-        raise ConfigError(f"partitioner: none of {MAX_DRAWS} random plans is possible (the last: {reason})")
+        return first_feasible("partitioner", problem, lambda: self._draw(problem, rng))
 
     def _draw(self, problem: Problem, rng: np.random.Generator) -> Plan:
         names, num_layers = list(problem.fleet.by_name), len(problem.graph)

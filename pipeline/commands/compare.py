@@ -29,7 +29,6 @@ HELP = cli.Help(
 
 def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Compare the two, print the comparison, and log it as a run."""
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from pipeline.results.comparison.change_bounds import change_bounds
@@ -37,7 +36,7 @@ def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     from pipeline.results.comparison.tables import print_comparison
     from pipeline.results.comparison.verdict import verdict
 
-    tracking: Tracking = instantiate(cli.config(overrides).tracking)
+    tracking = cli.tracking(overrides)
     a, b = (_side(tracking, name) for name in names)
     if a.name == b.name:
         a, b = (replace(each, name=f"{each.name} ({which})") for each, which in ((a, "A"), (b, "B")))

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from pipeline.results.front import Front
     from pipeline.tracking.stored import Stored
-    from pipeline.tracking.tracking import Tracking
 
 HELP = cli.Help(
     "carbonedge fronts EXPERIMENT [tracking.uri=URI]",
@@ -26,14 +25,13 @@ HELP = cli.Help(
 
 def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Write the figure into the working directory; the store is only read."""
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from pipeline.results.comparison.fronts_table import fronts_table, print_fronts
     from pipeline.results.figures.front_figure import overlay_figure
     from pipeline.results.pages.output_file import write_output
 
-    tracking: Tracking = instantiate(cli.config(overrides).tracking)
+    tracking = cli.tracking(overrides)
     tracking.reach()
     found, others = fronts_of(tracking.sweeps(names[0]))
     path = Path(f"front-{re.sub(r'[^A-Za-z0-9._-]+', '-', names[0])}.html")

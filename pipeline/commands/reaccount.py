@@ -105,7 +105,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
-    tracking: Tracking = instantiate(cli.config(about_store).tracking)
+    tracking = cli.tracking(about_store)
     tracking.reach()
     stored = tracking.stored(names[0])
     records = records_of(stored)

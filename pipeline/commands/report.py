@@ -22,13 +22,12 @@ HELP = cli.Help(
 
 def report(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Write both files into the working directory; the store is only read."""
-    from hydra.utils import instantiate
     from rich.console import Console
 
     from pipeline.results.audit.audit_page import audit_json, audit_page
     from pipeline.results.pages.output_file import write_output
 
-    tracking: Tracking = instantiate(cli.config(overrides).tracking)
+    tracking = cli.tracking(overrides)
     tracking.reach()
     stored = tracking.stored(names[0])
     require(

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra.utils import instantiate
 from rich.console import Console
 
 from pipeline.commands.terminal import cli
 
 if TYPE_CHECKING:
-    from pipeline.tracking.tracking import Tracking
+    pass
 
 HELP = cli.Help(
     "carbonedge sync [tracking.outbox=FOLDER]",
@@ -26,7 +25,7 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
 
     Raises SystemExit(1) if a store still does not respond; the runs then stay in the outbox.
     """
-    tracking: Tracking = instantiate(cli.config(overrides).tracking)
+    tracking = cli.tracking(overrides)
     sent, left, held_back = tracking.sync()
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{sent} sent, {left} still wait in {tracking.outbox}", markup=False)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, require, require_whole
+from pipeline.domain.checks import require, require_whole
 from pipeline.domain.plan import Plan
 from pipeline.domain.records import Records, request_latency_s
-from pipeline.planning.cost import predict, require_connected
+from pipeline.planning.cost import predict
+from pipeline.planning.first_feasible import first_feasible
 from pipeline.planning.problem import Problem
 
 MAX_STAGES = 3
 """Largest number of stages of a random plan."""
-REDRAWS = 1000
-"""Largest number of draws for a plan that fits the fleet."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,20 @@ class Validation:
     def draw(self, problem: Problem) -> list[Plan]:
         """Random plans of 1 to MAX_STAGES stages on random devices, all of which fit the fleet.
 
-        Raises ConfigError where REDRAWS draws for a plan do not fit.
+        Raises ConfigError where 1,000 draws for a plan do not fit.
         """
         random = np.random.default_rng(self.seed)
-        return [_random_plan(problem, random) for _ in range(self.plans)]
+        draw = partial(_random_plan, problem, random)
+        return [first_feasible("validation", problem, draw) for _ in range(self.plans)]
 
 
 def _random_plan(problem: Problem, random: np.random.Generator) -> Plan:
+    """A random plan. Raises ConfigError if it does not fit memory."""
     num_layers, names = len(problem.graph), list(problem.fleet.by_name)
-    reason = ""
-    for _ in range(REDRAWS):
-        stages = int(random.integers(1, min(MAX_STAGES, num_layers) + 1))
-        cuts = random.choice(np.arange(1, num_layers), stages - 1, replace=False)
-        bounds = (0, *sorted(int(cut) for cut in cuts), num_layers)
-        devices = [str(name) for name in random.choice(names, stages)]
-        try:
-            plan = problem.plan(bounds, devices)
-            require_connected(problem, plan)
-            return plan
-        except ConfigError as error:
-            reason = str(error)
-    raise ConfigError(f"validation: none of {REDRAWS} random plans fits the fleet (the last: {reason})")
+    stages = int(random.integers(1, min(MAX_STAGES, num_layers) + 1))
+    cuts = random.choice(np.arange(1, num_layers), stages - 1, replace=False)
+    bounds = (0, *sorted(int(cut) for cut in cuts), num_layers)
+    return problem.plan(bounds, [str(name) for name in random.choice(names, stages)])
 
 
 def comparison(problem: Problem, runs: Iterable[tuple[Plan, Records]]) -> pd.DataFrame:

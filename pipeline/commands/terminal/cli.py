@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -15,6 +16,9 @@ from omegaconf import DictConfig
 from pipeline.commands.terminal.error_message import fail
 from pipeline.domain.checks import ConfigError, require
 from pipeline.search import hydra_plugin
+
+if TYPE_CHECKING:
+    from pipeline.tracking.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,14 @@ def spread_overrides(arguments: Sequence[str]) -> list[str]:
             f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
         )
     return spread
+
+
+def tracking(overrides: Sequence[str]) -> Tracking:
+    """The `tracking` of the config with these overrides. Raises as `config` does."""
+    from hydra.utils import instantiate
+
+    made: Tracking = instantiate(config(overrides).tracking)
+    return made
 
 
 def config(overrides: Sequence[str]) -> DictConfig:
