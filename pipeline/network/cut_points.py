@@ -38,7 +38,7 @@ def cut_points(
     """Boundaries k, before groups[k], where the model may be cut; always with 0 and len(groups).
 
     All values alive there must be tensors, and no two of them may share memory that a later call writes to:
-    once sent as separate tensors, a write to one would no longer change the other.
+    once they are sent as separate tensors, a write to one no longer changes the other.
     """
     last_write = {
         memory[target]: k for k, group in enumerate(groups) for node in group for target in written(node)
