@@ -1,4 +1,4 @@
-"""CSV and Parquet files of values over time: carbon intensity, or the power that a meter reads. Shell."""
+"""CSV and Parquet files of values over time: carbon intensity, or the readings of a power meter. Shell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_table(key: str, path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path, keep_default_na=False, low_memory=False)  # Namibia's zone is NA
-    except Exception as error:  # each library has its own for a broken compressed file
+    except Exception as error:  # each library raises its own error for a broken compressed file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"{key}: cannot read {path} ({reason})") from error
 
@@ -33,7 +33,7 @@ def require_columns(key: str, path: Path, table: pd.DataFrame, names: Sequence[s
 
 
 def utc_seconds(key: str, path: Path, utc: pd.Series) -> Floats:
-    """(rows,): ISO 8601 times as seconds since 1970, NaN for a text that is not a time.
+    """(rows,): ISO 8601 times as seconds since 1970, NaN for text that is not a time.
 
     A time without offset counts as UTC. Raises ConfigError for times outside the range of pandas.
     """
@@ -54,5 +54,5 @@ def have_offset(utc: pd.Series) -> npt.NDArray[np.bool_]:
 
 
 def numbers(values: pd.Series) -> Floats:
-    """(rows,): values as numbers, NaN for a text that is not one."""
+    """(rows,): values as numbers, NaN for text that is not a number."""
     return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
