@@ -1,1 +1,1 @@
-"""From a job to records: what runs where and when."""
+"""From a job to records: backends, the event loop, device processes, workloads and schedules in hindsight."""
