@@ -13,12 +13,15 @@ from pipeline.planning.cost import require_connected
 from pipeline.planning.problem import Problem
 
 MAX_DRAWS = 1000
-"""Plans drawn before the search is given up."""
+"""Number of plans to draw before the search is given up."""
 
 
 @dataclass(frozen=True)
 class Random:
-    """`stages` stages on any devices; null: a uniform number from 1 to the smaller of devices and layers."""
+    """`stages` stages on any devices; null: a uniform number from 1 to the smaller of devices and layers.
+
+    Raises ConfigError naming a bad key.
+    """
 
     seed: int = 0
     stages: int | None = None
