@@ -20,7 +20,7 @@ ATTRIBUTIONS = tuple(IDLE_MEANS)
 
 @dataclass(frozen=True)
 class Accounting:
-    """Which idle energy counts, and the ranges of coefficients.
+    """The idle energy that counts, and the ranges of coefficients.
 
     marginal: none. proportional: idle power while a stage runs. full: idle power of every reserved device
     over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware. Raises ConfigError

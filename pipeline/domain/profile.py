@@ -70,7 +70,7 @@ class Profile:
         return self._codec_s(device, f"{compression} encode", num_bytes)
 
     def decode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Seconds on the device to restore tensors; see `encode_s`."""
+        """Seconds on the device to restore tensors; arguments, shape and error as for `encode_s`."""
         return self._codec_s(device, f"{compression} decode", num_bytes)
 
     def _codec_s(self, device: str, codec: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -46,7 +46,7 @@ class Records:
     table: pd.DataFrame
     """Columns: RECORD_COLUMNS."""
     start_utc: datetime
-    """When the run began: 0 s in the table."""
+    """Begin of the run: 0 s in the table."""
     window_s: float
     """Length of the run in seconds; reserved devices draw idle power for all of it."""
     reserved: tuple[str, ...]
@@ -84,7 +84,7 @@ class Records:
 
 
 def request_latency_s(records: Records) -> pd.Series:
-    """Seconds from arrival to answer of each request that was answered; index: request."""
+    """Seconds from arrival to answer, one value for each answered request; index: request."""
     requests = by_request(records)
     return requests.loc[~requests["failed"], "latency_s"]
 

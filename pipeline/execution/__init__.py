@@ -1,1 +1,1 @@
-"""From a job to records: backends, the event loop, device processes, workloads and schedules in hindsight."""
+"""A job's run and its records: backends, event loop, device processes, workloads, schedules in hindsight."""

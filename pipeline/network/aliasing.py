@@ -1,4 +1,4 @@
-"""Which values of an exported model share memory, and which operators write to it. Pure."""
+"""The values of an exported model that share memory, and the operators that write to it. Pure."""
 
 from __future__ import annotations
 

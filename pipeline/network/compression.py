@@ -1,4 +1,4 @@
-"""How a stage's tensors are compressed before they cross to another device, and decompressed there. Pure.
+"""Compression of a stage's tensors before they are sent to another device, and decompression there. Pure.
 
 A codec is a few aten operators inside the stage's own graph: it travels to a device with the stage, and its
 time and energy are part of the stage's.

@@ -1,4 +1,4 @@
-"""Where an exported model may be cut, and which values are alive there. Pure.
+"""The points at which an exported model may be cut, and the values alive there. Pure.
 
 The boundary between two operators is a cut point if sending the tensors alive there, and nothing else, lets
 the rest of the model run.

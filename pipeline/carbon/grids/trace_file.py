@@ -37,11 +37,11 @@ class Series:
     """The values of one zone."""
 
     since: Floats
-    """(rows,): when each value begins, seconds since 1970."""
+    """(rows,): begin of each value, seconds since 1970."""
     g_per_kwh: Floats
     """(rows,): carbon intensity from that time on."""
     until: float
-    """When the last value ends, seconds since 1970."""
+    """End of the last value, seconds since 1970."""
     num_estimated: int
     """Rows that the file marks as estimated."""
 

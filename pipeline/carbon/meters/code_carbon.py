@@ -43,7 +43,7 @@ class CodeCarbon:
         silence_codecarbon()
         reading = Reading()
         tracker = OfflineEmissionsTracker(
-            country_iso_code="DEU",  # required, but unused: the intensity is ours
+            country_iso_code="DEU",  # required, but unused: the intensity is set below
             force_carbon_intensity_g_co2e_kwh=installed_g_per_kwh("meter.zone", self.zone),
             measure_power_secs=self.interval_s,
             tracking_mode="machine",

@@ -169,7 +169,7 @@ class Emulation(EventLoop):
             self._receive(REPLY_S)
 
     def poll(self, due_s: float) -> Finished | None:
-        """Wait for the end of a stage until `due_s`; probe this host meanwhile when the fleet is empty."""
+        """Wait for the end of a stage until `due_s`; while the fleet is empty, probe this host."""
         while True:
             self._receive(0.0)
             if self._finished:

@@ -35,7 +35,7 @@ class Stretched(NamedTuple):
     output: Values
     start: float
     end: float
-    """When the stage should have ended."""
+    """Time at which the stage should have ended."""
     late_s: float
     """Seconds by which it ended later, because this host was busy with other work."""
     cpu_s: float

@@ -70,7 +70,7 @@ class EventLoop(ABC):
         self._pushed = 0
         self._devices = {name: DeviceQueue() for name in job.fleet.by_name}
         self._link_free_s: dict[tuple[str, str], float] = {}
-        """When each link can send the next tensor, by sender and receiver."""
+        """Time at which each link can send the next tensor, by sender and receiver."""
         self._blocked = BlockedTasks(len(work))
         self._log = RowLog(job, work, self.measurement)
         self._end_s = 0.0
@@ -291,7 +291,7 @@ class EventLoop(ABC):
     def _finish(self, finished: Finished) -> None:
         request, device, run, began_s, ended_s, cpu_s = finished
         queue = self._devices[device]
-        if queue.running is not request or request.runs != run:  # lost in an outage meanwhile
+        if queue.running is not request or request.runs != run:  # lost in an outage
             return
         self._log.add(request, COMPUTE, device, began_s, ended_s, cpu_s)
         self._used.add(device)

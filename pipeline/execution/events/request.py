@@ -55,11 +55,11 @@ class Request:
         self.life = 0
         """That device's life (`DeviceQueue.life`) when the input arrived there."""
         self.queued_s = arrival_s
-        """When the stage became ready; after a transfer, when the input arrived."""
+        """Time at which the stage became ready or, after a transfer, at which its input arrived."""
         self.runs = 0
         """Number of stage runs that have begun. A result of any but the last run is stale."""
         self.began_s = 0.0
-        """When the last run began."""
+        """Begin of the last run."""
         self.task: Task | None = None
         self.blocked_s = math.nan
         """`queued_s` of the stage that has begun to wait for a device; NaN: none."""

@@ -95,6 +95,7 @@ class Bursty(_Open):
 
     The Markov-modulated Poisson process with two states (Fischer and Meier-Hellstern, "The Markov-modulated
     Poisson process (MMPP) cookbook", Performance Evaluation 18, 1993): the length of a state is exponential.
+    Raises ConfigError naming a bad key.
     """
 
     burst_factor: float = 10.0
@@ -142,6 +143,7 @@ class Diurnal(_Open):
 
     rate(t) = mean * (1 + swing * cos(2 pi (hour of day - peak_hour) / 24)), by thinning (Lewis and Shedler,
     1979): requests are drawn at the peak rate, and each is kept with the probability rate(t) ÷ peak rate.
+    Raises ConfigError naming a bad key.
     """
 
     swing: float = 0.6

@@ -23,7 +23,7 @@ class Labels:
     """Index of the current stage in `Trail`, whose parents are the stages before it."""
 
     def take(self, rows: Ints | Bools) -> Labels:
-        """The labels of these rows."""
+        """The labels of these rows, given by index or as a mask (labels,)."""
         return Labels(self.device[rows], self.used[rows], self.begin[rows], self.node[rows])
 
     def __len__(self) -> int:
