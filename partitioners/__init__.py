@@ -1,1 +1,1 @@
-"""Where to cut: one file per strategy, each with a YAML in conf/partitioner/."""
+"""Partitioners, which choose where to cut a model: one file each, with a YAML in conf/partitioner/."""

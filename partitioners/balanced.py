@@ -1,7 +1,7 @@
-"""AMP4EC's partitioner: each device's share of the cost of Eq. 5 follows its capability. Pure.
+"""AMP4EC's partitioner: each device's share of Eq. 5's cost is proportional to its capability. Pure.
 
 Source: AMP4EC (arXiv 2504.00407) and its code, with Eq. 5 of CarbonEdge (arXiv 2603.27420). Eq. 5 ignores
-output size and groups, so that depthwise convolutions weigh far too much: this is the paper's baseline, not
+output size and groups, and so greatly overstates depthwise convolutions: this is the paper's baseline, not
 the cost model of `pipeline.planning.cost`.
 """
 
@@ -19,7 +19,8 @@ from pipeline.planning.problem import Problem
 class Balanced:
     """One stage for each of the fleet's first `stages` devices (default: all), cut to the device's share.
 
-    `pin` places stage k on device k; otherwise the scheduler places every task.
+    `pin` places stage k on device k; otherwise the scheduler places every task. Raises ConfigError naming a
+    bad key.
     """
 
     stages: int | None = None
@@ -30,7 +31,7 @@ class Balanced:
         require_flag("pin", self.pin)
 
     def partition(self, problem: Problem) -> Plan:
-        """Each stage ends with the first layer at which the cumulative cost reaches the cumulative share.
+        """The plan whose stages end at the first layer at which the cumulative cost reaches their share.
 
         Raises ConfigError for more stages than devices or layers, and where a pinned stage does not fit.
         """
@@ -41,7 +42,7 @@ class Balanced:
 
 
 def shares(fleet: Fleet, names: list[str]) -> list[float]:
-    """The named devices' shares of the cost; they add up to 1.
+    """The named devices' shares of the cost, in the order of `names`; they add up to 1.
 
     A device's capability is 0.6 * cpu / max cpu + 0.4 * memory / max memory (AMP4EC); its share is the
     capability ÷ the sum of the named devices' capabilities.

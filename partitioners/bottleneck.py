@@ -2,9 +2,9 @@
 
 Source: Pınar and Aykanat, "Fast optimal load balancing algorithms for 1D partitioning", JPDC 64 (2004); with
 devices of different speeds in a fixed order, Pınar, Tabak and Aykanat, "One-dimensional partitioning for
-heterogeneous systems", JPDC 68 (2008). Solved by the dynamic programme that both start from. As there, only
-computation counts, not transfers (see partitioner=pipeedge). Added here: each stage must fit its device's
-memory.
+heterogeneous systems", JPDC 68 (2008). It is solved by the dynamic programme on which both build. As there,
+only computation counts, not transfers (see partitioner=pipeedge). Added here: each stage must fit its
+device's memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Bottleneck:
-    """Stage k on the fleet's device k, for `stages` devices (default: all, at most one per layer)."""
+    """Stage k on the fleet's device k, for `stages` devices (default: all, at most one per layer).
+
+    Raises ConfigError for a bad number of stages.
+    """
 
     stages: int | None = None
 
@@ -30,10 +33,10 @@ class Bottleneck:
         require_stages(self.stages)
 
     def partition(self, problem: Problem) -> Plan:
-        """The plan whose slowest stage takes least time.
+        """The plan whose slowest stage takes the least time.
 
-        Raises ConfigError for more stages than devices or layers, where no stages fit the devices in this
-        order, and where two devices in succession are not connected.
+        Raises ConfigError for more stages than devices or layers, if no stages fit the devices in this order,
+        and if two successive devices are not connected.
         """
         names = first_devices(problem, self.stages)
         graph = problem.graph
@@ -51,7 +54,7 @@ class Bottleneck:
 
 
 def least_bottleneck(stage_s: Floats) -> list[int]:
-    """The K + 1 bounds of K stages over L layers whose largest time is least; empty where none is finite.
+    """The K + 1 bounds of K stages over L layers whose largest time is least; empty if none is finite.
 
     stage_s (K, L + 1, L + 1) by [k, b, e]: seconds of layers[b:e] as stage k, infinite where it is not
     allowed. least[k + 1, e] = min over b of max(least[k, b], stage_s[k, b, e]), where least[0, 0] is 0.

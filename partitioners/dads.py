@@ -1,8 +1,9 @@
 """DADS: the split of a model's graph between two devices with the least latency, by a minimum cut. Pure.
 
 Source: Hu et al., "Dynamic Adaptive DNN Surgery for Inference Acceleration on the Edge", INFOCOM 2019, the
-algorithm for a light load; the one for a heavy load, which maximises throughput, is left out. As with the
-other partitioners, the answer stays on the device that computes it, and plans must fit the devices' memory.
+algorithm for a light load; the one for a heavy load, which maximises throughput, is not implemented. As with
+the other partitioners, the output stays on the device that computes it, and plans must fit the devices'
+memory.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ LOCAL, REMOTE = "local", "remote"
 class Dads:
     """Some layers on `local`, the rest on `remote`. The local ones need not be the first layers of the chain.
 
-    Requests arise at `local`. See `partitioners.settings.local_and_remote` for the defaults.
+    Requests arrive at `local`. See `partitioners.settings.local_and_remote` for the defaults.
     """
 
     local: str | None = None
     remote: str | None = None
 
     def partition(self, problem: Problem) -> Plan:
-        """The fastest of the minimum cut and the two unsplit plans that fit memory; if equal, an unsplit one.
+        """The fastest of the minimum cut and two unsplit plans that fits memory; if equal, an unsplit one.
 
-        The minimum cut counts the seconds of its layers and tensors. Link latency, dispatch and starts of
-        stages are the same for every cut; the comparison with the unsplit plans counts them too. Raises
-        ConfigError where no plan fits.
+        The minimum cut includes the seconds of its layers and tensors. Link latency, dispatch and starts of
+        stages are the same for every cut; only the comparison with the unsplit plans includes them. Raises
+        ConfigError if no plan fits.
         """
         local, remote = local_and_remote(problem, self.local, self.remote)
         layers = tuple(range(len(problem.graph)))
@@ -71,8 +72,8 @@ class Dads:
 def _least_cuts(problem: Problem, local: str, remote: str, link: Link) -> list[frozenset[int]]:
     """Sets of layers to keep local: for each layer that needs no other layer, the best set that contains it.
 
-    One of them is therefore the best of all sets but the empty one, which is the unsplit plan on `remote`: it
-    sends the input uncompressed. Almost every model has a single such layer.
+    One of them is therefore the best of all sets except the empty one. That is the unsplit plan on `remote`,
+    which sends the input uncompressed. Almost every model has a single such layer.
     """
     network = _flow_network(problem, local, remote, link)
     cuts = []
@@ -102,9 +103,9 @@ def _flow_network(problem: Problem, local: str, remote: str, link: Link) -> nx.D
         network.add_edge(LOCAL, layer, capacity=round(remote_s * PER_S))
     ends = {-1: LOCAL, len(problem.graph): REMOTE}
     for flow in problem.graph.flows():
-        # Each tensor has a node of its own, so that it is sent once however many layers use it. An edge
+        # Each tensor has its own node, so that it is sent once, however many layers use it. An edge
         # without capacity is infinite: once the tensor is sent, all its consumers may be remote, and nothing
-        # comes back.
+        # is sent back.
         producer, tensor = ends.get(flow.producer, flow.producer), f"tensor {flow.tensor.name}"
         sent_s = _sent_s(problem, flow, local, remote, link)
         network.add_edge(producer, tensor, capacity=round(sent_s * PER_S))
@@ -117,7 +118,7 @@ def _flow_network(problem: Problem, local: str, remote: str, link: Link) -> nx.D
 
 
 def _sent_s(problem: Problem, flow: Flow, local: str, remote: str, link: Link) -> float:
-    """Seconds that a tensor adds to a transfer: on the link, and to encode and decode it at the two ends."""
+    """Seconds that a tensor adds to a transfer: on the link, for encoding and for decoding."""
     num_bytes = [0, flow.tensor.num_bytes]
     encode_s = np.diff(problem.profile.encode_s(local, problem.compression, num_bytes)).item()
     decode_s = np.diff(problem.profile.decode_s(remote, problem.compression, num_bytes)).item()

@@ -19,15 +19,15 @@ class Exact:
 
     With `minimize`, the plan with the least of that objective within `limits`, such as {latency_s: 0.08}
     ("least carbon with at most 80 ms"); with `weights`, the plan with the least weighted sum of the
-    objectives, each scaled to [0, 1] over the front; with neither, the knee. Raises ConfigError for settings
-    that are not valid.
+    objectives, each scaled to [0, 1] over the front; with neither, the knee. Raises ConfigError naming a
+    bad key.
     """
 
     objectives: Sequence[str] = ("carbon_g", "latency_s")
     minimize: str | None = None
     limits: Mapping[str, float | None] = field(default_factory=dict)
     weights: Mapping[str, float | None] = field(default_factory=dict)
-    """By objective; null means no weight."""
+    """Weight by objective; null: none."""
     max_slowdown: float | None = None
     """Upper limit of latency ÷ latency of the unsplit model on the fleet's `monolithic` device."""
     distinct: bool = False
@@ -61,7 +61,7 @@ class Exact:
         require_objectives("partitioner.objectives", self.objectives, self.distinct)
 
     def _require_numbers(self, key: str) -> None:
-        """Require `limits` or `weights` to map objectives to numbers >= 0 or null."""
+        """Raise ConfigError unless `limits` or `weights` map objectives to numbers >= 0 or null."""
         given = getattr(self, key)
         require(isinstance(given, Mapping), f"partitioner.{key}: must map objectives to numbers ({given!r})")
         for name, value in given.items():
@@ -75,7 +75,7 @@ class Exact:
             require_number(f"partitioner.{key}", name, value, least=0)
 
     def _require_one_choice(self) -> None:
-        """Require `limits` only with `minimize`, and `weights` only without."""
+        """Raise ConfigError for `limits` without `minimize`, and for `weights` with it."""
         require(
             self.minimize is None or self.minimize in self.objectives,
             f"partitioner.minimize: add {self.minimize!r} to partitioner.objectives "
@@ -84,7 +84,7 @@ class Exact:
         limits = (*self.limits.values(), self.max_slowdown)
         require(
             self.minimize is not None or all(value is None for value in limits),
-            f"partitioner.limits: say which objective to minimize within them ({', '.join(OBJECTIVES)})",
+            f"partitioner.limits: set partitioner.minimize as well (one of {', '.join(OBJECTIVES)})",
         )
         require(
             self.minimize is None or all(value is None for value in self.weights.values()),
@@ -94,8 +94,8 @@ class Exact:
     def partition(self, problem: Problem) -> Plan:
         """The plan of the front that the settings select.
 
-        Raises ConfigError where no plan fits memory, and where none is within the limits, naming the limit
-        that is missed by most.
+        Raises ConfigError if no plan fits memory, and if none is within the limits, naming the limit that is
+        missed by most.
         """
         front = exact_front(
             problem, self.objectives, distinct=self.distinct, memory=self.memory, max_stages=self.max_stages

@@ -1,4 +1,4 @@
-"""The plan that the config specifies, cut by cut and device by device: what a sweep varies. Pure."""
+"""The plan that the config specifies, cut by cut and device by device, so that sweeps can vary it. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.planning.problem import Problem
 class Explicit:
     """A device for each stage, and cuts as fractions of the layers, so that one search space fits all models.
 
-    The first `stages - 1` cuts and the first `stages` devices count; the rest is ignored, so that a sweep may
-    vary `stages` alone. Cuts may come in any order. Where two cuts fall on the same cut point, the empty
+    The first `stages - 1` cuts and the first `stages` devices count; the rest is ignored, so that a sweep can
+    vary `stages` alone. Cuts may be in any order. Where two cuts fall on the same cut point, the empty
     stage between them is left out together with its device. Raises ConfigError for too few cuts or devices,
     and for a cut that is not between 0 and 1.
     """
@@ -50,7 +50,7 @@ class Explicit:
             )
 
     def partition(self, problem: Problem) -> Plan:
-        """Each cut point is round(fraction * layers), but at least 1 and at most layers - 1.
+        """The plan with cut points round(fraction * layers), but at least 1 and at most layers - 1.
 
         Raises ConfigError for more stages than layers, an unknown device, and a plan that does not fit
         memory.

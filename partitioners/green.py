@@ -1,7 +1,7 @@
-"""CarbonEdge's "Green Partitioning": the cleaner a device's grid, the larger its share. Pure.
+"""CarbonEdge's "Green Partitioning": the lower a device's carbon intensity, the larger its share. Pure.
 
 Source: CarbonEdge (arXiv 2603.27420), Eq. 5 for the costs. The paper names Green Partitioning but gives no
-formula. This one is ours: shares in proportion to AMP4EC's capability ÷ carbon intensity.
+formula. This project's formula: shares in proportion to AMP4EC's capability ÷ carbon intensity.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pipeline.planning.problem import Problem
 class Green:
     """One stage for each of the fleet's first `stages` devices (default: all), cut to the device's share.
 
-    `pin` places stage k on device k; otherwise the scheduler places every task.
+    `pin` places stage k on device k; otherwise the scheduler places every task. Raises ConfigError naming a
+    bad key.
     """
 
     stages: int | None = None
@@ -31,7 +32,7 @@ class Green:
         require_flag("pin", self.pin)
 
     def partition(self, problem: Problem) -> Plan:
-        """share = (capability / intensity) / sum over the devices, with the intensities at the run's start.
+        """The plan with share = (capability / intensity) / sum over devices; intensities at the run's start.
 
         Raises ConfigError for more stages than devices or layers, for an intensity of 0, and where a pinned
         stage does not fit its device or the devices are not connected.

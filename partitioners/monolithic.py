@@ -10,12 +10,12 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Monolithic:
-    """No cut; on `device`, else on the fleet's `monolithic` device, else on `auto`: the scheduler decides."""
+    """The unsplit model on `device`, else the fleet's `monolithic` device, else on auto."""
 
     device: str | None = None
 
     def partition(self, problem: Problem) -> Plan:
-        """One stage. Raises ConfigError for an unknown device, and for one without enough memory."""
+        """The plan of one stage. Raises ConfigError for an unknown device, and for too little memory."""
         device = self.device or problem.fleet.monolithic or AUTO
         if device != AUTO:
             problem.fleet.require_device("partitioner.device", device)

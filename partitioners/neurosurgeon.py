@@ -2,10 +2,10 @@
 
 Source: Kang et al., "Neurosurgeon: Collaborative Intelligence Between the Cloud and Mobile Edge", ASPLOS
 2017, Algorithm 1: the candidates have the layers up to a cut on the mobile device and the rest in the cloud,
-and the one with the least latency or energy is taken. Deviations: layer times come from the profile, not from
-regressions by layer type; the cloud has no load factor; energy is that of the whole fleet, in the paper that
-of the phone only; carbon is added as an objective; plans must fit the devices' memory; and every cut of the
-graph is a candidate, with all tensors alive there.
+and the one with the least latency or energy is chosen. Deviations: layer times come from the profile, not
+from regressions by layer type; the cloud has no load factor; energy is that of the whole fleet, not of the
+phone only; carbon is added as an objective; plans must fit the devices' memory; and every cut of the graph is
+a candidate, with all tensors alive there.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ OBJECTIVES = ("latency_s", "energy_j", "carbon_g")
 class Neurosurgeon:
     """All layers on `local`, all on `remote`, or the first ones on `local` and the rest on `remote`.
 
-    Requests arise at `local`, so that the plan with all layers on `remote` includes sending the input. See
-    `partitioners.settings.local_and_remote` for the defaults.
+    Requests arrive at `local`, so that the plan with all layers on `remote` includes sending the input. See
+    `partitioners.settings.local_and_remote` for the defaults. Raises ConfigError for an unknown objective.
     """
 
     local: str | None = None
@@ -42,9 +42,9 @@ class Neurosurgeon:
         )
 
     def partition(self, problem: Problem) -> Plan:
-        """The best candidate whose devices are connected and that fits memory; among equals an unsplit one.
+        """The best candidate that fits memory and whose devices are connected; of equals an unsplit one.
 
-        Raises ConfigError where no candidate fits, with the bytes missing for the nearest.
+        Raises ConfigError if no candidate fits, with the bytes that the nearest one lacks.
         """
         local, remote = local_and_remote(problem, self.local, self.remote)
         layers = len(problem.graph)

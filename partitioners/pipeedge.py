@@ -20,19 +20,19 @@ from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.problem import Problem
 
 MAX_DEVICES = 18
-"""The table grows with 2^devices."""
+"""Limit on devices, as the size of the table grows with 2^devices."""
 
 Ranks = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
 class PipeEdge:
-    """The least period over all cuts and placements; among equals a plan with the fewest stages."""
+    """The least period over all cuts and placements; of equals a plan with the fewest stages."""
 
     def partition(self, problem: Problem) -> Plan:
         """The plan of least period.
 
-        Raises ConfigError where no pipeline fits the devices' memory, and for more than MAX_DEVICES devices.
+        Raises ConfigError if no pipeline fits the devices' memory, and for more than MAX_DEVICES devices.
         """
         tables = Tables.of(problem)
         bounds, devices = fastest_pipeline(tables)
@@ -42,7 +42,7 @@ class PipeEdge:
 
 
 def fastest_pipeline(tables: Tables) -> tuple[list[int], list[int]]:
-    """Bounds (K + 1) and device indices (K) of the pipeline of least period; both empty where none fits.
+    """Bounds (K + 1) and device indices (K) of the pipeline of least period; both empty if none fits.
 
     Every time that can be a bottleneck is replaced by its rank, so that the table holds small integers, and
     `max` and `min` over it are exact. least[p][last, e, s] is the rank of the best pipeline of layers[:e]
@@ -78,7 +78,7 @@ def fastest_pipeline(tables: Tables) -> tuple[list[int], list[int]]:
         if found < best:
             last, index = np.argwhere(table[:, layers] == found)[0]
             best, answer = int(found), (size, int(last), int(sets[size][index]))
-        # A set of devices whose best rank is not below the best answer cannot lead to a better one: drop it.
+        # A set of devices whose best rank is not below that of the answer cannot lead to a better one.
         table[:, :, table.min(axis=(0, 1)) >= best] = never
     if best == never:
         return [], []
@@ -86,7 +86,7 @@ def fastest_pipeline(tables: Tables) -> tuple[list[int], list[int]]:
 
 
 def _ready(least: Ranks, travel: Ranks, columns: npt.NDArray[np.int64], device: int) -> Ranks:
-    """(cuts, sets): the best rank, over all last devices, of a pipeline up to each cut with its transfer."""
+    """(cuts, sets): the best rank, over all last devices, of a pipeline up to a cut, and the transfer."""
     ready: Ranks = np.full((least.shape[1], len(columns)), np.iinfo(least.dtype).max, dtype=least.dtype)
     for last in range(len(least)):
         if last != device:
@@ -102,7 +102,7 @@ def _trace_back(
     stage: Ranks,
     travel: Ranks,
 ) -> tuple[list[int], list[int]]:
-    """Bounds and device indices, from the last stage to the first: any that stay within the best rank."""
+    """Bounds and device indices of any pipeline of the best rank, found from the last stage to the first."""
     size, device, used = answer
     end = stage.shape[1] - 1
     bounds, devices = [end], [device]
@@ -119,8 +119,8 @@ def _trace_back(
 
 
 def _ranks(tables: Tables) -> tuple[npt.NDArray[np.float64], Ranks, Ranks, Ranks]:
-    """All times in order, and the ranks of: a stage (device, begin, end), a transfer (cut, from, to), the
-    fetching of the input (device). What cannot be has a rank of its own, beyond all others."""
+    """All finite times in ascending order, and the ranks of stages (device, begin, end), of transfers (cut,
+    from, to) and of fetching the input (device). Infinite times share the highest rank."""
     t, layers = tables, tables.num_layers
     stage_s = t.times.all_stages(codecs=True)
     upward = np.triu(np.ones((layers + 1, layers + 1), dtype=bool), 1)

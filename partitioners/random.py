@@ -15,7 +15,10 @@ from pipeline.planning.problem import Problem
 
 @dataclass(frozen=True)
 class Random:
-    """`stages` stages on any devices; null: a uniform number from 1 to the smaller of devices and layers."""
+    """`stages` stages on any devices; null: a uniform number from 1 to the smaller of devices and layers.
+
+    Raises ConfigError naming a bad key.
+    """
 
     seed: int = 0
     stages: int | None = None

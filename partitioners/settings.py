@@ -1,4 +1,4 @@
-"""Settings that several partitioners share: number of stages, flags, and the devices that are used. Pure."""
+"""Settings that several partitioners share: the number of stages, flags and the devices to use. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipeline.planning.problem import Problem
 
 
 def require_stages(stages: int | None) -> None:
-    """Raise ConfigError unless it is null or a number of stages."""
+    """Raise ConfigError unless `stages` is null or a whole number >= 1."""
     whole = isinstance(stages, int) and not isinstance(stages, bool)
     require(
         stages is None or (whole and stages >= 1),
@@ -16,7 +16,7 @@ def require_stages(stages: int | None) -> None:
 
 
 def require_flag(name: str, value: bool) -> None:
-    """Raise ConfigError unless it is true or false."""
+    """Raise ConfigError unless the value is true or false."""
     require(isinstance(value, bool), f"partitioner.{name}: must be true or false ({name}: {value!r})")
 
 
@@ -45,7 +45,7 @@ def first_devices(problem: Problem, stages: int | None) -> list[str]:
 
 
 def local_and_remote(problem: Problem, local: str | None, remote: str | None) -> tuple[str, str | None]:
-    """The two devices of a split; the remote one is None where the fleet has a single device.
+    """The two devices of a split; the remote one is None if the fleet has a single device.
 
     local: as given, else the fleet's source, else its `monolithic` device, else its first. remote: as given,
     else the fastest other device, preferring those that are connected to `local`.

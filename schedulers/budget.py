@@ -16,14 +16,14 @@ from schedulers.feasibility import earliest, least_carbon, nobody
 class Budget:
     """Earliest completion if the task's carbon fits the rest of the tenant's budget, else the least carbon.
 
-    No task is refused for its carbon. A task's predicted carbon counts from when it is assigned. Hours count
-    from the run's start. Raises ConfigError naming the budget that is not a number >= 0.
+    No task is refused for its carbon. A task's predicted carbon is spent when it is assigned. Hours begin
+    with the run. Raises ConfigError naming a budget that is not a number >= 0.
     """
 
     g_per_hour: float | None = None
     """Budget of each tenant, in grams per hour; None: no limit."""
     tenants: Mapping[str, float] = field(default_factory=dict)
-    """Budgets of single tenants, in grams per hour, which replace `g_per_hour`."""
+    """Budgets in grams per hour by tenant, which replace `g_per_hour`."""
 
     def __post_init__(self) -> None:
         if self.g_per_hour is not None:

@@ -44,12 +44,12 @@ class Constrained:
 
 
 class _ByCarbon:
-    """A view of the devices in order of carbon: completion times of the idle and of the busy ones."""
+    """A view of the devices in order of carbon, with the completion times of idle and of busy ones."""
 
     def __init__(self, task: Task, state: FleetState) -> None:
         self.changed: set[int] = set()
         self._devices, self._stage = state.in_order, task.stage
-        # A stage's carbon on a device changes with the intensity only, and the state then discards its views.
+        # A stage's carbon on a device changes only with the intensity, and the state then discards its views.
         grams = [green_g(task, device, state) for device in state.in_order]
         self.order = sorted(range(len(grams)), key=lambda index: (grams[index], index))
         self._places = {index: place for place, index in enumerate(self.order)}
@@ -93,7 +93,7 @@ def _first(
     ready_s: float,
     limit_s: float,
 ) -> list[DeviceState]:
-    """The first in order of carbon that finishes by limit_s, as a list of one; empty if there is none."""
+    """The first device in order of carbon that finishes by limit_s, as a list of one; empty if none does."""
     best: int | None = None
     for ranking, within in ((view.idle, limit_s - ready_s), (view.busy, limit_s)):
         place = ranking.first_within(within)

@@ -1,7 +1,7 @@
-"""Tasks with slack wait for a cleaner hour by a forecast, never past their deadline. Pure.
+"""Tasks with slack wait for a step of lower forecast intensity, never past their deadline. Pure.
 
-After "Let's wait awhile" (Wiesner et al., Middleware 2021), which moves flexible work to hours of low carbon
-intensity. Here device and time are chosen together.
+Based on "Let's wait awhile" (Wiesner et al., Middleware 2021), which moves flexible work to hours of low
+carbon intensity. Here device and time are chosen together.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from schedulers.feasibility import done_at_s, earliest, is_able, nobody
 
 @dataclass(frozen=True)
 class Deferring:
-    """The least carbon over devices and the hours until the deadline; without slack, over devices now.
+    """The least carbon over devices and the steps until the deadline; without slack, over devices now.
 
-    A request waits before its first stage only, and only if the whole fleet could still finish it in time
-    after all requests that are waiting. A decision considers every device and every step of the intensity
+    A request waits only before its first stage, and only if the whole fleet could still finish it in time
+    after all waiting requests. A decision considers every device and every step of the intensity
     before the deadline. Raises ConfigError naming the setting that is out of range.
     """
 
@@ -69,10 +69,10 @@ class Deferring:
     def _cleaner(
         self, task: Task, able: list[DeviceState], state: FleetState, outlook: _Outlook, now_g: float
     ) -> float | None:
-        """Begin of the later step in which some device emits least, if that is less than now_g; else None."""
+        """Begin of the later step in which a device emits least, if that is less than now_g; else None."""
         if task.deadline_s == math.inf:
             return None
-        # Leaves time for the slowest device, after the fleet has shared the work of all waiting requests.
+        # Leave time for the slowest device, after the fleet has shared the work of all waiting requests.
         slowest_s = max(
             device.predicted_s(task.stage) + state.transfer_s(task, device.name) for device in able
         )
@@ -105,7 +105,7 @@ class _Outlook:
         )  # fmt: skip
 
     def grams(self, task: Task, device: DeviceState, at_s: float, state: FleetState) -> float:
-        """Predicted grams of a task on a device that begins it at at_s."""
+        """Predicted grams of a task that begins on a device at `at_s`."""
         step = max(0, int(np.searchsorted(self._since_s, at_s, side="right")) - 1)
         now, then = float(self._g_per_kwh[device.index, 0]), float(self._g_per_kwh[device.index, step])
         present_g = state.carbon_g(task, device)

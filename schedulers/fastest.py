@@ -11,7 +11,7 @@ from schedulers.feasibility import earliest, nobody
 
 @dataclass(frozen=True)
 class Fastest:
-    """Counts the transfer of the input, the device's queue and the stage's time there; ignores carbon."""
+    """Completion includes the input's transfer, the device's queue and the stage's time; ignores carbon."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""

@@ -1,4 +1,4 @@
-"""Which devices can run a task, and which of them finishes first or emits least. Pure.
+"""The devices that can run a task, and the one that finishes first or emits least. Pure.
 
 A device is able to run a task if it is up, has the memory for the stage, and is connected to the device that
 holds the task's input. Of equal devices the first in the fleet's order is chosen.
@@ -22,7 +22,7 @@ def is_able(task: Task, device: DeviceState, state: FleetState) -> bool:
 
 
 def nobody(task: Task, state: FleetState) -> Decision:
-    """The decision if no device is able: Wait if one is only down, else Refuse with every device's reason."""
+    """The decision if no device is able: Wait if one is merely down, else Refuse with a reason per device."""
     reasons = []
     for device in state.in_order:
         if device.seconds[task.stage] is None:

@@ -11,7 +11,7 @@ from schedulers.feasibility import least_carbon, nobody
 
 @dataclass(frozen=True)
 class Greenest:
-    """Least present intensity × predicted energy, including the transfer's; of equal devices the first."""
+    """Least predicted energy × present intensity, transfer included; of equal devices the first."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""

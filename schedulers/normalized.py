@@ -1,8 +1,8 @@
 """The paper's five scores, each scaled to [0, 1] over the devices that may take the task. Pure.
 
 The paper names this as future work. Unscaled, the influence of a score depends on its unit (see
-`schedulers.weighted`). Scaled, the best device has 1 and the worst 0 in each score, and the carbon weight has
-an effect over all of [0, 1].
+`schedulers.weighted`). Scaled, each score is 1 for the best device and 0 for the worst, and the carbon weight
+has an effect over all of [0, 1].
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BLOCKS = 1024
 
 @dataclass(frozen=True)
 class Normalized(Weighted):
-    """As Weighted, but S = sum of w * (score - least) / (most - least), over the devices that may be chosen.
+    """Like Weighted, but S = sum of w * (score - least) / (most - least) over the devices that may be chosen.
 
     A score that is the same for all devices has no effect; of equal sums the first device is chosen.
     """
@@ -53,7 +53,7 @@ class Normalized(Weighted):
 
 
 class _Scored:
-    """A view of every device's scores for a stage; None for one that may not take it."""
+    """A view of every device's scores for a stage; None for a device that may not take it."""
 
     def __init__(self, scheduler: Normalized, task: Task, devices: Sequence[DeviceState]) -> None:
         self.changed: set[int] = set()
@@ -74,8 +74,8 @@ class _Scored:
 class Rows:
     """Rows of five scores, one for each device, or None for an excluded device; in blocks of similar rows.
 
-    Each block keeps the largest and smallest of every score: a bound on the sums of its rows, by which most
-    blocks need not be searched.
+    Each block keeps the largest and the smallest of every score. They bound the sums of its rows, so that
+    most blocks need not be searched.
     """
 
     def __init__(self, rows: Sequence[Row | None]) -> None:
@@ -146,7 +146,7 @@ class Rows:
 
 
 def alike(points: Floats) -> list[npt.NDArray[np.int64]]:
-    """Indices of the points (n, k), in at most BLOCKS blocks of neighbours: the leaves of a k-d tree.
+    """Indices of the points (n, k) in at most BLOCKS blocks of similar points: the leaves of a k-d tree.
 
     Each block is halved along its widest dimension until there are BLOCKS. Indices within a block ascend.
     """
@@ -173,7 +173,7 @@ def best_of_all(rows: Sequence[tuple[int, Row | None]], weights: Row) -> int | N
     if len(left) < 2:
         return left[0][0] if left else None
     columns = zip(*[row for _, row in left], strict=True)
-    # Subtracting the least of a score changes all sums alike: it does not affect which is best.
+    # Subtracting the least of a score changes all sums by the same amount, so the best stays the same.
     a, b, c, d, e = [_factor(w, min(x), max(x)) for w, x in zip(weights, columns, strict=True)]
     best, best_sum = left[0][0], -math.inf
     for index, (v, w, x, y, z) in left:

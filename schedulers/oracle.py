@@ -15,24 +15,24 @@ from schedulers.constrained import Constrained
 from schedulers.feasibility import done_at_s, is_able
 
 Planned = Mapping[tuple[int, int], tuple[str, float, bool]]
-"""By request and stage: the device, the earliest start in seconds, and whether the task is late even so."""
+"""Device, earliest start in seconds, and whether the task is late even then, by request and stage."""
 ROUNDING_S = 1e-9
 """Tolerance in seconds, as a schedule may finish exactly at a deadline."""
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """As few late answers as possible, then the least carbon: an upper bound on what a scheduler can achieve.
+    """As few late answers as possible, then the least carbon: a reference for what schedulers can achieve.
 
-    For a few tasks it follows the best schedule, else that of a linear program, which divides tasks and
-    ignores random variation. A task that would be late on its planned device, or whose device is down,
-    is decided by `constrained`; so is every task in a closed loop, whose arrivals are unknown, and without
-    `foreseeing`. Raises ConfigError if the margin is not a number >= 0.
+    For a few tasks it follows the best schedule, else one rounded from a linear program, which divides tasks
+    and ignores random variation. `constrained` decides for a task that would be late on its planned device,
+    unless it is late in the schedule too, and for one whose device is down; also for every task in a closed
+    loop, whose arrivals are unknown, and without `foreseeing`. Raises ConfigError if the margin is not a
+    number >= 0.
     """
 
     margin: float = 0.2
-    """Reserve as a share of the predicted time: the schedule assumes tasks that much longer, and so does
-    `constrained`."""
+    """Reserve as a share of the predicted time, in the schedule and in `constrained`."""
 
     def __post_init__(self) -> None:
         require_number("scheduler", "margin", self.margin, least=0)

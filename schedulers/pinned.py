@@ -1,4 +1,4 @@
-"""No scheduling: for plans that name a device for every stage, as an optimiser's do. Pure."""
+"""No scheduling: for plans that name a device for every stage, as those of optimisers do. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each task to the next device in turn: the baseline that predicts nothing. Pure."""
+"""Each task to the next device in turn: the baseline without predictions. Pure."""
 
 from __future__ import annotations
 

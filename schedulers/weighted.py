@@ -1,9 +1,9 @@
 """Algorithm 1 of the CarbonEdge paper: the device with the highest weighted score runs the task. Pure.
 
-Implemented verbatim, with its pitfalls: S_C depends on the unit of E_est (the paper says kWh; W * ms /
-3 600 000 is Wh, and only Wh gives the published scores). What the paper leaves open follows AMP4EC's code
-(arXiv 2504.00407): the CPU that a task needs, and the history of 100 executions. Each component of S_R is
-clipped to [0, 1], as the paper writes "each component is normalised".
+Implemented verbatim, with its pitfalls: S_C depends on the unit of E_est (the paper states kWh; its formula
+W * ms / 3 600 000 gives Wh, and only Wh gives the published scores). Values that the paper does not state are
+from AMP4EC's code (arXiv 2504.00407): the CPU that a task needs, and the history of 100 executions.
+Each component of S_R is clipped to [0, 1], as the paper writes "each component is normalised".
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def scores(task: Task, state: DeviceState) -> Scores:
 
 @dataclass(frozen=True)
 class Weighted:
-    """Skips loaded, distant and too small devices, scores the rest by Eq. 3; of equal scores the first wins.
+    """Skips loaded, distant and too small devices and scores the rest by Eq. 3; of equal devices the first.
 
     The weights are one mode of Table I. `carbon_weight` replaces `mode_carbon_weight` as w_C and rescales the
     other four to sum to 1 - carbon_weight. Raises ConfigError naming the setting that is out of range.
@@ -66,7 +66,7 @@ class Weighted:
     mode_carbon_weight: float
     carbon_weight: float | None = None
     max_load: float = 0.8
-    """CPU needed by tasks in flight / quota, above which a device is skipped."""
+    """CPUs needed by the tasks in flight ÷ quota, above which a device is skipped."""
     max_latency_s: float | None = None
     """Latency of the link from the input's device, above which a device is skipped; None: no limit."""
 
@@ -122,7 +122,7 @@ class Weighted:
         )
 
     def may_take(self, task: Task, device: DeviceState) -> bool:
-        """Whether a device is up, holds the stage, and has CPU left and load to spare; ignores links."""
+        """Whether a device is up, holds the stage, has enough free CPU and is not loaded; ignores links."""
         quota, in_use = device.device.cpu_quota, device.cpu_in_use
         return in_use / quota <= self.max_load and task.cpu_need <= quota - in_use and device.fits(task.stage)
 

@@ -1,4 +1,4 @@
-"""Which energy and carbon count, and the statement of that boundary. Pure."""
+"""The rules for which energy and carbon count, and the text that states the boundary. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ ATTRIBUTIONS = tuple(IDLE_MEANS)
 
 @dataclass(frozen=True)
 class Accounting:
-    """Which idle energy counts, and the ranges of coefficients.
+    """The idle energy that counts, and the ranges of coefficients.
 
     marginal: none. proportional: idle power while a stage runs. full: idle power of every reserved device
-    over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware.
+    over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware. Raises ConfigError
+    naming a bad key.
     """
 
     idle: str = "full"
@@ -62,7 +63,7 @@ def counted_idle_w(idle_w: Number, attribution: str) -> tuple[Number, Number]:
 
 
 def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[str, str]) -> str:
-    """What the figures of a run include and leave out, in one line, as SCI requires.
+    """The components that the figures of a run include and leave out, in one line, as SCI requires.
 
     left_out: the missing components and why (`pipeline.carbon.ledger.unknown`). grid: `Grid.about`.
     """

@@ -12,9 +12,9 @@ from pipeline.domain.records import Records
 def apportioned(energy_j: float, records: Records, fleet: Fleet) -> pd.DataFrame:
     """The host's joules shared out over the reserved devices, one row each; the shares of a rule add up to 1.
 
-    Columns: device, and for each rule `<rule>_share` and `<rule>_energy_j`. Rule cpu: by the CPU seconds of a
-    device's stages, where these were measured; quota: by its CPU quota, as the paper does. The shares are
-    accounting: no sensor measured a single device.
+    Columns: device, and for each rule `<rule>_share` and `<rule>_energy_j`. Rule cpu: in proportion to the
+    CPU seconds of a device's stages, where these were measured; quota: to its CPU quota, as in the paper. The
+    shares are computed, not measured: no sensor covers a single device.
     """
     names = list(records.reserved)
     done = records.table[records.table["kind"] == "compute"]

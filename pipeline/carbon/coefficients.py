@@ -1,8 +1,8 @@
-"""The coefficients of a ledger: the range of each, and the bounds of a total that follow. Pure.
+"""The coefficients of a ledger: their ranges, and the resulting bounds of a total. Pure.
 
 A coefficient is one number for a whole run, such as a device's power or a zone's factor, so its error is the
-same in every row and does not average out. The bounds are those of a box: every coefficient anywhere in its
-range. They are not a confidence interval, and hold for any distribution of the errors.
+same in every row and does not average out. The bounds hold for every combination of coefficients within their
+ranges. They are not a confidence interval, and need no assumption about the distribution of the errors.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pipeline.domain.fleet import Device, Fleet, Link, Range
 Floats = npt.NDArray[np.float64]
 
 PARTS = ("active", "idle", "embodied")
-"""Parts of a device's grams beside its links, each in proportion to one of its coefficients."""
+"""Parts of a device's grams besides its links', each in proportion to one of its coefficients."""
 MAX_LINKS = 10
-"""Number of links up to which all corners are tried; beyond it each device has its own error of a link."""
+"""Most links for which all corners are tried; with more, each device is given its own error of each link."""
 
 
 def known(fleet: Fleet, accounting: Accounting) -> bool:
-    """Whether any range is given; without one there are no bounds."""
+    """Whether any range is given; there are no bounds without one."""
     owners: list[Device | Link] = [*fleet.devices, *fleet.links]
     return bool(accounting.ranges) or any(owner.ranges for owner in owners)
 
 
 def relative(owner: Device | Link, name: str, accounting: Accounting) -> Range:
-    """(low, high) of a coefficient ÷ its value: from its own range, else from the accounting's."""
+    """(low, high) of a coefficient ÷ its value: from the owner's range, else from that of the accounting."""
     value = getattr(owner, name)
     if name not in owner.ranges:
         low, high = accounting.ranges.get(name, (1.0, 1.0))
@@ -46,7 +46,7 @@ def table(fleet: Fleet, accounting: Accounting, intensity_g_per_kwh: Mapping[str
     """Every coefficient of a fleet that has a value, one row each.
 
     Columns: owner (device or link), coefficient, low, value, high, range (its origin), source.
-    intensity_g_per_kwh: by device, its mean over the run.
+    intensity_g_per_kwh: its mean over the run, by device.
     """
     rows = []
     owners: list[Device | Link] = [*fleet.devices, *fleet.links]
@@ -75,8 +75,8 @@ def table(fleet: Fleet, accounting: Accounting, intensity_g_per_kwh: Mapping[str
 def parts(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
     """Grams of each device in proportion to its active power, idle power, manufacture and each link's energy.
 
-    ledger: as `pipeline.carbon.ledger.account` returns it. One row a device, indexed by its name; columns
-    PARTS and `link NAME`. All cells add up to the ledger's total. Dynamic energy is
+    ledger: as `pipeline.carbon.ledger.account` returns it. The table has one row a device, indexed by its
+    name, and the columns PARTS and `link NAME`. All cells add up to the ledger's total. Dynamic energy is
     (active_w - idle_w) * busy seconds, so its part in proportion to idle_w is negative. A device whose
     active_w equals its idle_w has no dynamic energy.
     """
@@ -98,10 +98,10 @@ def parts(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
 def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[float, float]:
     """The minimum and maximum of the sum of `parts`, with each coefficient anywhere in its range.
 
-    parts: a table as from `parts`, or the difference of two runs' tables: errors are then shared, and values
-    may be negative. A device's grams are price * (active + idle + links) + embodied / lifetime, linear in
-    each coefficient, so the extremes lie at corners. The sign of a value selects the corner of a coefficient
-    that belongs to one device; devices share those of links, so all corners of links are tried.
+    parts: a table from `parts`, or the difference of two runs' tables, whose errors are then shared and whose
+    values may be negative. A device's grams are price * (active + idle + links) + embodied / lifetime, linear
+    in each coefficient, so the extremes lie at corners. The sign of a value selects the corner of a
+    coefficient that belongs to one device; devices share those of links, so all corners of links are tried.
     """
     devices = [fleet.by_name[str(name)] for name in parts.index]
     links = [link for link in fleet.links if (parts.get(f"link {link.name}", pd.Series(0.0)) != 0).any()]

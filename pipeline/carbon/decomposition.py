@@ -23,7 +23,7 @@ class Footprint:
 
     @classmethod
     def of(cls, metrics: Mapping[Any, Any]) -> Self:
-        """From a run's metrics, by key. A component outside the run's boundary counts as 0."""
+        """The footprint from a run's metrics, by key. A component outside the run's boundary counts as 0."""
 
         def per_inf(key: str) -> float:
             value = float(metrics.get(key, 0.0)) / metrics["requests_ok"]
@@ -55,7 +55,7 @@ def effects(before: Footprint, after: Footprint) -> dict[str, float]:
         energy = 0.0  # with energy but without carbon, all of it is an effect of intensity
     else:
         rise = (c1 - c0) / c0
-        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # exact near 0 and far from it
+        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # accurate near 0 and far from it
         mean = (c1 - c0) / log if log else c1
         energy = mean * math.log(e1 / e0)
     return {

@@ -1,8 +1,8 @@
-"""Forecasts of carbon intensity for schedulers. Pure: a seed gives the errors.
+"""Forecasts of carbon intensity for schedulers. Pure: the errors are drawn from a seed.
 
-`none` keeps the present value, `perfect` is the truth, `persistence` repeats the day before, hour by hour,
-`noisy` is the truth times a random factor. Each forecast is made at one step of the run's intensity, and has
-a value for this step and for every later one.
+`none` keeps the present value, `perfect` is the true course, `persistence` repeats the day before, hour by
+hour, and `noisy` is the true course times random factors. Each forecast is made at one step of the run's
+intensity, and has a value for this step and for every later one.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ DAY_S = 86_400.0
 
 
 def forecast(kind: str, fleet: Fleet, intensity: Intensity, step: int, *, error: float, seed: int) -> Floats:
-    """(devices, steps): gCO2e/kWh in the steps from `step`, the present one, on; devices as in the fleet.
+    """(devices, steps from `step` on): gCO2e/kWh, devices as in `intensity.names`; `step` is the present one.
 
     The present value is known. persistence: the latest known value a whole number of days before; without
-    one, the present value. noisy: the truth × exp(error × z - error²/2), z standard normal for each zone and
-    step.
+    one, the present value. noisy: the true value × exp(error × z - error²/2), z standard normal for each
+    zone and step.
     """
     truth = intensity.g_per_kwh[:, step:]
     if kind == "none":

@@ -1,4 +1,4 @@
-"""The protocol of a source of carbon intensity, and what it may be used for. Pure."""
+"""The protocol of a source of carbon intensity, and the check that it is an average. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from pipeline.domain.checks import require
 
 MAX_G_PER_KWH = 2000.0
-"""No grid emits more; a higher value is in another unit, such as lb/MWh or kg/MWh."""
+"""Upper limit for any grid; a higher value must be in another unit, such as lb/MWh or kg/MWh."""
 
 
 class Grid(Protocol):
@@ -24,12 +24,12 @@ class Grid(Protocol):
         ...
 
     def about(self) -> Mapping[str, str]:
-        """For audits: source, factor, and the hash of the data where there are any."""
+        """Provenance for audits: source, factor, and the hash of the data where the source has data."""
         ...
 
 
 def require_average(grid: Grid) -> None:
-    """Raise ConfigError for a marginal source: it states the effect of a change, not what a run emitted.
+    """Raise ConfigError for a marginal source: it gives the effect of a change, not the emissions of a run.
 
     (GHG Protocol, Scope 2 Guidance, 2015.)
     """

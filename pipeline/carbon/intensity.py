@@ -1,4 +1,4 @@
-"""The carbon intensity of each device of a fleet over a run. Pure, but for a warning."""
+"""The carbon intensity of each device of a fleet over a run. Pure except for a warning."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Intensity:
 
     @classmethod
     def of(cls, fleet: Fleet, grid: Grid, begin: datetime, horizon_s: float = 0.0) -> Self:
-        """Of each device from begin on: its own fixed intensity where it has one, else its zone's.
+        """The intensities from `begin` on: a device's own fixed one where it has one, else that of its zone.
 
-        Raises ConfigError naming the device whose zone is unknown or not covered to the horizon.
+        Raises ConfigError naming the device whose zone is unknown or not covered up to the horizon.
         """
         steps = [
             _device_steps(device, grid, begin, begin + timedelta(seconds=horizon_s))
@@ -47,14 +47,14 @@ class Intensity:
         return cls(tuple(fleet.by_name), since_s, np.array(rows, dtype=float))
 
     def extended(self, fleet: Fleet, grid: Grid, start_utc: datetime, until_s: float) -> Self:
-        """The same up to `until_s` from the run's start, for a run that lasts beyond the horizon of this one.
+        """The intensities up to `until_s` from the run's start, for a run that outlasts its horizon.
 
-        Where the grid ends before that, its last value holds, with a warning.
+        Where the grid's data end earlier, its last value holds, and a warning is logged.
         """
         try:
             return self.of(fleet, grid, start_utc, until_s)
         except ConfigError as error:
-            _log.warning("the last intensity known is taken to hold to the end of the run: %s", error)
+            _log.warning("the last known intensity is assumed to hold to the end of the run: %s", error)
         known, covered_s, beyond_s = self, float(self.since_s[-1]), until_s
         for _ in range(12):  # bisection to 1/4096 of the run
             middle_s = (covered_s + beyond_s) / 2
@@ -66,7 +66,7 @@ class Intensity:
 
     @classmethod
     def constant(cls, g_per_kwh: Mapping[str, float]) -> Self:
-        """The same at all times, by device."""
+        """Intensities that hold at all times, from gCO2e/kWh by device."""
         values = np.array(list(g_per_kwh.values()), dtype=float)
         return cls(tuple(g_per_kwh), np.zeros(1), values[:, None])
 
@@ -76,9 +76,9 @@ class Intensity:
         return dict(zip(self.names, column.tolist(), strict=True))
 
     def mean(self, device: npt.ArrayLike, begin_s: npt.ArrayLike, end_s: npt.ArrayLike) -> Floats:
-        """(intervals,): mean gCO2e/kWh over intervals of the run; of an empty one, the value at its begin.
+        """(intervals,): mean gCO2e/kWh over intervals of the run; for an empty one, the value at its begin.
 
-        device: its index in `names`; each of the three is (intervals,), or one value for all of them.
+        device: index in `names`. Each argument is (intervals,), or one value for all intervals.
         """
         place, begin, end = np.broadcast_arrays(device, begin_s, end_s)
         if len(self.since_s) == 1:

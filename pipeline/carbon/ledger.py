@@ -41,11 +41,11 @@ LEDGER_COLUMNS = (
 def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Accounting) -> pd.DataFrame:
     """The ledger: one row per request, stage, device and component (columns: LEDGER_COLUMNS).
 
-    A device draws active_w while a stage runs and idle_w otherwise, in two components:
+    A device draws active_w while a stage runs and idle_w otherwise, which gives two components:
     dynamic = (active_w - idle_w) * busy_s and idle = idle_w * the seconds that the attribution rule counts.
     The intensity of a row is the mean over the time in which its energy was drawn.
     Idle and embodied rows belong to the run, not to a request (request and stage are -1). Each end of a link
-    has half of its energy. A component with unknown coefficients (see `unknown`) has no rows. Raises
+    accounts for half of its energy. A component with unknown coefficients (see `unknown`) has no rows. Raises
     ConfigError for records of a device that is not in the fleet.
     """
     known = known_components(records, fleet)
@@ -63,15 +63,15 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
 
 
 def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:
-    """The components whose coefficients are known; every figure leaves out the others."""
+    """The components whose coefficients are known; all figures leave out the others."""
     left_out = unknown(records, fleet)
     return tuple(component for component in COMPONENTS if component not in left_out)
 
 
 def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
-    """The components with unknown coefficients, and the missing ones with their devices or links.
+    """The components with unknown coefficients: by component, the missing coefficients and their owners.
 
-    Devices and links count also where this run did not use them, so that all runs of a fleet count the same.
+    Devices and links that this run did not use count too, so that all runs of a fleet have the same boundary.
     """
     ways = [str(way) for way in records.table.loc[records.table["kind"] == "transfer", "device"].unique()]
     silent = [link.name for link in fleet.links if link.energy_j_per_byte is None]
@@ -89,7 +89,7 @@ def unknown(records: Records, fleet: Fleet) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Rows of a ledger, each column (rows,), without intensity and carbon; device and component by index."""
+    """Rows of a ledger without intensity and carbon: (rows,) arrays; device and component are indices."""
 
     request: Ints
     stage: Ints
@@ -198,7 +198,7 @@ def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
 
 
 def _embodied_g(records: Records, fleet: Fleet) -> Floats:
-    """By reserved device its manufacture's share of time: embodied * window / lifetime (SCI: M = TE * TS)."""
+    """(reserved devices,): embodied carbon * window / lifetime (SCI: M = TE * TS)."""
     made_kg, lifetime_years = (
         np.array([getattr(fleet.by_name[name], key) for name in records.reserved], dtype=float)
         for key in ("embodied_kg", "lifetime_years")

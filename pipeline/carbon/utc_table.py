@@ -1,4 +1,4 @@
-"""CSV and Parquet files of values over time: carbon intensity, or the power that a meter reads. Shell."""
+"""CSV and Parquet files of values over time: carbon intensity, or the readings of a power meter. Shell."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def require_columns(key: str, path: Path, table: pd.DataFrame, names: Sequence[s
 
 
 def utc_seconds(key: str, path: Path, utc: pd.Series) -> Floats:
-    """(rows,): ISO 8601 times as seconds since 1970, NaN for a text that is not a time.
+    """(rows,): ISO 8601 times as seconds since 1970, NaN for text that is not a time.
 
     A time without offset counts as UTC. Raises ConfigError for times outside the range of pandas.
     """
@@ -53,5 +53,5 @@ def have_offset(utc: pd.Series) -> npt.NDArray[np.bool_]:
 
 
 def numbers(values: pd.Series) -> Floats:
-    """(rows,): values as numbers, NaN for a text that is not one."""
+    """(rows,): values as numbers, NaN for text that is not a number."""
     return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)

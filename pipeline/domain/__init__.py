@@ -1,1 +1,1 @@
-"""The nouns that everything else speaks of, and the checks that guard them. No I/O."""
+"""The values that all other packages share, and the checks of their fields. No I/O."""

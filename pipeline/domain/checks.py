@@ -1,4 +1,4 @@
-"""Bad input and how it is found: ConfigError, and the checks that raise it. Pure."""
+"""ConfigError for bad input, and the checks that raise it. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def require_number(owner: str, name: str, value: Any, *, least: float, above: bool = False) -> None:
-    """Require a finite number that is at least (or, with `above`, greater than) `least`."""
+    """Raise ConfigError unless the value is a finite number >= `least` (with `above`: > `least`)."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     good = good and (value > least if above else value >= least)
     relation = ">" if above else ">="
@@ -31,13 +31,13 @@ def require_number(owner: str, name: str, value: Any, *, least: float, above: bo
 
 
 def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
-    """Require a whole number that is at least `least`."""
+    """Raise ConfigError unless the value is a whole number >= `least`."""
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
     require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
 
 
 def require_pair(key: str, ends: Any) -> None:
-    """Require a list of two, [low, high]."""
+    """Raise ConfigError unless `ends` is a list of two, [low, high]."""
     require(isinstance(ends, list | tuple) and len(ends) == 2, f"{key}: must be [low, high] (it is {ends!r})")
 
 
@@ -72,7 +72,7 @@ _Named = TypeVar("_Named", bound="DataclassInstance")
 
 
 def named(cls: type[_Named], key: str, name: str, values: Mapping[str, Any]) -> _Named:
-    """Build `cls` from the mapping that a config has under a name.
+    """Build `cls` from the mapping under a name in a config.
 
     Raises ConfigError naming the key that is unknown, missing or bad.
     """

@@ -1,4 +1,4 @@
-"""Joules and grams: the rules that every account, prediction and schedule shares. Pure."""
+"""Energy in J and carbon in g: the formulas that the ledger, the cost model and schedulers share. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def stage_energy_j(seconds: Number, power_w: Number) -> Number:
 
 
 def carbon_g(energy_j: Number, intensity_g_per_kwh: Number, pue: Number) -> Number:
-    """Grams of CO2e by Eq. 2 of the paper: C = E[kWh] * I[g/kWh] * PUE."""
+    """Grams of CO2e by Eq. 2 of the paper: C = E[kWh] * I[g/kWh] * PUE. Arrays broadcast."""
     return energy_j / J_PER_KWH * intensity_g_per_kwh * pue
 
 
 def embodied_g(made_kg: Number, lifetime_years: Number, seconds: float) -> Number:
-    """Grams of a device's manufacture that a reservation of `seconds` accounts for.
+    """Grams of a device's embodied carbon that a reservation of `seconds` accounts for.
 
-    The share of its lifetime (SCI, ISO/IEC 21031: M = TE * TS, with TS = seconds ÷ lifetime).
+    They are its share of the lifetime (SCI, ISO/IEC 21031: M = TE * TS, with TS = seconds ÷ lifetime).
+    made_kg: kg of CO2e from manufacture. Arrays broadcast.
     """
     return made_kg * 1e3 * seconds / (lifetime_years * SECONDS_PER_YEAR)

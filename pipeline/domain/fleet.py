@@ -1,4 +1,4 @@
-"""Devices, the links between them, and how sure their figures are. Pure."""
+"""Devices, the links between them, and the ranges and sources of their figures. Pure."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
 
 
 def _sources(owner: str, holder: Any) -> dict[str, str]:
-    """The holder's `sources`, checked: a text each, by the name of a field."""
+    """The holder's `sources`, checked: text by the name of a field."""
     known = {f.name for f in fields(holder)}
     for name, text in holder.sources.items():
         require(name in known, f"{owner}.sources: unknown {name!r}")
-        require(isinstance(text, str), f"{owner}.sources.{name}: must be a text (it is {text!r})")
+        require(isinstance(text, str), f"{owner}.sources.{name}: must be text (it is {text!r})")
     return dict(holder.sources)
 
 
 @dataclass(frozen=True)
 class Device:
-    """A machine that can run stages. Power is that of the whole device, at the wall if the source says so.
+    """A machine that can run stages. Power is that of the whole device, at the wall if the source reports it.
 
     Its speed relative to one core of this host is the first of these that is given: `speed`; this host's time
     for the fleet's reference model ÷ `reference_latency_s`, the published time; its CPU quota. Raises
@@ -72,7 +72,7 @@ class Device:
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict, hash=False)
     """[low, high] by coefficient (COEFFICIENTS); others have the ranges of `accounting.ranges`."""
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Source of each figure, by its name; audits show it."""
+    """Source of each figure, by its name; audits list them."""
 
     COEFFICIENTS: ClassVar = (
         "active_w", "idle_w", "intensity_g_per_kwh", "pue", "embodied_kg", "lifetime_years",
@@ -97,7 +97,7 @@ class Device:
                 require_number(owner, name, getattr(self, name), least=0)
         require(
             self.zone is None or (isinstance(self.zone, str) and self.zone.strip() != ""),
-            f"{owner}: zone must be a text, in quotes where YAML reads it as something else ({self.zone!r})",
+            f"{owner}: zone must be text, in quotes where YAML reads it as something else ({self.zone!r})",
         )
         require(
             self.zone is not None or self.intensity_g_per_kwh is not None,
@@ -175,7 +175,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Devices and their links. Requests arise on `source`; None: on the device of the first stage.
+    """Devices and their links. Requests arrive at `source`; None: at the device of their first stage.
 
     Raises ConfigError naming a bad key.
     """
@@ -187,7 +187,7 @@ class Fleet:
     reference_model: str = "mobilenet_v2"
     """The torchvision model whose published time on a device is its `reference_latency_s`."""
     monolithic: str | None = None
-    """The device whose unsplit run stands for "monolithic" in comparisons."""
+    """The device that runs the unsplit model when results are compared with "monolithic"."""
     by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A plan: where a model is cut, which device runs each stage, how tensors cross. Pure."""
+"""A plan: where a model is cut, which device runs each stage, how tensors are compressed. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from pipeline.domain.checks import require
 
 AUTO = "auto"
-"""In place of a device: the scheduler chooses one for every task of the stage."""
+"""Replaces a device's name: the scheduler chooses a device for every task of the stage."""
 COMPRESSIONS = ("float32", "float16", "int8")
 """Formats in which tensors cross between stages: unchanged, halved, or 8-bit integers by channel."""
 
 
 def require_compression(key: str, value: Any) -> None:
-    """Require one of COMPRESSIONS."""
+    """Raise ConfigError unless the value is one of COMPRESSIONS."""
     require(value in COMPRESSIONS, f"{key}: must be one of {', '.join(COMPRESSIONS)} ({value!r})")
 
 
@@ -22,7 +22,8 @@ def require_compression(key: str, value: Any) -> None:
 class Plan:
     """Cuts and a device for each stage: stage k is layers[bounds[k]:bounds[k + 1]] on devices[k].
 
-    A device may be AUTO: the scheduler then chooses one for every task of that stage.
+    A device may be AUTO: the scheduler then chooses one for every task of that stage. Raises ConfigError for
+    bounds that do not rise from 0, and for devices or an order that do not match them.
     """
 
     bounds: tuple[int, ...]
@@ -55,7 +56,7 @@ class Plan:
 
     @property
     def num_stages(self) -> int:
-        """How many stages the plan has."""
+        """Number of stages."""
         return len(self.devices)
 
     def stage(self, index: int) -> tuple[int, int]:
@@ -65,7 +66,7 @@ class Plan:
     def compression_before(self, stage: int) -> str:
         """Format of the tensors that enter a stage.
 
-        The model's input (stage 0), its answer (stage num_stages) and tensors that stay on a device are never
+        The model's input (stage 0), its output (stage num_stages) and tensors that stay on a device are never
         compressed.
         """
         if not 0 < stage < self.num_stages:

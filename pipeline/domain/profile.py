@@ -16,7 +16,7 @@ from pipeline.domain.checks import ConfigError, require, require_number
 
 @dataclass(frozen=True)
 class Profile:
-    """Measured times: `table` has one row per device and layer. Raises ConfigError for times that cannot be.
+    """Measured times: `table` has one row per device and layer. Raises ConfigError for invalid times.
 
     Columns: device, layer, name, op, cpu_s (CPU seconds on this host, measured in the device's process),
     wall_s (seconds on the device: cpu_s ÷ its speed), param_bytes, peak_bytes, boundary_bytes (entering).
@@ -28,15 +28,15 @@ class Profile:
     reference_cpu_s: float
     """CPU seconds of the reference model on this host when it was profiled."""
     task_cpu_s: Mapping[str, float]
-    """CPU seconds of starting a stage on each device, beyond its layers: caches are cold."""
+    """CPU seconds to start a stage on each device, beyond those of its layers: caches are cold."""
     dispatch_s: float
-    """Seconds from a task's being ready to its start, without a transfer."""
+    """Seconds between the moment when a task is ready and its start, without a transfer."""
     codec_cpu_s: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    """By device and codec (such as `int8 encode`): a and b of its CPU seconds a + b * bytes as float32."""
+    """(a, b) by device and codec (such as `int8 encode`): x bytes of float32 take a + b * x CPU seconds."""
     error: Mapping[str, float] = field(default_factory=dict)
-    """By device: 95th percentile of |measured ÷ predicted - 1| over held-out stages."""
+    """95th percentile of |measured ÷ predicted - 1| over held-out stages, by device."""
     variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """By device: times of the whole model and of its parts in each pass ÷ their medians."""
+    """Times of the whole model and of its parts in each pass ÷ their medians, by device."""
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,22 +54,23 @@ class Profile:
         object.__setattr__(self, "_cpu_s", sums)
 
     def cumulative_s(self, device: str) -> npt.NDArray[np.float64]:
-        """(layers + 1,): seconds on the device of the first k layers."""
+        """(layers + 1,): entry k is the seconds of the first k layers on the device."""
         return self._cpu_s[device] / self.speeds[device]
 
     def start_s(self, device: str) -> float:
-        """Seconds of starting a stage on the device."""
+        """Seconds to start a stage on the device."""
         return self.task_cpu_s[device] / self.speeds[device]
 
     def encode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Seconds on the device to compress tensors; 0 for float32. num_bytes: their sizes as float32.
 
+        The array returned has the shape of num_bytes.
         Raises ConfigError if the profile has no measurement of that codec.
         """
         return self._codec_s(device, f"{compression} encode", num_bytes)
 
     def decode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Seconds on the device to restore tensors; see `encode_s`."""
+        """Seconds on the device to restore tensors; arguments, shape and error as for `encode_s`."""
         return self._codec_s(device, f"{compression} decode", num_bytes)
 
     def _codec_s(self, device: str, codec: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -79,7 +80,7 @@ class Profile:
         line = self.codec_cpu_s.get(device, {}).get(codec)
         if line is None:
             raise ConfigError(
-                f"compression: the profile has no time of {codec} on {device}; measure it again"
+                f"compression: the profile has no time for {codec} on {device}; measure it again"
             )
         return np.asarray((line[0] + line[1] * sizes) / self.speeds[device])
 
@@ -125,7 +126,7 @@ class Profile:
 
 
 def _require_times(device: str, rows: pd.DataFrame) -> None:
-    """Require times >= 0 that are not all 0: a single layer may round to 0 s."""
+    """Raise ConfigError for a time below 0, or if all are 0; a single layer may round to 0 s."""
     for layer, cpu_s in zip(rows["layer"], rows["cpu_s"], strict=True):
         require_number(f"profile of {device}, layer {layer}", "cpu_s", float(cpu_s), least=0)
     require(rows["cpu_s"].sum() > 0, f"profile of {device}: its layers must take more than 0 s together")

@@ -41,14 +41,14 @@ the host speed of the profile, see Profile). bytes: moved by a transfer. reason:
 
 @dataclass(frozen=True)
 class Records:
-    """What happened in a run: all that backends hand on to accounting, metrics and reports."""
+    """The records of a run, which a backend returns for accounting, metrics and reports."""
 
     table: pd.DataFrame
     """Columns: RECORD_COLUMNS."""
     start_utc: datetime
-    """When the run began: 0 s in the table."""
+    """Begin of the run: 0 s in the table."""
     window_s: float
-    """Seconds that the run took, over which reserved devices draw idle power."""
+    """Length of the run in seconds; reserved devices draw idle power for all of it."""
     reserved: tuple[str, ...]
     """Devices that were held for this run."""
     measurement: str
@@ -58,12 +58,12 @@ class Records:
     scheduling_s: tuple[float, ...] = ()
     """Wall seconds of each scheduler decision."""
     host_drift: float | None = None
-    """This host's time for the reference model now ÷ when profiled; the table is corrected for it."""
+    """This host's time for the reference model in this run ÷ when profiled; the table is corrected for it."""
     host_late: float | None = None
     """Time for which other work on this host delayed stages ÷ the run's time; the table leaves it out."""
 
     def about(self) -> dict[str, Any]:
-        """The fields that accounting needs beside the table, as JSON values."""
+        """The fields that accounting needs besides the table, as JSON values."""
         return {
             "start_utc": self.start_utc.isoformat(),
             "window_s": self.window_s,
@@ -73,7 +73,7 @@ class Records:
 
     @classmethod
     def of(cls, table: pd.DataFrame, about: Mapping[str, Any]) -> Self:
-        """Records from their table (columns: RECORD_COLUMNS) and what `Records.about` returned.
+        """Records from their table (columns: RECORD_COLUMNS) and the result of `Records.about`.
 
         Raises ConfigError for an invalid start_utc.
         """
@@ -84,7 +84,7 @@ class Records:
 
 
 def request_latency_s(records: Records) -> pd.Series:
-    """Seconds from arrival to answer of each request that was answered; index: request."""
+    """Seconds from arrival to answer, one value for each answered request; index: request."""
     requests = by_request(records)
     return requests.loc[~requests["failed"], "latency_s"]
 

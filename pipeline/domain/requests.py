@@ -16,14 +16,14 @@ from pipeline.domain.checks import named, require, require_number
 class RequestClass:
     """Requests that share a tenant, a model and a deadline.
 
-    A short deadline is a promise of latency; a long one leaves slack in which a request may be deferred.
+    A short deadline is a latency target; a long one leaves slack in which a request may be deferred.
     Raises ConfigError naming a bad key.
     """
 
     name: str = "default"
     tenant: str = "default"
     model: str | None = None
-    """Name of the model; None: the config's own."""
+    """Name of the model; None: the model that the config selects."""
     deadline_s: float | None = None
     """Seconds from arrival to the latest answer; None: no deadline."""
     share: float = 1.0
@@ -54,7 +54,7 @@ class RequestClass:
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """Requests in order of arrival: arrays with one entry a request."""
+    """Requests in order of arrival. Both arrays are (requests,)."""
 
     arrival_s: npt.NDArray[np.float64]
     """Seconds from the run's start, rising; all 0 in a closed loop."""

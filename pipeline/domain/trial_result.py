@@ -14,10 +14,10 @@ class TrialResult:
     run_id: str
     name: str
     metrics: Mapping[str, float]
-    """By metric key (`pipeline.results.metric_keys`)."""
+    """Values by metric key (`pipeline.results.metric_keys`)."""
     labels: Mapping[str, str]
-    """What identifies a trial for people: cuts, devices, partitioner, scheduler."""
+    """The trial in readable form: cuts, devices, partitioner, scheduler."""
     plan: Mapping[str, Any] | None = None
     """The fields of the Plan as it ran; None where a stage ran on several devices."""
     boundary: str = ""
-    """What the carbon includes and what it leaves out."""
+    """The emissions that the carbon includes, and those that it leaves out."""

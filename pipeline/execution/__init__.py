@@ -1,1 +1,1 @@
-"""From a job to records: what runs where and when."""
+"""A job's run and its records: backends, event loop, device processes, workloads, schedules in hindsight."""

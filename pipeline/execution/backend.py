@@ -14,12 +14,13 @@ class Backend(Protocol):
 
     @property
     def computes(self) -> bool:
-        """Whether it computes the model, and so needs inputs."""
+        """Whether it computes the model and therefore needs inputs."""
         ...
 
     def run(self, job: Job, scheduler: Scheduler) -> Records:
-        """Run every request through its service's stages; returns one record for each task and transfer.
+        """Run every request through its service's stages; returns records with a row per task and transfer.
 
-        The scheduler places every stage whose plan leaves its device on auto.
+        The scheduler places every stage that is on auto in its plan. Raises ConfigError where a stage fits no
+        device that it may run on.
         """
         ...

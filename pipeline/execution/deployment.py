@@ -1,4 +1,4 @@
-"""Which devices hold which stage of which service, with the stage's memory and time there. Pure."""
+"""The devices that hold each stage of each service, with its memory need and its time there. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class StageDeployment:
     stage: int
     """Index within its plan."""
     planned: str
-    """Device that its plan names, or AUTO."""
+    """Device in its plan, or AUTO."""
     memory_need_bytes: float
     input_bytes: int
     """Bytes that cross if it runs on another device than the stage before it."""
     seconds: Mapping[str, float]
-    """Predicted seconds by device that holds it: codecs included, dispatch and transfers not."""
+    """Predicted seconds by device that holds the stage; with codecs, without dispatch and transfers."""
     after_s: float
-    """Least seconds of all stages after it, without transfers."""
+    """Least seconds of all later stages of the plan, without transfers."""
 
 
 def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
@@ -47,10 +47,10 @@ def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
 
 
 def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispatch_s: float) -> float:
-    """Most requests a second that the fleet can answer. shares: of the requests, by service.
+    """Most requests per second that the fleet can answer. shares: share of the requests, by service.
 
-    If a plan leaves a stage on auto, every device that holds all stages takes whole requests; else the
-    busiest device of the plans is the limit. Transfers cost no time here.
+    If a stage is on auto, every device that holds all stages takes whole requests; else the busiest device of
+    the plans is the limit. Transfers are not considered.
     """
     total = sum(shares)
     busy_s: dict[str, float] = {}
@@ -66,7 +66,7 @@ def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispa
 
 
 def arrivals(job: Job, work: Sequence[StageDeployment]) -> Iterator[Requests]:
-    """The job's requests in blocks, the same at each call."""
+    """The job's requests in blocks, in order of arrival; each call gives the same requests."""
     shares = [0.0] * len(job.services)
     for kind, each in enumerate(job.workload.classes):
         shares[job.service_of(kind)] += each.share
@@ -75,7 +75,7 @@ def arrivals(job: Job, work: Sequence[StageDeployment]) -> Iterator[Requests]:
 
 
 def _stages(service: Service, index: int, devices: Sequence[Sequence[str]]) -> list[StageDeployment]:
-    """The stages of a service, without what comes after each; devices: by stage, those that hold it."""
+    """The stages of a service, with `after_s` not yet set; devices: those that hold each stage."""
     problem, plan = service.problem.along(service.plan), service.plan
     graph, times = problem.graph, StageTimes.of(replace(problem, compression=plan.compression))
     places = {name: place for place, name in enumerate(problem.fleet.by_name)}
@@ -101,15 +101,16 @@ def _stages(service: Service, index: int, devices: Sequence[Sequence[str]]) -> l
 
 
 def place(services: Sequence[Service]) -> list[list[list[str]]]:
-    """By service and stage, the devices that hold it: the planned one, or for auto every one that it fits.
+    """Devices that hold each stage, by service and stage: the planned one; for auto, all that it fits.
 
-    Raises ConfigError naming a stage that fits no device, and by how much.
+    Raises ConfigError for a stage that fits no device, and for a planned stage that has no link from a device
+    of the stage before it.
     """
     fleet = services[0].problem.fleet
     held, peaks = dict.fromkeys(fleet.by_name, 0.0), dict.fromkeys(fleet.by_name, 0.0)
     placed = [[[] for _ in service.plan.devices] for service in services]  # type: list[list[list[str]]]
     stages = [(k, stage) for k, service in enumerate(services) for stage in range(service.plan.num_stages)]
-    # Planned stages come first: those on auto fit into the memory that is left.
+    # Planned stages come first: those on auto must fit into the memory that is left.
     for k, stage in sorted(stages, key=lambda at: services[at[0]].plan.devices[at[1]] == AUTO):
         plan, graph = services[k].plan, services[k].problem.along(services[k].plan).graph
         begin, end = plan.stage(stage)
@@ -122,7 +123,7 @@ def place(services: Sequence[Service]) -> list[list[list[str]]]:
         require(
             bool(fitting),
             f"fleet.devices.{roomiest}.memory_bytes: stage {stage} of {graph.name} (layers {begin} to {end}) "
-            f"needs {size_text(needed[roomiest])} and there are {size_text(left[roomiest])} left",
+            f"needs {size_text(needed[roomiest])} and {size_text(left[roomiest])} are left",
         )
         for name in fitting:
             held[name] += parameters

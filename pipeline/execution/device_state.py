@@ -1,4 +1,4 @@
-"""One device at one moment of a run. Pure."""
+"""The state of one device at one moment of a run. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pipeline.domain.tasks import Task
 HISTORY = 100
 """Execution times kept per stage and device, as in AMP4EC's code."""
 PROFILE_WEIGHT = 10
-"""Executions that the profiled time counts for."""
+"""Number of executions with which the profiled time enters the mean."""
 
 
 class RunningMean:
     """Mean of the last HISTORY values. Constant time per update.
 
-    The profiled time stands for the first PROFILE_WEIGHT values. Else a single slow task at the start could
-    repel all others for good: a device without tasks never shows that it has recovered.
+    The profiled time fills the first PROFILE_WEIGHT values. Otherwise one slow task at the start could keep a
+    scheduler from the device for good: without new tasks its mean never recovers.
     """
 
     def __init__(self, profiled: float) -> None:
@@ -31,7 +31,7 @@ class RunningMean:
         """The present mean."""
 
     def add(self, value: float) -> None:
-        """Add a value; beyond HISTORY the oldest is dropped."""
+        """Add a value; beyond HISTORY values the oldest is dropped."""
         if len(self._values) == HISTORY:
             self._sum -= self._values[0]
         self._values.append(value)
@@ -40,7 +40,7 @@ class RunningMean:
 
 
 class DeviceState:
-    """One device now: its tasks, its free resources, and how long each stage takes on it."""
+    """One device at present: its tasks, its free resources, and the time of each stage on it."""
 
     __slots__ = (
         "_times",
@@ -74,9 +74,9 @@ class DeviceState:
         self.seconds = seconds
         """Predicted seconds by stage; None if the device does not hold the stage."""
         self.task_w = device.above_idle_w + counted_idle_w(device.idle_w, idle)[0]
-        """Power that a running task adds under the accounting's rule for idle power."""
+        """Power that counts for a running task, by the accounting's rule for idle power."""
         self.in_flight = 0
-        """Tasks assigned and not ended, queued ones included."""
+        """Number of tasks that are assigned and have not ended, queued ones included."""
         self.cpu_in_use = 0.0
         self.memory_in_use_bytes = 0.0
         self.backlog_s = 0.0
@@ -84,7 +84,7 @@ class DeviceState:
         self.free_at_s = 0.0
         """Predicted end of all tasks in flight, updated when a task is assigned or ends."""
         self.up = True
-        """Whether the device is there."""
+        """Whether the device is up: no outage is in effect."""
         self._times: list[RunningMean | None] = [None] * len(seconds)
 
     @property
@@ -94,16 +94,16 @@ class DeviceState:
 
     @property
     def cpu_free(self) -> float:
-        """CPUs of the quota that the tasks in flight leave."""
+        """CPUs of the quota that the tasks in flight do not need."""
         return self.device.cpu_quota - self.cpu_in_use
 
     @property
     def memory_free_bytes(self) -> float:
-        """Memory that the tasks in flight leave."""
+        """Memory that the tasks in flight do not need."""
         return self.device.memory_bytes - self.memory_in_use_bytes
 
     def fits(self, stage: int) -> bool:
-        """Whether the device is there and holds a stage."""
+        """Whether the device is up and holds a stage."""
         return self.up and self.seconds[stage] is not None
 
     def mean_time_s(self, stage: int) -> float:
@@ -112,10 +112,9 @@ class DeviceState:
         return self.predicted_s(stage) if mean is None else mean.value
 
     def carbon_g(self, stage: int) -> float:
-        """Predicted carbon of a stage here and now, without transfers (Eq. 2)."""
-        return carbon_g(
-            stage_energy_j(self.predicted_s(stage), self.task_w), self.intensity_g_per_kwh, self.device.pue
-        )
+        """Predicted grams of a stage here at the present intensity, without transfers (Eq. 2)."""
+        joules = stage_energy_j(self.predicted_s(stage), self.task_w)
+        return carbon_g(joules, self.intensity_g_per_kwh, self.device.pue)
 
     def done_at_s(self, stage: int, ready_s: float) -> float:
         """Predicted end of a stage whose input arrives here at `ready_s`."""
@@ -127,7 +126,7 @@ class DeviceState:
         return math.inf if seconds is None else seconds
 
     def begin(self, task: Task, now_s: float) -> None:
-        """A task is assigned to the device."""
+        """Add a task that is assigned to the device."""
         seconds = self.predicted_s(task.stage)
         self.in_flight += 1
         self.cpu_in_use += task.cpu_need
@@ -136,7 +135,7 @@ class DeviceState:
         self.free_at_s = (self.free_at_s if self.free_at_s > now_s else now_s) + seconds
 
     def end(self, task: Task, now_s: float, execution_s: float | None) -> None:
-        """A task of the device has ended; execution_s: None if it was taken away."""
+        """Remove a task that has ended; execution_s: None if an outage ended it."""
         self.in_flight -= 1
         if self.in_flight:
             self.cpu_in_use -= task.cpu_need

@@ -16,7 +16,7 @@ from pipeline.execution.ranking import Ranking
 
 
 class View(Protocol):
-    """Figures about all devices that a scheduler computes once and updates as devices change."""
+    """Figures about all devices, computed once for a scheduler and updated as devices change."""
 
     changed: set[int]
     """Indices of devices that changed since the last update; the fleet state adds them."""
@@ -26,7 +26,7 @@ _View = TypeVar("_View", bound=View)
 
 
 class Ranked:
-    """A view that ranks devices by a key of their own state; an infinite key excludes a device."""
+    """A view that ranks devices by a key of their state; an infinite key excludes a device."""
 
     def __init__(self, devices: Sequence[DeviceState], key: Callable[[DeviceState], float]) -> None:
         self.changed: set[int] = set()
@@ -35,7 +35,7 @@ class Ranked:
         self._ranking = Ranking([key(device) for device in devices])
 
     def ranking(self) -> Ranking:
-        """The present order; places are indices of devices."""
+        """The current order; places are indices of devices."""
         if self.changed:
             for index in self.changed:
                 self._ranking.set(index, self._key(self._devices[index]))
@@ -53,7 +53,7 @@ class FleetState:
         self.work = work
         """The deployed stages; a task's `stage` is an index into them."""
         self.intensity = intensity
-        """Of the whole run: reading beyond `now_s` is a perfect forecast (see `carbon.forecast`)."""
+        """Intensity over the whole run; values after `now_s` are a perfect forecast (`carbon.forecast`)."""
         now = intensity.at(0.0)
         self.in_order = [
             DeviceState(
@@ -65,11 +65,11 @@ class FleetState:
         self.now_s = 0.0
         """Seconds from the run's start."""
         self.num_assigned = 0
-        """Tasks assigned so far."""
+        """Number of tasks assigned so far."""
         self.spent_g: dict[str, float] = {}
-        """Predicted carbon of each tenant's tasks in the present hour."""
+        """Predicted grams of each tenant's tasks in the current hour of the run."""
         self.waiting_s = 0.0
-        """Seconds that the deferred tasks would take all devices together (`together_s`)."""
+        """Seconds that all devices together would need for the deferred tasks (`together_s`)."""
         self._num_waiting = 0
         rates = [sum(1 / max(s, 1e-12) for s in stage.seconds.values()) for stage in work]
         own_s = [1 / rate if rate else math.inf for rate in rates]
@@ -81,7 +81,7 @@ class FleetState:
             )
             for w in work
         )
-        """By stage: seconds that it and its successors occupy the fleet, if all devices share them."""
+        """Seconds that all devices together need for a stage and its successors, by stage."""
         self._views: dict[Hashable, View] = {}
         self._told: list[set[int]] = []
         """The `changed` set of every view."""
@@ -91,7 +91,7 @@ class FleetState:
         self._hour = 0
 
     def advance(self, now_s: float) -> None:
-        """Move the clock on, and with it the intensities and the hour of the budgets."""
+        """Advance the clock, and with it the intensities and the hour of the budgets."""
         self.now_s = now_s
         steps = self.intensity.since_s
         if self._next_step < len(steps) and now_s >= steps[self._next_step]:
@@ -107,7 +107,7 @@ class FleetState:
     def apart(self, location: str | None) -> tuple[DeviceState, ...]:
         """The devices that the shared link does not connect to a location.
 
-        They are the location itself and the devices with a link of their own to it.
+        They are the location itself and the devices that have their own link to it.
         """
         if location is None:
             return ()
@@ -141,7 +141,7 @@ class FleetState:
         return math.inf if link is None else link.transfer_s(task.input_bytes)
 
     def carbon_g(self, task: Task, device: DeviceState) -> float:
-        """Predicted carbon of a task on a device, its transfer included."""
+        """Predicted grams of a task on a device, its transfer included."""
         grams = device.carbon_g(task.stage)
         if task.location is None or task.location == device.name:
             return grams
@@ -153,7 +153,7 @@ class FleetState:
         return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, d.device.pue) for d in ends)
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
-        """The view under a scheduler's key; `make` builds it, again after each change of intensity."""
+        """The view under a scheduler's key; `make` builds it, also after each change of intensity."""
         view = self._views.get(key)
         if view is None:
             view = self._views[key] = make()
@@ -161,11 +161,11 @@ class FleetState:
         return cast(_View, view)
 
     def ranking(self, key: Hashable, by: Callable[[DeviceState], float]) -> Ranking:
-        """The devices by rising `by`, which may depend only on a device's own state and the intensity."""
+        """The devices in ascending order of `by`, which may depend only on device state and intensity."""
         return self.view(key, lambda: Ranked(self.in_order, by)).ranking()
 
     def begin(self, task: Task, device: str) -> None:
-        """A task is assigned to a device."""
+        """Record that a task is assigned to a device."""
         self.num_assigned += 1
         state = self.devices[device]
         state.begin(task, self.now_s)
@@ -174,24 +174,24 @@ class FleetState:
         self._touch(state.index)
 
     def end(self, task: Task, device: str, execution_s: float | None) -> None:
-        """A task has ended on a device; execution_s: None if it was taken away."""
+        """Record that a task has ended on a device; execution_s: None if an outage ended it."""
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
         self._touch(state.index)
 
     def wait(self, task: Task) -> None:
-        """A task is deferred by its scheduler."""
+        """Record that a scheduler defers a task."""
         self._num_waiting += 1
         self.waiting_s += self.together_s[task.stage]
 
     def wake(self, task: Task) -> None:
-        """A deferred task is ready again."""
+        """Record that a deferred task is ready again."""
         self._num_waiting -= 1
-        # Without deferred tasks it is exactly 0, which float subtraction does not guarantee.
+        # Set to exactly 0 without deferred tasks, which float subtraction does not guarantee.
         self.waiting_s = self.waiting_s - self.together_s[task.stage] if self._num_waiting else 0.0
 
     def set_up(self, device: str, up: bool) -> None:
-        """A device disappears or returns."""
+        """Record that a device goes down or is up again."""
         state = self.devices[device]
         state.up = up
         self._touch(state.index)

@@ -1,4 +1,4 @@
-"""What a backend runs: services, workload, grid intensity, outages. Pure."""
+"""The job that a backend runs: services, workload, carbon intensity, outages. Pure."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """A model that the fleet serves: its problem, the plan by which it runs, and the inputs of its requests.
+    """A model that the fleet serves: its problem, its plan, and the inputs of its requests.
 
-    A service is named after its graph; a run has at most one service of each model.
+    Its name is that of its graph; a run has at most one service per model.
     """
 
     problem: Problem
     plan: Plan
     inputs: Sequence[torch.Tensor] = ()
-    """The requests use them in turn; empty where the backend does not compute."""
+    """Tensors that the requests use in turn; empty where the backend does not compute."""
 
 
 @dataclass(frozen=True)
 class Outage:
-    """A device that is gone for a while, along with its tasks and the tensors that it holds."""
+    """A period in which a device is down; its tasks and the tensors that it holds are lost."""
 
     device: str
     at_s: float
@@ -65,7 +65,7 @@ class Outage:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """All that a backend needs to run. The services share one fleet."""
+    """All inputs of a backend's run. The services share one fleet."""
 
     services: tuple[Service, ...]
     workload: Workload

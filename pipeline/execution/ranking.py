@@ -1,4 +1,4 @@
-"""Devices in order of a key that changes: a tournament tree. Pure."""
+"""Devices in order of keys that change: a tournament tree. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 
 
 class Ranking:
-    """Places 0, 1 ... by rising key. Changing a key and finding the first place each take O(log n).
+    """Places 0, 1 ... in ascending order of keys. To change a key or find the first place takes O(log n).
 
     Among equal keys the lower place is first. A place whose key is infinite is left out.
     """
 
     def __init__(self, keys: Sequence[float]) -> None:
         self._size = 1 << max(0, len(keys) - 1).bit_length()
-        # Node k has the children 2k and 2k + 1, and the lesser of their keys; the places are the leaves.
+        # Node k has the children 2k and 2k + 1 and the smaller of their keys; the places are the leaves.
         self._least = [math.inf] * self._size + list(keys) + [math.inf] * (self._size - len(keys))
         for node in range(self._size - 1, 0, -1):
             self._least[node] = min(self._least[2 * node], self._least[2 * node + 1])
@@ -40,7 +40,7 @@ class Ranking:
         return self._least[place + self._size]
 
     def first(self) -> int | None:
-        """The place of the least key; None where all are left out."""
+        """The place of the least key; None if all places are left out."""
         least, node, size = self._least, 1, self._size
         if least[1] == math.inf:
             return None
@@ -51,7 +51,7 @@ class Ranking:
         return node - size
 
     def first_within(self, limit: float, start: int = 0) -> int | None:
-        """The lowest place from `start` on whose key is at most `limit`; None where none is."""
+        """The lowest place from `start` on whose key is at most `limit`; None if there is none."""
         least, size = self._least, self._size
         limit = min(limit, sys.float_info.max)  # a place that is left out is never within
         if start >= size:
@@ -70,7 +70,7 @@ class Ranking:
         return node - size
 
     def ascending(self) -> Iterator[int]:
-        """The places by rising key, without those left out; each step takes O(log n)."""
+        """The places in ascending order of keys, without those left out; each step takes O(log n)."""
         first = self.first()
         if first is None:
             return

@@ -10,16 +10,16 @@ from pipeline.execution.job import Job
 
 
 class Scheduler(Protocol):
-    """Chooses the device that runs a stage. Frozen: the fleet's state belongs to the backend."""
+    """Chooses the device that runs a stage. It is stateless: the backend keeps the fleet's state."""
 
     def decide(self, task: Task, state: FleetState) -> Decision:
-        """Assign the task to a device, put it off, or refuse it."""
+        """Assign the task to a device, let it wait, or refuse it."""
         ...
 
 
 @runtime_checkable
 class Clairvoyant(Protocol):
-    """A scheduler that needs the whole run in advance. No real fleet can have one: it is for comparison."""
+    """A scheduler that must know the whole run in advance: for comparison, as no real fleet can have one."""
 
     def foreseeing(self, job: Job) -> Scheduler:
         """The scheduler for this one run."""
@@ -27,5 +27,5 @@ class Clairvoyant(Protocol):
 
 
 def scheduler_for(job: Job, scheduler: Scheduler) -> Scheduler:
-    """The scheduler to run a job with: a clairvoyant one made for the job, any other as it is."""
+    """The scheduler for a job: from `foreseeing` if it is clairvoyant, else the scheduler itself."""
     return scheduler.foreseeing(job) if isinstance(scheduler, Clairvoyant) else scheduler

@@ -1,1 +1,1 @@
-"""What the pipeline asks of the machine that it runs on: locks, files, processes."""
+"""Locks, files, signals and processes of the machine that the pipeline runs on."""

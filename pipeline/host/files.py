@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all. Shell."""
+"""Atomic writes of files. Shell."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file beside its place, then move it there: a reader never sees half of it.
+    """Write a temporary file in the same folder, then rename it: a reader never sees a partial file.
 
-    A partial file is removed if the disk refuses. Raises OSError.
+    Raises OSError if the file cannot be written; the temporary file is then removed.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:

@@ -13,10 +13,10 @@ from filelock import FileLock
 
 @functools.cache
 def machine_lock(what: str = "") -> FileLock:
-    """The lock named `what`; without a name, the one for measuring: two measurements at once would count each
+    """The lock named `what`; without a name, the one for measurements, since two at once would count each
     other's joules.
 
-    One lock object per name and process, which is reentrant.
+    There is one lock object per name and process, and it is reentrant.
     """
     named = f"-{hashlib.sha256(what.encode()).hexdigest()[:16]}" if what else ""
     return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}{named}.lock")

@@ -16,7 +16,7 @@ def this_process() -> list[Any]:
 
 
 def alive(owner: Sequence[Any]) -> bool:
-    """Whether the process with this identity may be alive; always true for one of another machine."""
+    """Whether the process with this identity may be alive; always true for a process of another machine."""
     host, pid, started_s = owner
     if host != socket.gethostname():
         return True

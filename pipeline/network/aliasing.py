@@ -1,4 +1,4 @@
-"""Which values of an exported model share memory, and which operators write to it. Pure."""
+"""The values of an exported model that share memory, and the operators that write to it. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """What torch.export recorded about every value of a model; no value is computed.
+    """Shape, type and storage of every value of a model, as torch.export recorded them; none is computed.
 
     Schemas do not suffice: `einsum` may return a view of its argument although its schema declares a new
     tensor.
@@ -28,7 +28,7 @@ class Values:
     specs: Mapping[fx.Node, TensorSpec]
     """Name, shape, dtype and size of each node's value; only nodes whose value is a tensor."""
     storages: Mapping[fx.Node, Mapping[int, int]]
-    """Per node: the bytes of each storage behind its value, by the storage's identifier."""
+    """Bytes of each storage behind a node's value, by the storage's identifier."""
 
     @classmethod
     def of(cls, graph: fx.Graph) -> Self:

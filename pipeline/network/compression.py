@@ -1,4 +1,4 @@
-"""How a stage's tensors are compressed before they cross to another device, and decompressed there. Pure.
+"""Compression of a stage's tensors before they are sent to another device, and decompression there. Pure.
 
 A codec is a few aten operators inside the stage's own graph: it travels to a device with the stage, and its
 time and energy are part of the stage's.
@@ -32,7 +32,7 @@ def encoded_specs(tensors: Sequence[TensorSpec], compression: str) -> tuple[Tens
     """The tensors that are sent for these tensors, in order; under int8 values, scales and zeros for each.
 
     values: the tensor's shape; scales and zeros: (1, channels, 1, ...), or all 1 where each channel is one
-    value. Tensors that are not float32 and those of fewer than two values are sent as they are. Raises
+    value. Tensors that are not float32 and those of fewer than two values stay unchanged. Raises
     ConfigError for an unknown compression.
     """
     require_compression("compression", compression)
@@ -100,7 +100,7 @@ def _is_encoded(tensor: TensorSpec, compression: str) -> bool:
 
 
 def _channels(tensor: TensorSpec) -> tuple[int, ...]:
-    """Shape of the tensor's scales: 1 but for the channels; 1 there too where each channel is one value."""
+    """Shape of the tensor's scales: 1 on all axes but the channels'; there too if a channel is one value."""
     shape = tensor.shape
     by_channel = len(shape) >= 2 and math.prod(shape) > shape[1]
     return tuple(size if by_channel and axis == 1 else 1 for axis, size in enumerate(shape))

@@ -1,4 +1,4 @@
-"""Where an exported model may be cut, and which values are alive there. Pure.
+"""The points at which an exported model may be cut, and the values alive there. Pure.
 
 The boundary between two operators is a cut point if sending the tensors alive there, and nothing else, lets
 the rest of the model run.
@@ -38,7 +38,7 @@ def cut_points(
     """Boundaries k, before groups[k], where the model may be cut; always with 0 and len(groups).
 
     All values alive there must be tensors, and no two of them may share memory that a later call writes to:
-    once sent as separate tensors, a write to one would no longer change the other.
+    once they are sent as separate tensors, a write to one no longer changes the other.
     """
     last_write = {
         memory[target]: k for k, group in enumerate(groups) for node in group for target in written(node)

@@ -1,4 +1,4 @@
-"""A model as one flat graph of aten operators; models that cannot be cut are refused. Pure."""
+"""A model as one flat graph of aten operators; models that cannot be cut are rejected. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def export(module: torch.nn.Module, example_input: Tensor, name: str) -> fx.Grap
     for node in exported.graph.nodes:
         require(
             node.op != "call_module" and (node.op != "call_function" or is_plain(node.target)),
-            f"model.name: {name} uses {node.target}, which is no plain aten operator, so it cannot be cut",
+            f"model.name: {name} uses {node.target}, which is not a plain aten operator, so it cannot be cut",
         )
     return exported
 
@@ -43,7 +43,7 @@ def export(module: torch.nn.Module, example_input: Tensor, name: str) -> fx.Grap
 def merge_tied(exported: fx.GraphModule) -> dict[str, Tensor]:
     """Parameters, buffers and constants by dotted name; a tensor with several names is kept under the first.
 
-    Nodes that fetch it by another name are changed to fetch it by that one.
+    Nodes that fetch it by another name are changed to use the first.
     """
     names: dict[int, str] = {}
     tensors: dict[str, Tensor] = {}

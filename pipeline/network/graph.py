@@ -123,7 +123,7 @@ class Graph:
         return fx.GraphModule({target: self._tensors[target] for target in own}, graph).eval()
 
     def flows(self) -> tuple[Flow, ...]:
-        """Every tensor that flows between layers, and the model's input and outputs, by producer."""
+        """Every tensor that flows between layers, and the model's input and outputs, sorted by producer."""
         users: dict[fx.Node, list[int]] = {}
         for layer, group in enumerate(self._calls):
             for node in {arg for call in group for arg in call.all_input_nodes}.difference(group):
@@ -140,9 +140,9 @@ class Graph:
     def hazards(self) -> tuple[tuple[int, int], ...]:
         """Layers (i, j), i before j, that must keep their order although no tensor flows from i to j.
 
-        One of the two writes to memory that the other reads, writes or aliases. Pairs that follow from other
-        pairs and from flows may be left out. A set of layers may come first in `reordered` if it contains
-        every layer that one of them needs by `flows` or `hazards`.
+        One of the two writes to memory that the other reads, writes or aliases. Pairs that other pairs and
+        flows imply may be left out. A set of layers may come first in `reordered` if it contains every layer
+        that one of them needs by `flows` or `hazards`.
         """
         flowing = {(flow.producer, consumer) for flow in self.flows() for consumer in flow.consumers}
         pairs: set[tuple[int, int]] = set()
@@ -179,9 +179,9 @@ class Graph:
                     raise ConfigError(f"order: {after} of {self.name} must come after {before}, {why}")
         groups = tuple(self._calls[layer] for layer in order)
         alive = tuple(alive_between(groups, self._alive[0], self._alive[-1]))
-        # Two values that share memory and are alive together before a write to it were so in the old order
-        # too, because all operators that touch the memory keep their order to the write; and no cut lay
-        # there.
+        # Two values that share memory and are both alive before a write to it were so in the old order too,
+        # because all operators that touch the memory keep their order relative to the write. So no cut of
+        # the old order lay between them and the write.
         assert len(cut_points(groups, alive, self._values, self._memory)) == count + 1
         return self._chain(self.name, groups, alive, self._values, self._memory, self._tensors)
 

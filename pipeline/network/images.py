@@ -42,7 +42,10 @@ def preprocess(image: Image.Image, spec: ModelSpec) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Photographs:
-    """Random square crops of the photographs that scikit-learn installs: real images without a download."""
+    """Random square crops of the photographs that scikit-learn installs: real images without a download.
+
+    Raises ConfigError naming a bad key.
+    """
 
     count: int = 50
     """Number of different crops."""
@@ -75,11 +78,14 @@ class Photographs:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images of a folder and its subfolders, in the order of their paths."""
+    """The images of a folder and its subfolders, in the order of their paths.
+
+    Raises ConfigError for a bad count.
+    """
 
     path: str
     count: int = 50
-    """How many of the folder's images to use, the first in order."""
+    """Most images to use, the first in order."""
 
     def __post_init__(self) -> None:
         require_whole("images", "count", self.count, least=1)

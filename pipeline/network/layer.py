@@ -17,7 +17,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Layer:
-    """The smallest unit we profile: the operators between two neighbouring cut points."""
+    """The smallest unit that is profiled: the operators between two neighbouring cut points."""
 
     index: int
     name: str

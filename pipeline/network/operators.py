@@ -1,4 +1,4 @@
-"""What a layer's operators are called, which tensors they hold and what they cost. Pure."""
+"""Names, own tensors and costs of a layer's operators. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def layer_of(
 
 
 def own_tensors(calls: Iterable[fx.Node]) -> set[str]:
-    """Names of the parameters, buffers and constants that calls use."""
+    """Dotted names of the parameters, buffers and constants that the calls use."""
     return {str(arg.target) for node in calls for arg in node.all_input_nodes if arg.op == "get_attr"}
 
 
@@ -71,7 +71,7 @@ def _operator_name(node: fx.Node, values: Values) -> str:
 def _eq5_cost(node: fx.Node, values: Values, tensors: Mapping[str, Tensor]) -> int:
     """Eq. 5 of CarbonEdge (arXiv 2603.27420): kh*kw*Cin*Cout, Nin*Nout, or the number of parameters.
 
-    As in the paper, Cin counts all input channels whatever the groups, which overrates depthwise layers.
+    As in the paper, Cin counts all input channels and ignores groups, which overstates depthwise layers.
     """
     if _is_convolution(node):
         return math.prod(_channels(node, values))

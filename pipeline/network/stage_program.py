@@ -23,7 +23,7 @@ _ATTRIBUTE = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 identifier in quotes."""
 _TARGET = re.compile(r"aten\.(\w+)\.(\w+)", re.ASCII)
 _FILE_OPERATORS = frozenset({"from_file"})
-"""Operators of aten that open files: the only ones that access anything but their tensors."""
+"""aten operators that open files: the only ones that access anything besides their tensors."""
 Encoded = Any
 """A value that json.dumps accepts."""
 
@@ -45,7 +45,7 @@ def attribute(module: torch.nn.Module, path: str) -> Tensor:
 
 
 def program(module: fx.GraphModule) -> tuple[dict[str, Encoded], dict[str, Tensor]]:
-    """Describe a stage: {"nodes": [...]} as a JSON value, and the stage's tensors by attribute name.
+    """A stage as {"nodes": [...]}, a JSON value, and its tensors by attribute name.
 
     Raises ConfigError for a node or an argument that a program cannot contain.
     """
@@ -58,7 +58,7 @@ def from_program(description: Mapping[str, Encoded], tensors: Mapping[str, Tenso
     """The stage that `program` described; its tensors become buffers.
 
     torch.fx turns a graph into Python source, so every name is checked before it becomes part of the graph,
-    and operators come from aten only. Raises ConfigError for anything that `program` would not have written.
+    and operators come from aten only. Raises ConfigError for anything that `program` cannot have written.
     """
     graph = fx.Graph()
     nodes: dict[str, fx.Node] = {}

@@ -1,1 +1,1 @@
-"""From a problem to plans: the cost model, the exact front, Pareto sets, plan files."""
+"""Plans for a problem: the cost model, the exact front, Pareto sets, plan files."""

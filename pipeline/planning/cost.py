@@ -25,22 +25,22 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NOWHERE = -1
-"""Source of a request that arises on the device of its first stage: its input costs nothing to fetch."""
+"""Source of requests that arrive at the device of their first stage: their input costs nothing to fetch."""
 CHUNK_CELLS = 4_000_000
-"""Most plans x devices^2 evaluated at once, which bounds memory."""
+"""Most plans x devices^2 evaluated at once, to bound memory."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted cost of one request alone in the fleet: arrays with one entry a plan.
+    """Predicted cost of one request alone in the fleet. Each array is (plans,).
 
-    Energy and carbon follow the ledger's rules (`Accounting`). Embodied carbon counts if every device states
-    it; a link without stated energy counts as 0.
+    Energy and carbon follow the ledger's rules (`Accounting`). Embodied carbon counts if it is known for
+    every device; a link of unknown energy counts as 0.
     """
 
     latency_s: Floats
     period_s: Floats
-    """Least seconds between two answers of pipelined requests: the time of the busiest device or link."""
+    """Least seconds between the answers to two pipelined requests: the time of the busiest device or link."""
     energy_j: Floats
     dynamic_j: Floats
     idle_j: Floats
@@ -48,7 +48,7 @@ class Cost:
     transfer_bytes: Floats
 
     def columns(self, names: Sequence[str]) -> Floats:
-        """(plans, names): the named fields side by side."""
+        """(plans, names): the named fields as columns."""
         return np.stack([getattr(self, name) for name in names], axis=1)
 
 
@@ -62,34 +62,39 @@ class Tables:
     names: tuple[str, ...]
     times: StageTimes
     dispatch_s: float
-    """Seconds before each stage in which neither a device nor a link works."""
+    """Seconds before each stage in which no device and no link is busy."""
     sent_bytes: Floats
     """(L + 1,): bytes that cross at a cut, compressed inside the model."""
     link_latency_s: Floats
-    """(D, D) by sender and receiver, as all links: 0 on the diagonal, infinite without a link."""
+    """(D, D) by sender and receiver, as all `link_...` arrays; 0 on the diagonal, infinite without a link."""
     link_s_per_byte: Floats
     link_j_per_byte: Floats
     link_g_per_byte: Floats
     dynamic_w: Floats
-    """(D,): power above idle of a device that works."""
+    """(D,): power above idle of a busy device."""
     busy_idle_w: Floats
-    """(D,): idle power that counts while a device works."""
+    """(D,): idle power that counts while a device is busy."""
     held_w: Floats
     """(D,): idle power that counts from a request's arrival to its answer, for each device of its plan."""
     g_per_j: Floats
+    """(D,): carbon of a joule on the device, PUE included."""
     held_g_per_s: Floats
     """(D,): carbon of `held_w` and of the device's manufacture, per second that a plan holds the device."""
     memory_bytes: Floats
+    """(D,): memory of the device."""
     source: int
-    """Index of the device where requests arise, or NOWHERE."""
+    """Index of the device at which requests arrive, or NOWHERE."""
     param_bytes: Floats = field(repr=False)
-    """(L + 1, L + 1): parameters of layers[b:e]."""
+    """(L + 1, L + 1) by [b, e]: bytes of the parameters of layers[b:e]."""
     peak_bytes: Floats = field(repr=False)
-    """(L + 1, L + 1): the largest activations of layers[b:e]."""
+    """(L + 1, L + 1) by [b, e]: most bytes of activations alive at once in layers[b:e]."""
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
-        """The arrays of a problem, under its compression and its accounting of idle power."""
+        """The arrays of a problem, under its compression and its accounting of idle power.
+
+        Raises ConfigError where the profile lacks a codec that the compression needs.
+        """
         graph, fleet, profile = problem.graph, problem.fleet, problem.profile
         names = tuple(fleet.by_name)
         sent = np.array([cut.num_bytes for cut in graph.cuts], dtype=float)
@@ -120,12 +125,12 @@ class Tables:
 
     @property
     def stage_bytes(self) -> Floats:
-        """(L + 1, L + 1): memory of a device that holds layers[b:e] and nothing else."""
+        """(L + 1, L + 1) by [b, e]: bytes that a device needs to hold layers[b:e] and nothing else."""
         return needed_bytes(self.param_bytes, self.peak_bytes)
 
     @property
     def num_layers(self) -> int:
-        """L."""
+        """Number of layers, L."""
         return int(self.times.layers_s.shape[1]) - 1
 
     def cost(self, bounds: Ints, where: Ints) -> Cost:
@@ -181,7 +186,7 @@ class Tables:
         )
 
     def memory_need_bytes(self, bounds: Ints, where: Ints) -> Floats:
-        """(plans, D): memory that a plan needs on each device; arguments as of `cost`."""
+        """(plans, D): bytes of memory that a plan needs on each device; same arguments as `cost`."""
         rows, devices = len(bounds), len(self.names)
         begin, end = bounds[:, :-1], bounds[:, 1:]
         place = (np.arange(rows)[:, None] * devices + where).ravel()
@@ -194,8 +199,8 @@ class Tables:
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     """Cost of placed plans, each under its own compression and order.
 
-    latency = sum over stages of (dispatch + transfer to its device + its time there)
-    Raises ConfigError for a stage on auto, and for two devices without a link.
+    latency = sum over stages of (dispatch + transfer to the stage's device + the stage's time there)
+    Each array is (plans,). Raises ConfigError for a stage on auto, and for devices that are not connected.
     """
     alike: dict[tuple[tuple[int, ...], str], list[int]] = defaultdict(list)
     for index, plan in enumerate(plans):
@@ -224,7 +229,7 @@ def arrays(tables: Tables, plans: Sequence[Plan]) -> tuple[Ints, Ints]:
 
 
 def require_connected(problem: Problem, plan: Plan) -> None:
-    """Raise ConfigError naming two devices if a placed plan sends between devices without a link."""
+    """Raise ConfigError naming the devices if a plan needs a transfer between two that are not connected."""
     places = [problem.fleet.source, *plan.devices]
     for stage, (sender, receiver) in enumerate(pairwise(places)):
         connected = sender in (None, AUTO, receiver) or receiver == AUTO
@@ -235,7 +240,7 @@ def require_connected(problem: Problem, plan: Plan) -> None:
 
 
 def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Latency, seconds per byte, J per byte, and J per byte at each end, by (sender, receiver)."""
+    """Latency, seconds per byte, J per byte, and J per byte at each end: (D, D) by sender and receiver."""
     latency, s_per_byte, j_per_byte, end_j_per_byte = (np.zeros((len(names), len(names))) for _ in range(4))
     for i, a in enumerate(names):
         for j, b in enumerate(names):
@@ -251,7 +256,7 @@ def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floa
 
 
 def _embodied_g_per_s(problem: Problem) -> Floats:
-    """(D,): grams of manufacture per second of lifetime; 0 unless every device states both figures."""
+    """(D,): grams of embodied carbon per second of lifetime; 0 unless both are known for every device."""
     devices = problem.fleet.devices
     rates = [
         embodied_g(d.embodied_kg, d.lifetime_years, 1.0)

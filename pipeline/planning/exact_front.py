@@ -1,4 +1,4 @@
-"""The exact Pareto front of partition and placement under the cost model, and how to choose from it. Pure.
+"""The exact Pareto front of partition and placement under the cost model, and the choice of a plan. Pure.
 
 `pipeline.planning.label_setting` computes it.
 """
@@ -24,7 +24,7 @@ OBJECTIVES = ("carbon_g", "latency_s", "energy_j", "transfer_bytes", "period_s")
 
 @dataclass(frozen=True)
 class ExactFront:
-    """The plans that no other plan dominates, one for each outcome, sorted by the first objective."""
+    """The plans that no other plan dominates, one for each vector of costs, sorted by the first objective."""
 
     objectives: tuple[str, ...]
     plans: tuple[Plan, ...]
@@ -51,9 +51,10 @@ class ExactFront:
         return self.plans[int((scaled @ np.array(total)).argmin())]
 
     def least(self, objective: str, limits: Mapping[str, float]) -> Plan:
-        """The plan with the least of an objective whose other objectives stay within limits (ε-constraint).
+        """The plan with the least of an objective among those within limits (ε-constraint).
 
-        Raises ConfigError naming the limit that is furthest out of reach, and by how much.
+        Raises ConfigError for an unknown objective, and where no plan is within the limits, naming the limit
+        that is missed by most, and by how much.
         """
         _require_known("minimize", [objective], self.objectives)
         _require_known("limits", limits, self.objectives)
@@ -68,7 +69,7 @@ class ExactFront:
         return self.plans[int(allowed[column.argmin()])]
 
     def _out_of_reach(self, bounds: Floats) -> str:
-        """The limit that the nearest plan misses by the largest share, in a sentence."""
+        """A message about the limit that the nearest plan misses by the largest share."""
         with np.errstate(divide="ignore", invalid="ignore"):
             excess = np.where(self.costs > bounds, (self.costs - bounds) / np.abs(bounds), 0.0)
         nearest = int(excess.max(axis=1).argmin())
@@ -87,11 +88,11 @@ class ExactFront:
 
 
 def require_objectives(key: str, objectives: Sequence[str], distinct: bool) -> None:
-    """Require one to three different OBJECTIVES, and `period_s` only where devices hold one stage at most."""
+    """Raise ConfigError unless these are one to three different OBJECTIVES; `period_s` needs `distinct`."""
     _require_known(key, objectives, OBJECTIVES)
     require(
         1 <= len(objectives) <= 3 and len(set(objectives)) == len(objectives),
-        f"{key}: must be one to three different ones ({list(objectives)})",
+        f"{key}: must be one to three different objectives ({list(objectives)})",
     )
     require(
         distinct or "period_s" not in objectives,
@@ -109,16 +110,16 @@ def exact_front(
 ) -> ExactFront:
     """The front of two or three objectives (or the best plan for one) over all cuts and placements.
 
-    distinct: each device holds one stage at most. `period_s` requires it: a device that works on two stages
-    of a pipeline is a bottleneck that a partial plan cannot foresee. memory: plans must fit.
-    Raises ConfigError if no plan obeys the rules, naming the tightest.
+    distinct: each device holds one stage at most. `period_s` requires it: a device that runs two stages of a
+    pipeline is a bottleneck that a partial plan does not show yet. memory: plans must fit the devices'
+    memory. Raises ConfigError for invalid arguments, and if no plan obeys the rules, naming the tightest.
     """
     require_objectives("objectives", objectives, distinct)
     require(
         max_stages is None or max_stages >= 1, f"max_stages: must be at least 1 (max_stages: {max_stages})"
     )
     tables = Tables.of(problem)
-    # A limit above the number of layers limits nothing, and the search keeps a table for each stage.
+    # A limit above the number of layers has no effect, and the search keeps a table for each stage.
     limit = max_stages if max_stages is not None and max_stages < tables.num_layers else None
     rules = PlanRules(distinct, memory, limit)
     bounds, where, costs = front_arrays(tables, tuple(objectives), rules)
@@ -140,7 +141,7 @@ def _require_known(key: str, names: Sequence[str] | Mapping[str, float], known: 
 
 
 def why_none(problem: Problem, tables: Tables, rules: PlanRules) -> str:
-    """Why no plan obeys the rules, in a sentence about the tightest one."""
+    """A message with the reason why no plan obeys the rules: the tightest one."""
     layer_bytes = np.diagonal(tables.stage_bytes, 1)
     roomiest = int(tables.memory_bytes.argmax())
     room, hungriest = tables.memory_bytes[roomiest], int(layer_bytes.argmax())
@@ -148,14 +149,14 @@ def why_none(problem: Problem, tables: Tables, rules: PlanRules) -> str:
         return (
             f"fleet.devices.{tables.names[roomiest]}.memory_bytes: layer {hungriest} "
             f"({problem.graph.layers[hungriest].name}) needs "
-            f"{size_text(layer_bytes[hungriest])} and this roomiest device has {size_text(room)}, "
+            f"{size_text(layer_bytes[hungriest])} and this device, the largest, has {size_text(room)}, "
             f"{size_text(layer_bytes[hungriest] - room)} short"
         )
     need, held = tables.stage_bytes[0, -1], tables.memory_bytes.sum()
     if not rules.memory or need <= room:
         return (
             f"fleet.links: no device that can hold {problem.graph.name} can be reached from "
-            f"{problem.fleet.source}, where requests arise"
+            f"{problem.fleet.source}, where requests arrive"
         )
     stages = f" in at most {rules.max_stages} stages" if rules.max_stages else ""
     once = ", each device at most once" if rules.distinct else ""

@@ -1,4 +1,4 @@
-"""How much of a device's memory stages need. Pure."""
+"""The memory that stages need on a device. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def needed_bytes(param_bytes: Number, peak_bytes: Number) -> Number:
     """Bytes that a device needs for the stages it holds.
 
     param_bytes: the parameters of all of them, which stay in memory. peak_bytes: the largest activations of
-    any one, as a device runs one stage at a time.
+    any one, as a device runs one stage at a time. Arrays broadcast.
     """
     return param_bytes + peak_bytes

@@ -31,7 +31,7 @@ def signed(values: ArrayLike, directions: Sequence[str]) -> Points:
 
 
 def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which of the points (points, objectives) no other point dominates: (points,).
+    """(points,): whether no other of the points (points, objectives) dominates a point.
 
     A point dominates another if it is nowhere worse and somewhere better. All copies of a point of the front
     are on the front; a point with NaN or infinity never is.
@@ -43,10 +43,10 @@ def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
-    """Which points dominate which others, wherever each value lies in its interval: (points, points).
+    """(points, points): whether point a dominates point b, wherever the values lie in their intervals.
 
-    low, high: the intervals' ends, (points, objectives). [a, b] is true if a's high end is nowhere above b's
-    low end, and somewhere below it.
+    low, high: the ends of the intervals, (points, objectives). [a, b] is true if the high end of a is nowhere
+    above the low end of b, and below it in some objective.
     """
     least, most = (np.asarray(each, dtype=float) for each in (low, high))
     worse, better = most[:, None, :] > least[None, :, :], most[:, None, :] < least[None, :, :]
@@ -54,10 +54,10 @@ def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
 
 
 def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
-    """Which points no other can dominate, wherever each value lies in its interval: (points,).
+    """(points,): whether no other point can dominate a point, wherever the values lie in their intervals.
 
-    low, high: the intervals' ends, (points, objectives). Against each other point, the interval of some
-    objective lies entirely below the other's.
+    low, high: the ends of the intervals, (points, objectives). For each other point there is an objective in
+    which the point's interval lies entirely below the other's.
     """
     least, most = (np.asarray(each, dtype=float) for each in (low, high))
     better = np.asarray((most[:, None, :] < least[None, :, :]).any(axis=2))
@@ -66,7 +66,7 @@ def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
 
 
 def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
-    """The worst finite value of each objective, plus `margin` × its absolute value: (objectives,).
+    """(objectives,): the worst finite value of each objective, plus `margin` × its absolute value.
 
     For the usual positive objectives that is worst × 1.1, so that a front's extremes count too. Two
     hypervolumes can be compared only if both used the same reference.
@@ -87,7 +87,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def knee(points: ArrayLike) -> int:
-    """The row of the point where the front bulges most: the best compromise where no preference is known.
+    """The row of the knee of the points (points, objectives): the best compromise without preferences.
 
     I. Das, "On characterizing the 'knee' of the Pareto curve based on Normal-Boundary Intersection",
     Structural Optimization 18 (1999): the front point farthest below the plane through the extremes.
@@ -95,7 +95,7 @@ def knee(points: ArrayLike) -> int:
     1. Scale each objective so that the front spans [0, 1].
     2. The extremes of two objectives are then (0, 1) and (1, 0), and a point's distance below their
        chord is (1 - x - y) / √2; so the knee has the smallest sum. With more objectives the plane is
-       the one through the unit points, where the sum is 1 as well. The first of equals wins.
+       the one through the unit points, where the sum is 1 as well. Of equal points the first is chosen.
     """
     rows = np.asarray(points, dtype=float)
     front = np.flatnonzero(non_dominated(rows))
@@ -108,7 +108,7 @@ def spread(points: ArrayLike, most: int) -> list[int]:
     """Rows of at most `most` points that represent a front (points, objectives), ascending.
 
     First the knee, then each objective's best, then one at a time the row that has the most rows between
-    itself and the nearest row taken so far.
+    itself and the nearest chosen row.
     """
     rows = np.asarray(points, dtype=float)
     taken = list(dict.fromkeys([knee(rows), *map(int, rows.argmin(axis=0))]))[:most]

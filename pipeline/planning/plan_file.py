@@ -1,4 +1,4 @@
-"""A plan as a JSON file, written for each run and run again by `plan=FILE`. Shell."""
+"""A plan as a JSON file: each run writes one, and `plan=FILE` runs it again. Shell."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def plan_text(plan: Plan, model: str, fleet: str) -> str:
 def read_plan(file: str, problem: Problem) -> Plan:
     """The plan in a file that `plan_text` wrote, for the problem's model and devices.
 
-    Raises ConfigError, naming the file, where it is missing or no plan file, where it is for another model or
-    another number of layers, or where the fleet lacks one of its devices.
+    Raises ConfigError, naming the file, if it is missing or not a plan file, if it is for another model or
+    another number of layers, or if the fleet lacks one of its devices.
     """
     path = Path(file).expanduser()
     require(path.is_file(), f"plan: no such file ({path})")
@@ -36,7 +36,7 @@ def read_plan(file: str, problem: Problem) -> Plan:
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise ConfigError(f"plan: {path} is not a plan file ({type(error).__name__}: {error})") from error
     graph = problem.graph
-    require(model == graph.name, f"plan: {path} is for model {model!r}, but this run's is {graph.name!r}")
+    require(model == graph.name, f"plan: {path} is for model {model!r}, but this run has {graph.name!r}")
     require(
         plan.bounds[-1] == len(graph),
         f"plan: {path} has {plan.bounds[-1]} layers, but {graph.name} has {len(graph)}",

@@ -1,4 +1,4 @@
-"""What a partitioner is given and what it must return. Pure."""
+"""The interface of a partitioner: the problem that it solves, and the plan that it returns. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ class Problem:
     fleet: Fleet
     profile: Profile
     intensity_g_per_kwh: Mapping[str, float]
-    """Carbon intensity of each device at the run's start."""
+    """Carbon intensity at the run's start, by device."""
     compression: str = COMPRESSIONS[0]
     """Format in which tensors cross between devices, in every plan for this problem."""
     idle: str = "full"
-    """Which idle energy counts, as in `pipeline.carbon.accounting.Accounting`."""
+    """Rule for the idle energy that counts, as in `pipeline.carbon.accounting.Accounting`."""
 
     def plan(self, bounds: Sequence[int], devices: Sequence[str], order: Sequence[int] = ()) -> Plan:
         """A plan under the problem's compression.
 
-        Raises ConfigError if the stages of a device do not fit its memory. Stages on auto do not count.
+        Raises ConfigError for a plan that is not valid, an unknown device, and stages that do not fit their
+        device's memory. Stages on auto are not checked.
         """
         plan = Plan(tuple(bounds), tuple(devices), tuple(order), self.compression)
         graph = self.along(plan).graph
@@ -64,7 +65,7 @@ class Problem:
 
 
 class Partitioner(Protocol):
-    """Decides where to cut a model, and perhaps which device runs each stage."""
+    """Chooses the cuts of a model, and a device or AUTO for each stage."""
 
     def partition(self, problem: Problem) -> Plan:
         """The plan for a problem. Deterministic; the problem stays unchanged."""
@@ -73,7 +74,7 @@ class Partitioner(Protocol):
 
 @runtime_checkable
 class InvertiblePartitioner(Protocol):
-    """A partitioner whose own keys can be set so that it returns a given plan."""
+    """A partitioner whose keys can be set so that it returns a given plan."""
 
     def settings_for(self, plan: Plan, num_layers: int) -> Mapping[str, Any]:
         """The values of the partitioner's keys that make it return the plan, by key, such as `cuts.0`.

@@ -1,4 +1,4 @@
-"""How long a stage takes on a device: its start, its layers, and the codecs at both of its ends. Pure."""
+"""The time of a stage on a device: its start, its layers, and the codecs at both of its ends. Pure."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class StageTimes:
     """
 
     layers_s: Floats
-    """(D, L + 1): the first k layers."""
+    """(D, L + 1): seconds of the first k layers."""
     start_s: Floats
-    """(D,): starting a stage."""
+    """(D,): seconds to start a stage."""
     decode_s: Floats
-    """(D, L + 1): restoring the tensors of a cut that arrive compressed."""
+    """(D, L + 1): seconds to decode the tensors of a cut."""
     encode_s: Floats
-    """(D, L + 1): compressing the tensors of a cut before they leave."""
+    """(D, L + 1): seconds to encode the tensors of a cut."""
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -54,7 +54,7 @@ class StageTimes:
         decodes: npt.ArrayLike = False,
         encodes: npt.ArrayLike = False,
     ) -> Floats:
-        """Seconds of layers[begin:end] on a device; all five may be arrays, which broadcast.
+        """Seconds of a stage of layers[begin:end] on a device (its index); all five arguments broadcast.
 
         decodes: whether its input arrives compressed; encodes: whether its output leaves compressed.
         """
@@ -65,10 +65,10 @@ class StageTimes:
         return np.asarray(layers_s + self.start_s[device] + codecs_s)
 
     def all_stages(self, *, codecs: bool) -> Floats:
-        """(D, L + 1, L + 1): every stage [device, begin, end]; entries with end <= begin mean nothing.
+        """(D, L + 1, L + 1): seconds of every stage [device, begin, end]; no meaning where end <= begin.
 
-        codecs: count those of a stage whose neighbours run elsewhere. The model's input and output cross
-        uncompressed.
+        codecs: include decoding and encoding, as for a stage whose neighbours run elsewhere. The model's
+        input and output are not compressed.
         """
         devices, cuts = self.layers_s.shape
         device, begin, end = np.ogrid[:devices, :cuts, :cuts]
@@ -77,10 +77,10 @@ class StageTimes:
 
     @property
     def layer_s(self) -> Floats:
-        """(D, L): each layer."""
+        """(D, L): seconds of each layer."""
         return np.diff(self.layers_s, axis=1)
 
     @property
     def opening_s(self) -> Floats:
-        """(D, L + 1): opening a stage at a cut whose tensors arrive compressed."""
+        """(D, L + 1): seconds to start a stage at a cut and to decode the tensors that arrive there."""
         return self.start_s[:, None] + self.decode_s

@@ -182,7 +182,7 @@ def test_energy_of_a_wide_area_link_by_the_gigabyte() -> None:
         (lambda: Link("x", 1, energy_j_per_byte=1, energy_kwh_per_gb=1), "x: give either"),
         (lambda: device(ranges={"idle_w": [0, 1]}), "idle_w: a range needs a value above 0"),
         (lambda: device(lifetime_years=1, ranges={"lifetime_years": [0, 2]}), "must be a number > 0"),
-        (lambda: Device("d", 1, 2, zone=False), "zone must be a text, in quotes where YAML"),  # type: ignore[arg-type]
+        (lambda: Device("d", 1, 2, zone=False), "zone must be text, in quotes where YAML"),  # type: ignore[arg-type]
         (lambda: Accounting("full", {"pue": [0.9, 1.2]}), "accounting.ranges.pue: no PUE is below 1"),
         (lambda: Accounting("full", {"colour": [0, 1]}), "accounting.ranges: unknown 'colour'"),
         (lambda: Accounting("full", {"pue": [1.1, 1.2]}), "accounting.ranges.pue: must contain 1"),

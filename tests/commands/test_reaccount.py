@@ -64,7 +64,7 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         (["accounting=5"], "accounting=5: Config group override must be"),
         (["fleet.devices.node-medium.speed=3"], "fleet.devices.node-medium.speed: accounting reads"),
         (["fleet.devices.node-medium.pue={"], "fleet.devices.node-medium.pue: cannot be read"),
-        (["fleet.devices.node-medium.zone=NO"], "zone must be a text, in quotes"),
+        (["fleet.devices.node-medium.zone=NO"], "zone must be text, in quotes"),
     ],
 )
 def test_a_bad_reaccount_writes_nothing(

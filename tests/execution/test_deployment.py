@@ -34,7 +34,7 @@ def test_placing_respects_memory(make_problem: MakeProblem, two_devices: Fleet) 
     assert placed(tight, Plan((0, 5, 6), ("fast", AUTO))) == [["fast"], ["fast"]]
     with pytest.raises(
         ConfigError,
-        match=r"clean.memory_bytes: stage 1 .* needs 11.3 kB and there are 5 kB left",
+        match=r"clean.memory_bytes: stage 1 .* needs 11.3 kB and 5 kB are left",
     ):
         placed(tight, Plan((0, 5, 6), ("fast", "clean")))
 

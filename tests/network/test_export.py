@@ -61,7 +61,7 @@ class Number(nn.Module):
         (Branching(), r"torch.export cannot trace it \(Could not guard on data-dependent expression"),
         (TwoInputs(), r"it must take one input \(it takes x, y\)"),
         (Counter(), "it changes its own parameters or buffers"),
-        (Autocast(), "it uses wrap_with_autocast, which is no plain aten operator"),
+        (Autocast(), "it uses wrap_with_autocast, which is not a plain aten operator"),
         (Number(), r"it must return tensors only \(it returns \[3\]\)"),
         (nn.Identity(), "it has no operators"),
     ],

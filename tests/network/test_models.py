@@ -168,7 +168,7 @@ def test_weights_with_other_keys_go_by_order(tmp_path: Path) -> None:
         ({"a": torch.zeros(1)}, r"does not fit mobilenet_v2 \(missing: 314, unknown: 1"),
         ([1, 2], r"must hold a state_dict \(it holds a list\)"),
         ({"a": 1}, "must hold a state_dict"),
-        (subprocess.Popen, "must hold tensors alone"),
+        (subprocess.Popen, "must hold only tensors"),
     ],
 )
 def test_files_that_hold_something_else(content: Any, message: str, tmp_path: Path) -> None:

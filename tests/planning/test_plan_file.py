@@ -34,7 +34,7 @@ def test_it_comes_back_the_same(
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"model": "huge"}, "is for model 'huge', but this run's is"),
+        ({"model": "huge"}, "is for model 'huge', but this run has"),
         ({"bounds": [0, 2, 7]}, "has 7 layers, but .* has 6"),
         ({"bounds": [0, 6, 2]}, "bounds must rise"),
         ({"devices": ["fast", "gone"]}, "plan: unknown device 'gone'"),

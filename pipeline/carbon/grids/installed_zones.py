@@ -1,4 +1,4 @@
-"""Annual averages of carbon intensity by zone, from CodeCarbon's tables. Reads files only."""
+"""Annual averages of carbon intensity by zone, from CodeCarbon's tables. Shell: reads files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ def installed_zones() -> Mapping[str, float]:
 
     From CodeCarbon's tables: Ember / Our World in Data for countries, EPA eGRID for US states (lb/MWh there),
     ENTSO-E for the Nordic bidding zones, China's MEE / NBS, Google Cloud's own figures. For provinces of
-    Canada the tables give shares of sources, in per cent: each share counts with the lifecycle factor of its
-    source in the same tables (CodeCarbon itself counts combustion only, and so Quebec's dams as 0).
+    Canada the tables give shares of sources, in per cent: each share is multiplied by the lifecycle factor of
+    its source in the same tables (CodeCarbon itself counts combustion only, so that Quebec's dams count as
+    0).
     """
     import pycountry
     from codecarbon.input import DataSource
@@ -68,7 +69,7 @@ def installed_zones() -> Mapping[str, float]:
 
 
 def installed_g_per_kwh(key: str, zone: str, remedy: str = "") -> float:
-    """The annual average of a zone. Raises ConfigError naming the config key and similar zones."""
+    """The annual average of a zone, in gCO2e/kWh. Raises ConfigError naming the key and similar zones."""
     zones = installed_zones()
     if zone not in zones:
         close = difflib.get_close_matches(zone, zones, n=3)

@@ -1,4 +1,4 @@
-"""A grid whose zones have the same intensity at all times. Reads files only."""
+"""A grid whose zones have the same intensity at all times. Shell: reads files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pipeline.domain.checks import require_number
 
 @dataclass(frozen=True)
 class Static:
-    """The same intensity at all times: that of `zones`, else the installed annual average."""
+    """The same intensity at all times: that of `zones`, else the installed annual average.
+
+    Raises ConfigError for an intensity that is not a number >= 0.
+    """
 
     zones: Mapping[str, float] = field(default_factory=dict)
     """gCO2e/kWh by zone."""

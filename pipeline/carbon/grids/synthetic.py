@@ -1,4 +1,4 @@
-"""A grid with a synthetic day and year around each zone's average. Reads files only."""
+"""A grid with a synthetic day and year around each zone's average. Shell: reads files."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ Floats = npt.NDArray[np.float64]
 class Synthetic:
     """A synthetic day and year around the zone's average: for experiments, not for reporting.
 
-    By the hour, intensity = average × (1 + day(local hour) + year(day)), where
+    In each hour, intensity = average × (1 + day(local hour) + year(day)), where
     day(h) = evening_swing · cos(2π(h - 19)/24) - midday_dip · (dip(h) - mean of dip over a day),
     dip(h) = exp(-((h - 13)/2.5)²/2),
     year(d) = seasonal_swing · cos(2π(d - 15)/365.25), d days from 1 January.
-    The shape is ours: highest on winter evenings, where gas serves the peak, lowest at noon, where there is
-    sun. Its mean over a year is the average. Zones differ in their average and their clock only.
+    The shape is an assumption: highest on winter evenings, when gas serves the peak, lowest at noon, when
+    there is sun. Its mean over a year is the average. Zones differ only in their average and their clock.
+    Raises ConfigError naming a bad key.
     """
 
     evening_swing: float = 0.15
     midday_dip: float = 0.3
     seasonal_swing: float = 0.1
     utc_offset_h: Mapping[str, float] = field(default_factory=dict)
-    """By zone: hours by which its clocks are ahead of UTC; 0 for other zones."""
+    """Hours by which a zone's clocks are ahead of UTC; 0 for other zones."""
     zones: Mapping[str, float] = field(default_factory=dict)
     """Averages in gCO2e/kWh by zone, instead of the installed ones."""
 
@@ -45,11 +46,11 @@ class Synthetic:
         Static(self.zones)
 
     def about(self) -> dict[str, str]:
-        """The sources of the averages, and that the hours are synthetic."""
+        """The sources of the averages, and a factor that marks the hours as synthetic."""
         return Static(self.zones).about() | {"factor": "annual average with synthetic hours and seasons"}
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
-        """One step an hour, from a full hour of UTC. Raises ConfigError for a zone that no table contains."""
+        """One step an hour, from a full hour in UTC. Raises ConfigError for a zone that no table contains."""
         [(_, average)] = Static(self.zones).steps(zone, begin, end)
         first = begin.replace(minute=0, second=0, microsecond=0)
         hours = int((end - first) / timedelta(hours=1)) + 1

@@ -19,7 +19,8 @@ class Trace:
     """A CSV or Parquet file with columns zone, utc and `column`. A value holds until the zone's next one.
 
     The last value of a zone holds for its median step. The file may be compressed. It may be an export of
-    Electricity Maps, with the headers from before or since 2024 (`pipeline.carbon.grids.trace_file`).
+    Electricity Maps, with the headers from before or since 2024 (`pipeline.carbon.grids.trace_file`). Raises
+    ConfigError for a file that is not valid.
     """
 
     path: str

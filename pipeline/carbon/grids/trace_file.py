@@ -29,7 +29,7 @@ EXPORTS = {
     "Data Estimated": "estimated",
     "Data estimated": "estimated",
 }
-"""Headers of Electricity Maps' exports, before and since 2024, and our names of these columns."""
+"""Headers of Electricity Maps' exports, before and since 2024, and our names for these columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +37,11 @@ class Series:
     """The values of one zone."""
 
     since: Floats
-    """(rows,): when each value begins, seconds since 1970."""
+    """(rows,): begin of each value, seconds since 1970."""
     g_per_kwh: Floats
-    """(rows,)."""
+    """(rows,): carbon intensity from that time on."""
     until: float
-    """When the last value ends, seconds since 1970."""
+    """End of the last value, seconds since 1970."""
     num_estimated: int
     """Rows that the file marks as estimated."""
 
@@ -52,7 +52,7 @@ def read_trace(path: Path, column: str, modified_ns: int) -> Mapping[str, Series
 
     The rows of a zone must be in order of time, each once, at even steps. Times must state their offset (Z or
     +01:00), except in an export, whose header states UTC. Raises ConfigError naming file, zone and row.
-    modified_ns: the file's time of modification, so that a changed file is read again.
+    modified_ns: the file's modification time, so that a changed file is read again.
     """
     table = read_table("grid.path", path)
     exported = "Datetime (UTC)" in table
@@ -108,7 +108,7 @@ def _series(where: str, column: str, rows: pd.DataFrame) -> Series:
 
 
 def _usual_step_s(where: str, since: Floats) -> float:
-    """The median step. Raises ConfigError unless the times rise by about as much from row to row."""
+    """The median step in seconds. Raises ConfigError unless the times rise in about equal steps."""
     gaps = np.diff(since)
     wrong = np.flatnonzero(gaps <= 0)
     if len(wrong):

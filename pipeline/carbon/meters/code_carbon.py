@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class CodeCarbon:
     """CodeCarbon's offline tracker over the whole machine.
 
-    Without RAPL it estimates: TDP x (0.1 + 0.9 load^3) and 20 W of memory. The reading's tier is `metered` or
-    `estimated` accordingly.
+    Without RAPL it estimates TDP x (0.1 + 0.9 load^3) plus 20 W for memory. The reading's tier is `metered`
+    or `estimated` accordingly. Raises ConfigError naming a bad key.
     """
 
     zone: str = "WORLD"
-    """The grid zone of this host. WORLD, the world's average, is a mere assumption."""
+    """The grid zone of this host. WORLD, the world's average, is an assumption."""
     interval_s: float = 0.25
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class CodeCarbon:
         silence_codecarbon()
         reading = Reading()
         tracker = OfflineEmissionsTracker(
-            country_iso_code="DEU",  # required, but unused: the intensity is ours
+            country_iso_code="DEU",  # required, but unused: the intensity is set below
             force_carbon_intensity_g_co2e_kwh=installed_g_per_kwh("meter.zone", self.zone),
             measure_power_secs=self.interval_s,
             tracking_mode="machine",
@@ -66,12 +66,12 @@ class CodeCarbon:
 
 
 def silence_codecarbon() -> None:
-    """Keep CodeCarbon's log off the terminal: its own `log_level` comes too late for its first lines."""
+    """Keep CodeCarbon's log off the terminal: its own `log_level` is set only after its first lines."""
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
 
 
 def joules_between(read_kwh: Callable[[Time], float]) -> Callable[[], float]:
-    """The joules since the last call, by a reader of CodeCarbon that takes the time since then."""
+    """A function that returns the joules since its last call, from a CodeCarbon reader of kWh over a time."""
     from codecarbon.core.units import Time
 
     last_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A meter of CPU time × a power model. Shell."""
+"""A meter that multiplies CPU time by a power model. Shell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pipeline.domain.checks import require_number
 
 @dataclass(frozen=True)
 class CpuTime(Sampled):
-    """CPU seconds of this process and its children × a power model: for any host, as good as the model."""
+    """CPU seconds of this process and its children × a power model: on any host, as accurate as the model.
+
+    Raises ConfigError naming a bad key.
+    """
 
     core_w: float = 5.0
     """Power of one busy core, above idle."""
@@ -30,7 +33,7 @@ class CpuTime(Sampled):
         require_number("meter", "idle_w", self.idle_w, least=0)
 
     def begin(self) -> Callable[[], float]:
-        """Joules by CPU time. The CPU time of a process between its last sample and its end is lost."""
+        """Joules from CPU time. The CPU time of a process between its last sample and its end is lost."""
         import psutil
 
         own = psutil.Process()
@@ -44,7 +47,7 @@ class CpuTime(Sampled):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     times = process.cpu_times()
                     now[process.pid] = times.user + times.system
-            # A new process started at 0. The first call, below, leaves out what ran before the block.
+            # A new process started at 0. The first call, below, excludes CPU time from before the block.
             cpu_s = sum(seconds - last.get(pid, 0.0) for pid, seconds in now.items())
             now_s = time.perf_counter()
             joules = cpu_s * self.core_w + (now_s - last_s) * self.idle_w

@@ -18,11 +18,14 @@ from pipeline.domain.checks import require, require_number
 
 @dataclass(frozen=True)
 class External:
-    """A wall meter's CSV file with columns `utc` (with offset) and `power_w`, aligned by time."""
+    """A wall meter's CSV file with columns `utc` (with offset) and `power_w`, aligned by time.
+
+    Raises ConfigError naming a bad key.
+    """
 
     path: str
     zone: str = "WORLD"
-    """The grid zone of this host. WORLD, the world's average, is a mere assumption."""
+    """The grid zone of this host. WORLD, the world's average, is an assumption."""
     wait_s: float = 0.0
     """Seconds to wait after the run, for the meter's last rows."""
 

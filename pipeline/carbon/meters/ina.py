@@ -1,4 +1,4 @@
-"""A meter of a board's own power monitors. Shell."""
+"""A meter that reads a board's own power monitor. Shell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ class Ina(Sampled):
     name: ClassVar = "ina"
 
     def begin(self) -> Callable[[], float]:
-        """Joules between two samples of power: their mean × the time between them."""
+        """Joules between two samples of power: their mean × the time between them.
+
+        Raises ConfigError if no monitor has the rail.
+        """
         inputs = self._inputs()
         last_w, last_s = _watts(inputs), time.perf_counter()
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Nvml(Sampled):
-    """Energy counters of all NVIDIA GPUs, by CodeCarbon's reader."""
+    """Energy counters of all NVIDIA GPUs, through CodeCarbon's reader."""
 
     tier: ClassVar = "metered"
     name: ClassVar = "nvml"
 
     def begin(self) -> Callable[[], float]:
-        """Joules of all GPUs."""
+        """Joules of all GPUs. Raises ConfigError without a GPU that has an energy counter."""
         from codecarbon.core import gpu
 
         silence_codecarbon()

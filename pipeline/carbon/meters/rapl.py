@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rapl(Sampled):
-    """Energy counters of all processor packages, by CodeCarbon's reader: it handles overflows and mirrors."""
+    """Energy counters of all processor packages; CodeCarbon's reader handles overflows and mirrors."""
 
     directory: str = "/sys/class/powercap/intel-rapl/subsystem"
 
@@ -24,7 +24,7 @@ class Rapl(Sampled):
     name: ClassVar = "rapl"
 
     def begin(self) -> Callable[[], float]:
-        """Joules of all packages."""
+        """Joules of all packages. Raises ConfigError without a readable counter."""
         from codecarbon.core.cpu import IntelRAPL
 
         silence_codecarbon()

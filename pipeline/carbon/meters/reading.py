@@ -12,12 +12,12 @@ from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
 from pipeline.domain.energy import carbon_g
 
 MIN_INTERVALS = 10
-"""A reading over fewer sampling intervals than this is refused."""
+"""A reading over fewer sampling intervals than this is rejected."""
 
 
 @dataclass
 class Reading:
-    """Filled in when the measured block ends. The metrics stay empty where the meter cannot measure them."""
+    """A meter's result, filled in when the measured block ends; without metrics where it cannot measure."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     """host_energy_j and host_carbon_g."""
@@ -31,7 +31,7 @@ class Reading:
         self, name: str, tier: str, zone: str, joules: float, seconds: float, interval_s: float, *,
         samples: int, resolution_j: float | None = None, idle_w: float | None = None,
     ) -> None:  # fmt: skip
-        """Record what the meter read in so many seconds; refuse a block of fewer than MIN_INTERVALS."""
+        """Record the joules of a block of that many seconds; reject a block of fewer than MIN_INTERVALS."""
         self.about = {
             "tier": tier, "interval_s": interval_s, "samples": samples, "seconds": seconds,
             "resolution_j": resolution_j, "idle_w": idle_w,
@@ -48,10 +48,10 @@ class Reading:
 
 
 class Meter(Protocol):
-    """Measures this host while a block runs."""
+    """Measures the energy of this host while a block runs."""
 
     def measure(self) -> AbstractContextManager[Reading]:
-        """A context whose reading is complete when it ends. Raises ConfigError without the sensor."""
+        """A context whose reading is complete when it ends. Raises ConfigError if the sensor is missing."""
         ...
 
 

@@ -17,13 +17,13 @@ from pipeline.domain.checks import ConfigError, require_number
 
 @dataclass(frozen=True)
 class Sampled(ABC):
-    """A meter that is sampled every `interval_s` while the block runs."""
+    """A meter that is sampled every `interval_s` in a block. Raises ConfigError naming a bad key."""
 
     zone: str = "WORLD"
-    """The grid zone of this host. WORLD, the world's average, is a mere assumption."""
+    """The grid zone of this host. WORLD, the world's average, is an assumption."""
     interval_s: float = 0.25
     baseline_s: float = 0.0
-    """Seconds for which the idle host is measured first, once a process; 0: not at all."""
+    """Seconds for which the idle host is measured beforehand, once per process; 0: not at all."""
 
     tier: ClassVar[str]
     name: ClassVar[str]
@@ -35,7 +35,7 @@ class Sampled(ABC):
 
     @abstractmethod
     def begin(self) -> Callable[[], float]:
-        """Start the sensor. The function returned gives the joules since its last call.
+        """Start the sensor. Returns a function that returns the joules since its last call.
 
         Raises ConfigError where this host lacks the sensor.
         """
@@ -75,7 +75,10 @@ class _Sampler:
             self._error = error
 
     def stop(self) -> tuple[list[float], float]:
-        """The joules of each sample, the last one taken now, and the seconds since the start."""
+        """The joules of each sample, the last one taken now, and the seconds since the start.
+
+        Raises ConfigError if reading the sensor failed.
+        """
         self._end.set()
         self._thread.join()
         if self._error is not None:
@@ -86,7 +89,7 @@ class _Sampler:
 
 @functools.cache
 def _baseline_w(meter: Sampled) -> float:
-    """Power of the idle host, by this meter."""
+    """Power of the idle host, as measured by this meter."""
     sampler = _Sampler(meter.begin(), meter.interval_s)
     time.sleep(meter.baseline_s)
     joules, seconds = sampler.stop()

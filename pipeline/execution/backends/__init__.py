@@ -1,1 +1,1 @@
-"""What runs a job: one file a backend, one YAML in conf/backend/."""
+"""Backends, which run a job: one file a backend, one YAML in conf/backend/."""

@@ -1,13 +1,13 @@
-"""Run plans for real, one OS process a device, each slowed to its device's speed. Default backend. Shell.
+"""Run plans on real processes, one per device, each slowed to its device's speed. Default backend. Shell.
 
 Real stages compute on real tensors; the speed of a device and the bandwidth and latency of a link are
 emulated:
 - A stage takes its CPU time ÷ the device's speed. That is steadier than a CPU quota, which throttles in
   bursts of 100 ms, and leaves out the time for which other work on this host delays the stage.
-- A transfer takes the time that its link would need, or longer.
+- A transfer takes the time that its link would need, or more.
 - A fleet whose devices together need more than one core of this host runs slower as a whole, by one time
-  scale that the records divide out.
-- The records also divide out this host's drift since the profile, which the reference model measures.
+  scale; the recorded times are divided by it.
+- The records are also corrected for this host's drift since the profile, which the reference model measures.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pipeline.host.locks import machine_lock
 
 @dataclass(frozen=True)
 class Emulated(BackendSettings):
-    """The settings of an emulated run."""
+    """The settings of an emulated run. Raises ConfigError for a value out of range."""
 
     max_requests: int = 1000
-    """Most requests in the fleet at once. Those beyond are rejected, so that overload has an end."""
+    """Most requests in the fleet at once; further ones are rejected, so that overload stays bounded."""
     warmup: int = 3
     """Runs of a stage on zeros before the run begins."""
     calibrate_every_s: float = 0.1
     """Seconds of this host between two probes of its drift."""
     headroom: float = 1.5
-    """Factor on the time scale that leaves time for the emulation's own cost and the probes."""
+    """Factor on the time scale, to leave time for the emulation's overhead and the probes."""
     computes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from pipeline.execution.job import Job
 from pipeline.execution.scheduler import Scheduler
 
 FIRST_PROBES = 5
-"""Probes of this host's drift on each device before a run."""
+"""Number of probes of this host's drift on each device before a run."""
 REPLY_S = 1.0
 """Seconds to wait for a reply before checking that the device processes still run."""
 
@@ -53,24 +53,24 @@ class Emulation(EventLoop):
         self._clock = FleetClock(_time_scale(job, work, headroom))
         self._late_s = 0.0
         self._free_s = dict.fromkeys(job.fleet.by_name, 0.0)
-        """When each device ended its last stage."""
+        """Time at which each device ended its last stage."""
         self._last_busy = next(iter(job.fleet.by_name))
-        """The device that ended a stage last."""
+        """The device that most recently ended a stage."""
         self._pending: dict[str, deque[tuple[Request, int] | Request | None]] = {
             name: deque() for name in job.fleet.by_name
         }
-        """By device, in order of sending: the messages that it has not answered. A request and its run: run a
-        stage; a request: fetch its value; None: the reply is empty."""
+        """Unanswered messages by device, in order of sending. A request and its run: run a stage; a request:
+        fetch its value; None: the reply is empty."""
         self._finished: deque[Finished] = deque()
         self._held: dict[int, list[bytes]] = {}
-        """By request: frames of its stage's input, where that came through here."""
+        """Frames of the stage's input by request, where this process holds it."""
         self._answers: dict[int, str] = {}
-        """By request: the device that holds its answer."""
+        """The device that holds the answer, by request."""
         self._last_probe = 0.0
         """Reading of the clock at the last probe."""
 
     def execute(self) -> Records:
-        """Deploy the stages, run all requests, collect the answers."""
+        """Deploy the stages, run all requests, collect the answers. Raises DeviceError if a process fails."""
         self._deploy()
         for name in list(self.job.fleet.by_name) * FIRST_PROBES:
             self._probe(name)
@@ -122,7 +122,7 @@ class Emulation(EventLoop):
         return time.perf_counter() - self._last_probe >= self._probe_every_s
 
     def clock_s(self, event_s: float) -> float:
-        """Now."""
+        """The present time, whatever time the event was due at."""
         return self._clock.now()
 
     def start(self, request: Request, device: str) -> None:
@@ -138,7 +138,7 @@ class Emulation(EventLoop):
             "slowdown": self._clock.scale / self._speeds[device],
             "drift": self._drift.now,
             "reference_s": self._drift.reference_cpu_s if self._is_probe_due() else math.inf,
-            # Messages take as long on a scaled clock as on any: so dispatch takes what the profile measured.
+            # The clock's scale does not slow messages down: delay the stage by the profile's dispatch time.
             "not_before": self._clock.reading(
                 max(request.queued_s, self._free_s[device]) + service.problem.profile.dispatch_s
             ),
@@ -147,7 +147,7 @@ class Emulation(EventLoop):
         self._pending[device].append((request, request.runs))
 
     def send(self, request: Request, device: str) -> None:
-        """Send the stage's input to the device, unless it is there; a model's input always is."""
+        """Send the stage's input to the device unless it is there; a model's input always is."""
         if self.work[request.stage].stage == 0:
             self._held.pop(request.number, None)
             return
@@ -169,7 +169,7 @@ class Emulation(EventLoop):
             self._receive(REPLY_S)
 
     def poll(self, due_s: float) -> Finished | None:
-        """Wait for the end of a stage until `due_s`; probe this host meanwhile when the fleet is empty."""
+        """Wait for the end of a stage until `due_s`; while the fleet is empty, probe this host."""
         while True:
             self._receive(0.0)
             if self._finished:
@@ -187,7 +187,7 @@ class Emulation(EventLoop):
                 time.sleep(left_s)
 
     def _receive(self, timeout_s: float) -> None:
-        """Handle one reply, if one comes in time."""
+        """Handle one reply, if one arrives in time."""
         received = self._pool.receive(timeout_s) if any(self._pending.values()) else None
         if received is None:
             return
@@ -199,7 +199,7 @@ class Emulation(EventLoop):
             self._end_run(device, *pending, wire.header(frames))
 
     def _end_run(self, device: str, request: Request, run: int, reply: dict[str, Any]) -> None:
-        """Note that a device has run a stage."""
+        """Record that a device has run a stage."""
         started_s, ended_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
         self._free_s[device] = ended_s
         self._last_busy = device
@@ -220,10 +220,10 @@ class Emulation(EventLoop):
 
 
 def _time_scale(job: Job, work: Sequence[StageDeployment], headroom: float) -> float:
-    """How many times as slow as real time the fleet runs, so that one core of this host can emulate it."""
+    """Factor by which the fleet runs slower than real time, so that one core of this host can emulate it."""
     speeds = job.services[0].problem.profile.speeds
     used = [speeds[name] for name in {name for stage in work for name in stage.seconds}]
-    # One request at a time keeps one device busy. Else all may be busy at once, and only one core is certain.
-    # Then leave room for one more device as fast as the fastest: waiting for a turn would seem to slow it.
+    # With one request at a time, one device is busy. Otherwise all may be, and only one core is guaranteed.
+    # Then add room for one more device as fast as the fastest: waiting for a turn would slow a device down.
     needed = max(used) if job.workload.concurrency == 1 else sum(used) + max(used)
     return max(1.0, needed * headroom)

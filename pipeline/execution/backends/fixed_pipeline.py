@@ -59,9 +59,9 @@ class _Flow:
     kind: npt.NDArray[np.int64]
     arrival_s: Floats
     sent_s: Sequence[tuple[Floats, Floats, Floats] | None]
-    """By stage: when the input was ready, and its transfer began and ended; None: no link."""
+    """Times at which the input was ready and its transfer began and ended, by stage; None: no transfer."""
     ran_s: Sequence[tuple[Floats, Floats, Floats]]
-    """By stage: when it was ready, began and ended."""
+    """Times at which the stage was ready, began and ended, by stage."""
 
     @property
     def answered_s(self) -> Floats:
@@ -69,7 +69,7 @@ class _Flow:
 
 
 class _Pipeline:
-    """A fixed pipeline and the requests that flow through it; every pass over `flows` yields the same."""
+    """A fixed pipeline and its requests; every pass over `flows` yields the same blocks."""
 
     def __init__(self, seed: int, job: Job, work: Sequence[StageDeployment]) -> None:
         self._seed, self._job, self._work = seed, job, work
@@ -110,7 +110,7 @@ class _Pipeline:
             count += len(block)
 
     def holds_more_than(self, requests: int) -> bool:
-        """Whether more requests than these are ever in the fleet at a time."""
+        """Whether more than that many requests are ever in the fleet at once."""
         done, pending_s = 0, np.empty(0)
         for flow in self.flows():
             pending_s = np.concatenate([pending_s, flow.answered_s])
@@ -138,7 +138,9 @@ class _Pipeline:
 
 
 def served_s(ready_s: Floats, takes_s: Floats, free_s: float) -> Floats:
-    """(tasks,): when a server that is free at free_s ends each task, in order, one at a time.
+    """(tasks,): time at which a server that is free from free_s on ends each task, in order, one at a time.
+
+    ready_s, takes_s: (tasks,), when each task is ready and its duration, in seconds.
 
     end[i] = max(ready[i], end[i - 1]) + takes[i], unrolled (Lindley, 1952): with c the running sum of takes,
     end[i] = c[i] + max(free, max over j <= i of (ready[j] - c[j - 1])).

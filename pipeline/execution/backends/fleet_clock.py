@@ -1,4 +1,4 @@
-"""A real-time clock that is scaled and can be stopped. Shell."""
+"""A scaled real-time clock that can be paused. Shell."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FleetClock:
         return at_s * self.scale + self._origin + self._paused
 
     def skip(self, seconds: float) -> None:
-        """Take so many real seconds that have just passed off the clock."""
+        """Exclude that many real seconds, which have just passed, from the clock."""
         self._paused += seconds
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Simulated times of stages, drawn from the variation seen while profiling. Pure."""
+"""Simulated times of stages, drawn from the variation measured by the profile. Pure."""
 
 from __future__ import annotations
 

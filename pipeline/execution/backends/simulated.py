@@ -1,6 +1,6 @@
-"""Run plans as discrete events over the measured profile. Pure but for timing the scheduler.
+"""Run plans as discrete events over the measured profile. Pure except for timing the scheduler.
 
-A stage takes the time that the profile predicts, multiplied by a ratio drawn from those seen while profiling.
+A stage takes the time that the profile predicts, multiplied by a ratio drawn from the profile's variation.
 No model is computed; the same job and seed give the same records.
 """
 
@@ -27,7 +27,7 @@ from pipeline.execution.scheduler import Scheduler
 
 @dataclass(frozen=True)
 class Simulated(BackendSettings):
-    """The settings of a simulated run."""
+    """The settings of a simulated run. Raises ConfigError for a value out of range."""
 
     seed: int = 0
     """Seed of the stage times."""
@@ -51,9 +51,9 @@ class Simulated(BackendSettings):
 def simulate_events(
     settings: Simulated, job: Job, scheduler: Scheduler, work: Sequence[StageDeployment]
 ) -> Records:
-    """Simulate a job event by event: for any plan and workload, and slower than `pipelined`."""
+    """Simulate a job event by event: for any plan and workload, but slower than `pipelined`."""
     run = _Simulation(settings, job, scheduler, work)
-    # A run makes no reference cycles, and the collector would scan all its requests and rows again and again.
+    # A run creates no reference cycles, and the collector would scan all requests and rows again and again.
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -79,11 +79,11 @@ class _Simulation(EventLoop):
         self._begun = 0
 
     def start(self, request: Request, device: str) -> None:
-        """Work out when the stage ends."""
+        """Compute the time at which the stage ends."""
         work = self.work[request.stage]
         began_s = request.began_s = self.now_s + self._dispatch_s[request.stage]
         ended_s = began_s + work.seconds[device] * request.ratios[work.stage]
-        self._begun += 1  # among stages that end at the same time the first begun comes first
+        self._begun += 1  # stages that end at the same time are ordered by begin
         finished = Finished(request, device, request.runs, began_s, ended_s, math.nan)
         heappush(self._finishing, (ended_s, self._begun, finished))
 
@@ -94,7 +94,7 @@ class _Simulation(EventLoop):
         return None
 
     def ratios(self, requests: int) -> Sequence[Sequence[float]]:
-        """Drawn from the ratios seen while profiling."""
+        """(requests, stages): ratios drawn from the profile's variation."""
         drawn: list[list[float]] = self._times.draw(requests).tolist()
         return drawn
 

@@ -1,1 +1,1 @@
-"""Device processes of this host: how they are started, asked and measured."""
+"""Device processes of this host: their start, their messages and the measurement of models on them."""

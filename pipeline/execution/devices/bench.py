@@ -21,13 +21,13 @@ from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
 
 MAX_PROFILE_SLOWDOWN = 4.0
-"""Stretching leaves caches cold, as a run does. Beyond this slowdown they get no colder."""
+"""Largest slowdown while profiling: stretching leaves caches cold, as in a run; more has no effect."""
 PARTS = 8
-"""Stages that the model is cut into, to measure the start of a stage and the regions of the model."""
+"""Number of stages into which the model is cut, to measure the start of a stage and parts of the model."""
 HELD_OUT_PARTS = 4
-"""Stages, cut at random, that are not part of the fit: the error of its predictions is measured on them."""
+"""Number of stages, cut at random, that are not part of the fit; they measure its prediction error."""
 HELD_OUT_EVERY = 2
-"""Passes from one run of the held-out stages to the next: they must not make profiling much longer."""
+"""Number of passes per run of the held-out stages, so that these do not make profiling much longer."""
 CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for way in ("encode", "decode"))
 
 
@@ -68,14 +68,14 @@ class Bench:
                 pool.deploy_module(name, f"{codec} {cut.index}", module, inputs)
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
-        """Send the stages between these bounds to the device; returns their names there."""
+        """Send the stages between these bounds to the device; returns the stages' names."""
         names = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
         for stage, (begin, end) in zip(names, pairwise(bounds), strict=True):
             self._pool.deploy(self._name, stage, self._graph, begin, end)
         return names
 
     def turns(self, *, keep: bool) -> Iterator[None]:
-        """One pass over each kind of stage; yields after each call to the device. keep: record the times."""
+        """One pass over each kind of stage; yields after each call of the device. keep: record the times."""
         layers = self._chain(self._layers, [self._input.shape])
         yield
         whole = yield from self._run(self._whole)
@@ -99,7 +99,7 @@ class Bench:
             self._held_out_s.append(held_out)
 
     def codec_cpu_s(self) -> dict[str, list[float]]:
-        """By codec: a and b of its CPU seconds, a + b * bytes (see Profile)."""
+        """[a, b] by codec, which takes a + b * bytes CPU seconds (see Profile)."""
         if not self._cuts:
             return {}
         sizes = [cut.num_bytes for cut in self._cuts]
@@ -107,14 +107,14 @@ class Bench:
         return {codec: list(fit_line(sizes, medians[:, k])) for k, codec in enumerate(CODECS)}
 
     def variation(self) -> list[float]:
-        """The times of the whole model and of its parts in each pass ÷ their medians."""
+        """(2 * passes): times of the whole model and of the sum of its parts in each pass ÷ their medians."""
         passes = np.column_stack([self.whole_s, np.sum(self.parts_s, axis=1)])
         return [float(ratio) for ratio in (passes / np.median(passes, axis=0)).ravel()]
 
     def error(self, layers_cpu_s: npt.NDArray[np.float64], task_cpu_s: float) -> float:
         """95th percentile of |measured ÷ predicted - 1| over the held-out stages (medians over passes).
 
-        layers_cpu_s: by layer; task_cpu_s: of starting a stage.
+        layers_cpu_s: (layers,), CPU seconds of each layer; task_cpu_s: CPU seconds to start a stage.
         """
         measured = np.median(np.asarray(self._held_out_s, dtype=float), axis=0)
         predicted = np.add.reduceat(layers_cpu_s, self._held_out_bounds[:-1]) + task_cpu_s
@@ -128,18 +128,18 @@ class Bench:
         return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
 
     def _without_drift(self, cpu_s: Sequence[float], probe_cpu_s: float) -> list[float]:
-        """CPU seconds just measured, converted to a drift of 1 by the probe that followed them."""
+        """CPU seconds just measured, divided by the drift that the following probe gives."""
         self._drift.add(probe_cpu_s)
         return [seconds / self._drift.now for seconds in cpu_s]
 
     def _run(self, stages: Sequence[str]) -> Generator[None, None, list[float]]:
-        """CPU seconds of each stage, called as in a run; the rest of a call's time is dispatch."""
+        """CPU seconds of each stage, called as in a run; the rest of a call's time counts as dispatch."""
         self._pool.call(self._name, {"op": "put", "request": "profile"}, {"0": self._input})
         cpu_s = []
         for stage in stages:
             begin = time.perf_counter()
             header: dict[str, Any] = {"op": "run", "stage": stage, "request": "profile", "takes": "profile"}
-            # A probe each time, whether or not the stage leaves room for it.
+            # Probe each time, whether or not the stage leaves time for it.
             header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf}
             reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
             stage_s = reply["end"] - reply["start"] + reply["late_s"]

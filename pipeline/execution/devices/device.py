@@ -1,7 +1,7 @@
 """A device as an OS process: holds stages and values, and runs one stage at a time. Shell.
 
 Started as `python -m pipeline.execution.devices.device ENDPOINT NAME PARENT_PID TURNS`.
-It needs torch, pyzmq and safetensors alone.
+It needs only torch, pyzmq and safetensors.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; run it `warmup` times on zeros -> param_bytes
     put      tensors: the present value of a request                          -> nothing
@@ -9,7 +9,7 @@ Requests (header "op") and their replies:
              -> start, end, late_s, cpu_s, drift, and probe_cpu_s if it made a probe (see `Stretched`)
     fetch    return and forget the value of a request                         -> tensors
     profile  run a chain of deployed stages once, on seeded noise of `shapes` -> cpu_s of each, probe_cpu_s
-    probe    run the stage REFERENCE on zeros: how fast is this host now?     -> probe_cpu_s
+    probe    run the stage REFERENCE on zeros, to measure this host's speed   -> probe_cpu_s
     reset    forget all stages but REFERENCE, and all values                  -> nothing
 `start` and `end` are readings of time.perf_counter, which all processes of one host share.
 """
@@ -36,7 +36,7 @@ REFERENCE = "reference"
 
 
 class DeviceServer:
-    """The stages and values that one device holds; turns: the file of the devices' turn (see `Stretcher`)."""
+    """The stages and values that one device holds; turns: the file to lock (see `Stretcher`)."""
 
     def __init__(self, turns: IO[bytes]) -> None:
         self._stretcher = Stretcher(turns)
@@ -62,7 +62,7 @@ class DeviceServer:
             return self._profile(**header), {}
         if operation == "probe":
             with self._stretcher.turn():
-                self._probe()  # the first one after an idle moment is slower than one after a stage
+                self._probe()  # discarded: after an idle period it is slower than after a stage
                 return {"probe_cpu_s": self._probe()}, {}
         if operation == "reset":
             self._stages = {name: stage for name, stage in self._stages.items() if name == REFERENCE}
@@ -121,7 +121,7 @@ class DeviceServer:
     def _profile(
         self, stages: Sequence[str], shapes: Sequence[Sequence[int]], seed: int, slowdown: float
     ) -> dict[str, Any]:
-        """CPU seconds of each stage, one after the other, then stretched as in a run."""
+        """Run stages one after the other, then sleep as in a run; returns each stage's CPU seconds."""
         generator = torch.Generator().manual_seed(seed)
         values: Values = tuple(torch.randn(shape, generator=generator) for shape in shapes)
         start = time.perf_counter()
@@ -136,7 +136,7 @@ class DeviceServer:
 
 
 def serve(endpoint: str, name: str, parent: int, turns: str) -> None:
-    """Answer requests until told to stop, or until the parent process is gone."""
+    """Answer requests until the message `stop` arrives or the parent process has ended."""
     torch.set_num_threads(1)
     with (
         open(turns, "ab") as lock,

@@ -26,18 +26,18 @@ from pipeline.network.stage_program import program
 
 START_TIMEOUT_S = 120
 POLL_MS = 1000
-"""Wait for a reply before checking that the process still runs."""
+"""Time to wait for a reply before checking that the process still runs."""
 
 
 class DeviceError(RuntimeError):
-    """A device process failed or ended."""
+    """A device process has failed or ended."""
 
 
 class DevicePool:
     """One OS process a device, each with one torch thread.
 
-    Messages pass through a socket file in a directory that only this user may enter; where the system has no
-    such sockets, through loopback TCP.
+    Messages pass through a socket file in a directory that only this user may enter; without such sockets,
+    through loopback TCP. Raises DeviceError if a process does not start.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -84,7 +84,7 @@ class DevicePool:
             raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
 
     def receive(self, timeout_s: float) -> tuple[str, list[bytes]] | None:
-        """The next reply and its device; None if none comes in time. Raises DeviceError as `call` does."""
+        """The next reply and its device; None if none arrives in time. Raises DeviceError as `call` does."""
         if not self._socket.poll(int(timeout_s * 1e3)):
             for name, process in self._processes.items() if timeout_s else ():
                 if process.poll() is not None:
@@ -179,7 +179,7 @@ _pools: dict[tuple[str, ...], DevicePool] = {}
 
 
 def shared_pool(names: Sequence[str]) -> DevicePool:
-    """The pool of these devices, kept between the trials of this process (starting one costs seconds)."""
+    """The pool of these devices, kept between the trials of this process: to start one takes seconds."""
     key = tuple(names)
     if key not in _pools or not _pools[key].alive():
         discard_pools()

@@ -14,20 +14,20 @@ KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-"""Makes glibc keep freed memory. Otherwise it returns large activations to the system after a run, or does
-not, depending on the layout of the heap: page faults made a stage take 6 ms of CPU in one run and 10 in the
-next."""
+"""Makes glibc keep freed memory. Otherwise the layout of the heap decides whether large activations are
+returned to the system after a run: page faults made a stage take 6 ms of CPU in one run and 10 in
+the next."""
 
 
 def start_device(endpoint: str, name: str, turns: str) -> subprocess.Popen[bytes]:
     """The process of a device, with one torch thread; it connects to the endpoint under its name.
 
-    turns: path of the file whose lock the devices take in turns.
+    turns: path of the file that the devices lock in turn.
     """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, **KEEP_MEMORY, "PYTHONPATH": path}
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     module = "pipeline.execution.devices.device"
     command = [sys.executable, "-m", module, endpoint, name, str(os.getpid()), turns]
-    # A session of its own: Ctrl-C reaches the coordinator alone, which then ends its devices in order.
+    # In a session of its own: Ctrl-C reaches only the coordinator, which then ends its devices in order.
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Measure the time of each layer on each device, or read a kept profile. Shell."""
+"""Measure the time of each layer on each device, or read a stored profile. Shell."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 
 FIRST_PROBES = 15
-"""Probes on each device before profiling; their median is the reference."""
+"""Number of probes on each device before profiling; their median is the reference."""
 METHOD = 2
-"""Version of the method of measuring: kept profiles of another version are not used."""
+"""Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""
 _log = logging.getLogger(__name__)
@@ -48,7 +48,10 @@ def _require_complete(profile: Profile, graph: Graph, fleet: Fleet) -> None:
 
 
 def speed(device: Device, reference_cpu_s: float) -> float:
-    """A device's speed relative to one core of this host (see Device)."""
+    """A device's speed relative to one core of this host (see Device).
+
+    reference_cpu_s: CPU seconds of the reference model on this host.
+    """
     if device.speed is not None:
         return device.speed
     if device.reference_latency_s is not None:
@@ -58,21 +61,24 @@ def speed(device: Device, reference_cpu_s: float) -> float:
 
 @dataclass(frozen=True)
 class Profiler:
-    """Measures a profile, or reads the kept one of the same model, devices, torch and processor."""
+    """Measures a profile, or reads a stored one of the same model, devices, torch and processor.
+
+    Raises ConfigError for a value out of range.
+    """
 
     warmup: int = 2
-    """Passes over all layers before those that count."""
+    """Number of passes over all layers before those that count."""
     repeats: int = 20
-    """Passes that count."""
+    """Number of passes that count."""
     cache_dir: str | None = ".cache/profiles"
-    """Folder of the kept profiles; None: measure every time."""
+    """Folder of the stored profiles; None: measure every time."""
 
     def __post_init__(self) -> None:
         require_whole("profiler", "warmup", self.warmup)
         require_whole("profiler", "repeats", self.repeats, least=1)
 
     def profile(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> Profile:
-        """The profile of a graph on a fleet."""
+        """The profile of a graph on a fleet, stored or new. Raises DeviceError if a process fails."""
         if self.cache_dir is None:
             return self.measure(graph, fleet)
         path = Path(self.cache_dir) / f"{spec.name}-{fleet.name}-{self._fingerprint(spec, graph, fleet)}.json"
@@ -99,7 +105,7 @@ class Profiler:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def measure(self, graph: Graph, fleet: Fleet) -> Profile:
-        """Time every layer in every device's process, devices and reference probes interleaved."""
+        """Measure every layer in every device's process, interleaving devices and reference probes."""
         _log.info("measuring the profile of %s on %d devices (once)", graph.name, len(fleet.devices))
         with machine_lock():
             return self._measure(graph, fleet)
@@ -115,7 +121,7 @@ class Profiler:
         bench = {name: Bench(pool, name, graph, 1 / speeds[name], drift) for name in fleet.by_name}
         for repeat in range(self.warmup + self.repeats):
             keep = repeat >= self.warmup
-            # Devices take turns after every stage, as in a run: each finds caches that another device used.
+            # Devices take turns after every stage, as in a run: each finds caches that another has used.
             for _ in zip(*(device.turns(keep=keep) for device in bench.values()), strict=True):
                 pass
         for name in bench:

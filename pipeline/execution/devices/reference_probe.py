@@ -11,7 +11,7 @@ from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 
 RECENT_PROBES = 2
-"""Probes whose mean is the present drift."""
+"""Number of latest probes whose mean is the present drift."""
 
 
 @functools.cache
@@ -21,9 +21,9 @@ def reference_graph(model: str) -> Graph:
 
 
 class Drift:
-    """How many times as slow as its reference this host is, from probes of the reference model.
+    """This host's time for the reference model ÷ its time when profiled, from probes.
 
-    Other work on the same processor cores can slow this host by half from one second to the next, so each
+    Other work on the same processor cores can halve this host's speed from one second to the next, so each
     stage's CPU time is divided by the drift at that moment.
     """
 
@@ -33,7 +33,7 @@ class Drift:
         self._probes: list[float] = []
 
     def add(self, cpu_s: float) -> None:
-        """Add a probe: CPU seconds of the reference model just now."""
+        """Add a probe: the CPU seconds that the reference model has just taken."""
         self._probes.append(cpu_s / self.reference_cpu_s)
 
     @property

@@ -9,19 +9,19 @@ import numpy.typing as npt
 from scipy import optimize
 
 CLOCK_S = 1e-9
-"""Least time of anything measured, so that no time is 0."""
+"""Lower limit of measured times, so that no time is 0."""
 Seconds = Sequence[float]
 
 
 def split_times(
     layer_s: Sequence[Seconds], whole_s: Seconds, parts_s: Sequence[Seconds], bounds: Sequence[int]
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """CPU seconds of each layer, (layers,), and of starting a stage: together those of the whole model.
+    """CPU seconds of each layer, (layers,), and of starting a stage; they add up to those of the whole model.
 
-    layer_s: (passes, layers), run one by one; whole_s: (passes,), the whole model; parts_s: (passes, parts),
-    the stages between bounds. All are reduced to medians over passes. n parts start n - 1 times more often
-    than the whole model, so a start costs (parts - whole) / (n - 1). The rest of a part's time is divided
-    among its layers (`_within`).
+    layer_s: (passes, layers), layers run one by one; whole_s: (passes,), the whole model; parts_s: (passes,
+    parts), the stages between bounds. All are reduced to medians over passes. n parts start n - 1 times more
+    often than the whole model, so a start costs (parts - whole) / (n - 1). The rest of a part's time is
+    divided among its layers (`_within`).
     """
     layers = np.median(np.asarray(layer_s, dtype=float), axis=0)
     whole = float(np.median(whole_s))
@@ -38,9 +38,9 @@ def split_times(
 def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.float64]:
     """CPU seconds of layers in a stage that takes `total` without its start, from those run one by one.
 
-    A layer run on its own costs a call, which a stage of several layers saves. So the excess of the layers'
-    sum over the total is subtracted in equal parts, though no layer falls below 0, and the result is scaled
-    to the total.
+    A layer that runs on its own costs a call, which a stage of several layers saves. So the excess of the
+    layers' sum over the total is subtracted from the layers in equal parts, but not below 0, and the result
+    is scaled to the total.
     """
     call = max(0.0, (layers.sum() - total) / len(layers))
     left = np.maximum(layers - call, 0.0)
@@ -49,7 +49,10 @@ def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.flo
 
 
 def fit_line(sizes: Sequence[float], seconds: Seconds) -> tuple[float, float]:
-    """a, b >= 0 of seconds = a + b * size that minimise the squares of the relative errors."""
+    """a, b >= 0 of seconds = a + b * size that minimise the squares of the relative errors.
+
+    sizes, seconds: (points,).
+    """
     measured = np.maximum(np.asarray(seconds, dtype=float), CLOCK_S)
     # |a + b * size - measured| / measured, with both sides divided by the measured time.
     relative = np.stack([1 / measured, np.asarray(sizes, dtype=float) / measured], axis=1)

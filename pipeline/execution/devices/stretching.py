@@ -1,7 +1,7 @@
 """Stretch the wall time of a stage to its CPU time x a slowdown, one device of this host at a time. Shell.
 
-Devices that compute at once would share this host's caches and memory bandwidth, and each would seem slower
-than it is alone. So they take turns, by a lock on a file; after its turn a device sleeps for the rest of its
+Devices that compute at once would share this host's caches and memory bandwidth, and each would be slower
+than alone. So they take turns, by a lock on a file; after its turn a device sleeps for the rest of its
 stage's time.
 """
 
@@ -21,12 +21,12 @@ except ImportError:  # Windows has no such locks: devices that compute at once s
 
 Values = tuple[torch.Tensor, ...]
 Compute = Callable[[], tuple[Values, float]]
-"""Computes values and returns them with the CPU seconds that it took."""
+"""Computes values and returns them with the CPU seconds taken."""
 PROBE_ROOM = 2.0
 """A stage's remaining time ÷ the time of a probe, above which the stage makes a probe before it sleeps."""
 COLD_BYTES = 2**24
-"""Memory touched before each stage, so that all find equally cold caches: back to back a stage was up to a
-tenth quicker than after an idle moment."""
+"""Memory touched before each stage, so that all find equally cold caches: otherwise a stage right after
+another was up to a tenth faster than one after an idle period."""
 
 
 class Stretched(NamedTuple):
@@ -35,18 +35,18 @@ class Stretched(NamedTuple):
     output: Values
     start: float
     end: float
-    """When the stage should have ended."""
+    """Time at which the stage should have ended."""
     late_s: float
-    """How much later it did, because this host was busy with other work."""
+    """Seconds by which it ended later, because this host was busy with other work."""
     cpu_s: float
     drift: float
-    """The drift that the stretching divided out."""
+    """The drift by which the CPU time was divided."""
     probe_cpu_s: float | None
     """CPU seconds of the reference model, where the stage's time left room for a probe."""
 
 
 class Stretcher:
-    """Runs modules in turns with the other devices of this host; turns: the file whose lock is the turn."""
+    """Runs stages in turn with the other devices of this host; turns: the file whose lock is the turn."""
 
     def __init__(self, turns: IO[bytes]) -> None:
         self._turns = turns
@@ -70,8 +70,8 @@ class Stretcher:
         """Compute, then sleep until the wall time is CPU time ÷ drift * slowdown.
 
         drift: this host's time for the reference model ÷ when profiled, at the last probes. reference_s: that
-        time when profiled. Where more than room * reference_s is left, and no other device has its turn,
-        probe again, and use the mean of both drifts; reference_s infinite: never probe.
+        time when profiled. If more than room * reference_s is left and no other device has its turn, probe
+        again and use the mean of both drifts; reference_s infinite: never probe.
         """
         sleep_until(not_before)
         start = time.perf_counter()
@@ -91,7 +91,7 @@ class Stretcher:
 
     @contextlib.contextmanager
     def turn(self, *, wait: bool = True) -> Iterator[bool]:
-        """Take the turn for the block, and give whether it was taken: without `wait` only if it is free."""
+        """Hold the turn during the block; yields whether it is held: without `wait`, only if it was free."""
         if fcntl is None:
             yield True
             return
@@ -108,7 +108,7 @@ class Stretcher:
 
 def timed(module: torch.fx.GraphModule, values: Values) -> tuple[Values, float]:
     """A module's output and its CPU seconds."""
-    # thread_time leaves out the thread that moves messages; with one torch thread it has all of the work.
+    # thread_time excludes the thread that moves messages; with one torch thread it covers all computation.
     begin = time.thread_time()
     output = module.forward(*values)
     return output, time.thread_time() - begin

@@ -1,4 +1,4 @@
-"""The one place where tensors cross a process border: as JSON and safetensors, never pickle. Pure."""
+"""The format of all messages between processes: JSON and safetensors, never pickle. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 def encode(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None) -> list[bytes]:
     """Two frames: the header with each tensor's shape and strides, and the tensors' values.
 
-    The strides of every tensor that is dense in its storage are kept: kernels choose their algorithm by
-    strides, and a stage must compute the same bits in either process. A tensor with gaps or overlaps is made
+    The strides of a tensor that is dense in its storage are kept: kernels choose their algorithm by strides,
+    and a stage must compute the same bits in either process. A tensor with gaps or overlaps is made
     contiguous.
     """
     layouts: dict[str, tuple[list[int], list[int]]] = {}
@@ -26,7 +26,7 @@ def encode(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None
             dense = dense.contiguous()
         layouts[name] = list(dense.shape), list(dense.stride())
         values = torch.as_strided(dense, (dense.numel(),), (1,))
-        # safetensors refuses tensors that share a storage.
+        # safetensors rejects tensors that share a storage.
         storage = values.untyped_storage().data_ptr()
         flat[name] = values.clone() if storage in seen else values
         seen.add(storage)
@@ -34,18 +34,18 @@ def encode(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None
 
 
 def header(frames: Sequence[bytes]) -> dict[str, Any]:
-    """The header alone."""
+    """The header of a message, without decoding its tensors."""
     return dict(json.loads(frames[0])["header"])
 
 
 def readdress(frames: Sequence[bytes], new_header: Mapping[str, Any]) -> list[bytes]:
-    """The frames of the same tensors with another header; the tensors are not decoded."""
+    """A message with the same tensors and another header; the tensors are not decoded."""
     layouts = json.loads(frames[0])["layouts"]
     return [json.dumps({"header": new_header, "layouts": layouts}).encode(), *frames[1:]]
 
 
 def decode(frames: Sequence[bytes]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The header and the tensors that `encode` took; the order of the tensors is kept."""
+    """The header and the tensors that `encode` was called with, in the same order."""
     envelope = json.loads(frames[0])
     flat = safetensors.torch.load(frames[1])
     tensors = {

@@ -1,1 +1,1 @@
-"""A run as events, the same for every backend: requests, queues, outages, and the rows that they leave."""
+"""The event loop that all backends share: requests, queues, outages, and the rows that they produce."""

@@ -1,4 +1,4 @@
-"""The tasks that no device can take for now. Pure."""
+"""The tasks that no device can take at present. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BlockedTasks:
         return any(self._queues)
 
     def add(self, request: Request) -> None:
-        """Let a request wait at the end of its stage's queue."""
+        """Append a request to its stage's queue."""
         self._queues[request.stage].append(request)
 
     def remove(self, request: Request) -> bool:
@@ -36,12 +36,12 @@ class BlockedTasks:
                 yield queue.popleft()
 
     def retry(self, ready: Callable[[Request], None]) -> None:
-        """Call `ready` for the requests of each stage until it blocks one again (calls `add`)."""
+        """Call `ready` for the waiting requests of each stage until it blocks one again (calls `add`)."""
         for queue in self._queues:
             while queue:
                 head = queue.popleft()
                 waiting = len(queue)
                 ready(head)
-                if len(queue) > waiting:  # blocked again, as would be those behind it: back to the front
+                if len(queue) > waiting:  # blocked again, as the later ones would be: back to the front
                     queue.rotate(1)
                     break

@@ -8,7 +8,7 @@ from pipeline.execution.events.request import Request
 
 
 class DeviceQueue:
-    """The request whose stage a device runs, those that wait for the device, and the device's outages."""
+    """The request that runs on a device, those that wait for it, and the device's outages."""
 
     __slots__ = ("life", "outages", "running", "waiting")
 
@@ -16,12 +16,12 @@ class DeviceQueue:
         self.running: Request | None = None
         self.waiting: deque[Request] = deque()
         self.outages = 0
-        """Outages in effect; they may overlap."""
+        """Number of outages in effect; they may overlap."""
         self.life = 0
-        """Outages begun so far. A tensor that came to the device in an earlier life is lost."""
+        """Number of outages begun so far. A tensor that reached the device in an earlier life is lost."""
 
     def begin_outage(self) -> list[Request]:
-        """Empty the queue; returns what was in it, the running request first."""
+        """Begin an outage and empty the queue; returns its requests, the running one first."""
         self.outages += 1
         self.life += 1
         lost = [*([] if self.running is None else [self.running]), *self.waiting]
@@ -30,6 +30,6 @@ class DeviceQueue:
         return lost
 
     def end_outage(self) -> bool:
-        """Whether the device is up again: no other outage is in effect."""
+        """End an outage; returns whether the device is up again, as no other outage is in effect."""
         self.outages -= 1
         return not self.outages

@@ -1,7 +1,7 @@
-"""The event loop of a run: arrivals, transfers, completions, waits and outages, one by one in order of time.
+"""The event loop of a run: arrivals, transfers, completions, waits and outages in order of time.
 
-Pure but for timing the scheduler. How long a stage takes, and how it is run, is up to the backend that
-derives from `EventLoop`.
+Pure except for timing the scheduler. The backend derives from `EventLoop`; it runs the stages and determines
+their times.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Finished(NamedTuple):
     request: Request
     device: str
     run: int
-    """Which of the request's runs it was (`Request.runs`)."""
+    """Number of the run among the request's runs (`Request.runs`)."""
     began_s: float
     ended_s: float
     cpu_s: float
@@ -57,7 +57,7 @@ class EventLoop(ABC):
         self.work = work
         self.now_s = 0.0
         self.in_fleet = 0
-        """Requests that have arrived and are not done, without those that a scheduler put off (`Wait`)."""
+        """Number of requests that have arrived and are not done, without those that a scheduler defers."""
         self._settings = settings
         self._first = [  # by class of request: index of its service's first stage
             next(k for k, w in enumerate(work) if w.service == job.service_of(kind))
@@ -70,18 +70,18 @@ class EventLoop(ABC):
         self._pushed = 0
         self._devices = {name: DeviceQueue() for name in job.fleet.by_name}
         self._link_free_s: dict[tuple[str, str], float] = {}
-        """When each link can send the next tensor, by sender and receiver."""
+        """Time at which each link can send the next tensor, by sender and receiver."""
         self._blocked = BlockedTasks(len(work))
         self._log = RowLog(job, work, self.measurement)
         self._end_s = 0.0
         self._used: set[str] = set()
-        """Devices that computed."""
+        """Devices that have run a stage."""
 
     # --- how the backend runs stages ---
 
     @abstractmethod
     def poll(self, due_s: float) -> Finished | None:
-        """The next stage that a device has finished; None at `due_s`, or where no stage is running."""
+        """The next stage that a device has finished; None at `due_s`, or if no stage is running."""
 
     @abstractmethod
     def clock_s(self, event_s: float) -> float:
@@ -89,7 +89,7 @@ class EventLoop(ABC):
 
     @abstractmethod
     def start(self, request: Request, device: str) -> None:
-        """Run the request's stage on a device, which is free."""
+        """Run the request's stage on a device that is free."""
 
     def send(self, request: Request, device: str) -> None:  # noqa: B027 not all backends move tensors
         """Move the input of the request's stage to a device."""
@@ -98,7 +98,7 @@ class EventLoop(ABC):
         """Keep the input of the request's stage while the request waits."""
 
     def ratios(self, requests: int) -> Sequence[Sequence[float]]:
-        """For each of the next requests, by stage: the time that it takes ÷ the predicted time."""
+        """(requests, stages): time ÷ predicted time, for the next requests; no stages if they really run."""
         return [()] * requests
 
     def is_last(self, stage: int) -> bool:
@@ -118,7 +118,7 @@ class EventLoop(ABC):
         heap, advance = self._heap, self._state.advance
         while True:
             if not heap and self._blocked and not any(queue.running for queue in self._devices.values()):
-                # No event is left that could free a device. In a closed loop each rejection lets one arrive.
+                # No event is left that could free a device. In a closed loop each rejection admits a request.
                 for request in self._blocked.drain():
                     self._reject(request, "no device could take it to the end of the run")
             finished = self.poll(heap[0][0] if heap else math.inf)
@@ -135,7 +135,7 @@ class EventLoop(ABC):
                 break
 
     def records(self, **rest: Any) -> Records:
-        """The records of the run; rest: further fields of Records that the backend fills in."""
+        """The records of the run; rest: further fields of Records, from the backend."""
         return self._log.records(
             window_s=max(self._end_s, self.job.workload.horizon_s),
             reserved=tuple(name for name in self.job.fleet.by_name if name in self._used),
@@ -146,13 +146,13 @@ class EventLoop(ABC):
         self._pushed += 1  # among events at the same time the first pushed comes first
         heappush(self._heap, (at_s, self._pushed, handle, subject))
 
-    # --- requests come and go ---
+    # --- arrivals and answers ---
 
     def _next_arrival(self) -> None:
         request = next(self._requests, None)
         if request is None:
             return
-        if self.job.workload.concurrency is not None:  # a closed loop: it arrives now
+        if self.job.workload.concurrency is not None:  # a closed loop: the request arrives now
             request.deadline_s += self.now_s
             request.arrival_s = request.queued_s = self.now_s
         self._push(request.arrival_s, self._arrive, request)
@@ -174,7 +174,7 @@ class EventLoop(ABC):
         self._locate(request, self.job.fleet.source)
 
     def _locate(self, request: Request, device: str | None) -> None:
-        """Note that the stage's input is on a device; None: on every device."""
+        """Record that the stage's input is on a device; None: on every device."""
         request.location = device
         request.life = 0 if device is None else self._devices[device].life
 
@@ -192,7 +192,7 @@ class EventLoop(ABC):
     # --- a device for each stage ---
 
     def _ready(self, request: Request) -> None:
-        """Find a device for a stage that can begin."""
+        """Find a device for a stage whose input is ready."""
         if request.location is not None and self._devices[request.location].life != request.life:
             self._restart(request)  # its input was lost in an outage
         state, work = self._state, self.work[request.stage]
@@ -227,7 +227,7 @@ class EventLoop(ABC):
     def _wait(self, request: Request, until_s: float) -> None:
         self.hold(request)
         if until_s < math.inf:
-            self.in_fleet -= 1  # its scheduler puts it off, not a busy fleet
+            self.in_fleet -= 1  # its scheduler defers it: it does not wait for a busy fleet
             assert request.task is not None
             self._state.wait(request.task)
             self._push(max(until_s, self.now_s), self._wake, request)
@@ -291,7 +291,7 @@ class EventLoop(ABC):
     def _finish(self, finished: Finished) -> None:
         request, device, run, began_s, ended_s, cpu_s = finished
         queue = self._devices[device]
-        if queue.running is not request or request.runs != run:  # lost in an outage meanwhile
+        if queue.running is not request or request.runs != run:  # lost in an outage
             return
         self._log.add(request, COMPUTE, device, began_s, ended_s, cpu_s)
         self._used.add(device)
@@ -313,7 +313,7 @@ class EventLoop(ABC):
     # --- outages ---
 
     def _begin_outage(self, device: str) -> None:
-        """Take a device away; what was assigned to it goes elsewhere."""
+        """Take a device down and reassign its tasks."""
         queue = self._devices[device]
         self._state.set_up(device, False)
         running = queue.running
@@ -321,7 +321,7 @@ class EventLoop(ABC):
             self._lose(request, device, began=request is running)
 
     def _lose(self, request: Request, device: str, *, began: bool = False) -> None:
-        """Take a task from a device that is gone; its input is still where it was sent from."""
+        """Take a task from a device that is down and reassign it; its input is still on the sender."""
         begin_s = min(request.began_s, self.now_s) if began else self.now_s
         self._log.add(request, COMPUTE, device, begin_s, self.now_s, status=LOST, reason=f"{device} is gone")
         self._used.add(device)

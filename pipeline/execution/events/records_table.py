@@ -1,4 +1,4 @@
-"""Rows of a run -> its records table. Pure."""
+"""The records table of a run, from its rows. Pure."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ KINDS = ("compute", "transfer", "rejected")
 OK, FAILED, LOST = range(3)
 STATUSES = ("ok", "failed", "lost")
 Row = tuple[int, int, int, int, int, float, float, float, float, int, int, int]
-"""request, its class, stage (among those of all services), kind (of KINDS), device or link (index of a text),
-queued_s, start_s, end_s, cpu_s, bytes, status (of STATUSES), reason (index of a text)."""
+"""request, its class, stage (among those of all services), kind (of KINDS), device or link (index of a name),
+queued_s, start_s, end_s, cpu_s, bytes, status (of STATUSES), reason (index of a name)."""
 
 
 def records_table(
     job: Job, work: Sequence[StageDeployment], columns: Sequence[Any], names: Sequence[str]
 ) -> pd.DataFrame:
-    """The table with RECORD_COLUMNS from the columns of rows (see `Row`); names: the texts of the indices.
+    """The table with RECORD_COLUMNS from the columns of rows (see `Row`); names: the names by index.
 
-    Texts become categories, which are small and fast.
+    Names become categories, which are small and fast.
     """
     whole = [np.asarray(column, dtype=np.int64) for column in (*columns[:5], *columns[9:])]
     request, kind, stage, what, where, num_bytes, status, reason = whole

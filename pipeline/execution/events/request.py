@@ -1,4 +1,4 @@
-"""One request in the fleet, and the requests of a job as they arrive. Pure."""
+"""The state of one request in the fleet, and the requests of a job in order of arrival. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.execution.job import Job
 
 
 class Request:
-    """One request in the fleet."""
+    """The state of one request in the fleet."""
 
     __slots__ = (
         "arrival_s",
@@ -47,22 +47,22 @@ class Request:
         self.arrival_s = arrival_s
         self.deadline_s = deadline_s
         self.ratios = ratios
-        """By stage: simulated time ÷ predicted time; empty where stages really run."""
+        """Simulated time ÷ predicted time, by stage; empty where stages really run."""
         self.stage = 0
-        """Index of its present stage among the stages of all services."""
+        """Index of its current stage among the stages of all services."""
         self.location: str | None = None
         """The device that holds the stage's input; None: the input is on every device."""
         self.life = 0
-        """That device's life (`DeviceQueue.life`) when the input came there."""
+        """That device's life (`DeviceQueue.life`) when the input arrived there."""
         self.queued_s = arrival_s
-        """When the stage became ready; after a transfer, when the input arrived."""
+        """Time at which the stage became ready or, after a transfer, at which its input arrived."""
         self.runs = 0
-        """Number of its stage runs that have begun. A result of an earlier run than the last is stale."""
+        """Number of stage runs that have begun. A result of any but the last run is stale."""
         self.began_s = 0.0
-        """When the last run began."""
+        """Begin of the last run."""
         self.task: Task | None = None
         self.blocked_s = math.nan
-        """`queued_s` of the stage whose wait for a device has begun; NaN: none has."""
+        """`queued_s` of the stage that has begun to wait for a device; NaN: none."""
         self.block = 0
         """Identifies that wait: the time-out of an earlier one is stale."""
 
@@ -70,7 +70,7 @@ class Request:
 def requests_of(
     job: Job, work: Sequence[StageDeployment], ratios: Callable[[int], Sequence[Sequence[float]]]
 ) -> Iterator[Request]:
-    """The job's requests by arrival; ratios(count): `Request.ratios` of each of the next `count`."""
+    """The job's requests in order of arrival; ratios(count): `Request.ratios` of the next `count`."""
     number = 0
     tenants = [c.tenant for c in job.workload.classes]
     deadlines = [math.inf if c.deadline_s is None else c.deadline_s for c in job.workload.classes]

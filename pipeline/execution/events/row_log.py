@@ -1,4 +1,4 @@
-"""The rows of a run: kept to its end, or handed to the job's sink part by part. Pure."""
+"""The rows of a run: kept to its end, or passed to the job's sink in parts. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pipeline.execution.events.request import Request
 from pipeline.execution.job import Job
 
 PART_ROWS = 65_536
-"""Rows after which a part is handed to the job's sink, if it has one."""
+"""Number of rows after which a part is passed to the job's sink, if it has one."""
 
 
 class RowLog:
-    """The rows so far, and how long each of the scheduler's decisions took."""
+    """The rows so far, and the time of each scheduler decision."""
 
     def __init__(self, job: Job, work: Sequence[StageDeployment], measurement: str) -> None:
         self._job = job
@@ -25,7 +25,7 @@ class RowLog:
         self._measurement = measurement
         self._rows: list[Row] = []
         self._names = {"": 0}
-        """Texts in the rows, by index."""
+        """Index of each name in the rows."""
         self.scheduling_s: list[float] = []
         """Seconds of each decision."""
         self._open: set[int] = set()
@@ -36,7 +36,7 @@ class RowLog:
         self, request: Request, what: int, where: str, start_s: float, end_s: float, cpu_s: float = math.nan,
         num_bytes: int = 0, status: int = OK, reason: str = "",
     ) -> None:  # fmt: skip
-        """Add a row (see `Row`) about a request's present stage."""
+        """Add a row (see `Row`) about a request's current stage."""
         names = self._names
         self._rows.append(
             (
@@ -56,7 +56,7 @@ class RowLog:
         )
 
     def open(self, request: Request) -> None:
-        """Keep a request's rows back until it is closed."""
+        """Begin a request: its rows are held back from the sink until `close`."""
         self._open.add(request.number)
 
     def close(self, request: Request) -> None:
@@ -66,13 +66,13 @@ class RowLog:
             self._hand_on()
 
     def records(self, **rest: Any) -> Records:
-        """The records of the run, without the rows that the sink took; rest: the other fields of Records."""
+        """The records of the run, without the rows passed to the sink; rest: the other fields of Records."""
         if self._job.sink is not None:
             self._hand_on()
         return self._part(self._rows, **rest)
 
     def _hand_on(self) -> None:
-        """Hand the rows of closed requests to the sink."""
+        """Pass the rows of closed requests to the sink."""
         assert self._job.sink is not None
         done = [row for row in self._rows if row[0] not in self._open]
         self._job.sink(self._part(done, window_s=0.0, reserved=()))

@@ -9,12 +9,12 @@ from pipeline.domain.checks import require_number, require_whole
 
 @dataclass(frozen=True)
 class BackendSettings:
-    """What a task needs, and which requests are rejected. Raises ConfigError for a value out of range."""
+    """CPU need of a task, and limits on requests. Raises ConfigError for a value out of range."""
 
     cpu_per_task: float = 0.1
     """CPUs that a task is assumed to need (AMP4EC: 0.1 to 0.2), for the scheduler's load."""
     max_requests: int = 10_000
-    """Most requests in the fleet at once. Those beyond are rejected, so that overload has an end."""
+    """Most requests in the fleet at once; further ones are rejected, so that overload stays bounded."""
     max_wait_s: float = 60.0
     """Seconds for which a task waits for a device before its request is rejected."""
 

@@ -1,1 +1,1 @@
-"""The least carbon at which a run could have been answered, had all been known in advance."""
+"""The least carbon for a run's requests, if all requests and intensities were known in advance."""

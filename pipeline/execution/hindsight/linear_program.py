@@ -1,4 +1,4 @@
-"""A run's tasks as a linear program over slots of time. Pure."""
+"""A run's tasks as a linear program over time slots. Pure."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pipeline.execution.hindsight.time_slots import least_intensity, slot_length
 
 @dataclass(frozen=True, eq=False)
 class LinearProgram:
-    """What each task emits in each slot, and the linear program of those that have a deadline.
+    """The emissions of a task in each slot, and the linear program of the tasks that have a deadline.
 
-    A task may be divided at will among devices and the slots that its window touches, each at the least
-    intensity of the slot; no device works longer in a slot than it is up.
+    A task may be divided among devices and among the slots that overlap its window, each at the least
+    intensity of the slot; no device computes longer in a slot than it is up.
     """
 
     step_s: float
     """Length of a slot."""
     unit_g: Floats
-    """(stages, devices, slots): grams of a task that takes its predicted time; infinite
-    where the device lacks the stage."""
+    """(stages, devices, slots): grams of a task that takes its predicted time; infinite if the device does
+    not hold the stage."""
     whenever_g: Floats
-    """(stages, slots): least grams on any device from the slot on, for what is late or has no deadline."""
+    """(stages, slots): least grams on any device from the slot on, for tasks late or without a deadline."""
     blocks: Sequence[Block]
 
     @classmethod
     def of(cls, tasks: Tasks, where: Situation) -> Self:
-        """The program of at least one task."""
+        """The program of the tasks, of which there must be at least one."""
         step_s = slot_length_s(tasks, where)
         end_s = max(tasks.due_s[np.isfinite(tasks.due_s)].max(initial=0.0), tasks.release_s.max())
         slots = int(end_s / step_s) + 2
@@ -45,7 +45,10 @@ class LinearProgram:
         return cls(step_s, unit_g, whenever_g, blocks)
 
     def cleanest(self, stage: Ints, slot: Ints) -> tuple[Ints, Ints]:
-        """(tasks,) each: the device on which a stage emits least from a slot on, and its first such slot."""
+        """(tasks,) each: the device on which a stage emits least from a slot on, and the first such slot.
+
+        stage, slot: (tasks,), indices.
+        """
         least_g = self.unit_g.min(axis=1)
         best = np.full(least_g.shape, least_g.shape[1] - 1)
         for at in range(least_g.shape[1] - 2, -1, -1):

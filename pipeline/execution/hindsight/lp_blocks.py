@@ -14,40 +14,40 @@ from pipeline.execution.hindsight.schedule_problem import Floats, Ints, Situatio
 from pipeline.execution.hindsight.time_slots import available_share, window_slots
 
 BLOCK_COLUMNS = 30_000
-"""Most columns of a block: a solver's time rises faster than their number."""
+"""Most columns of a block: the solver's time grows faster than their number."""
 BLOCK_WINDOWS = 20
-"""Length of a block at least, in longest windows: where blocks meet, each counts on all of the devices."""
+"""Least length of a block, in longest windows: where two blocks overlap, each may use all devices in full."""
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The tasks released in one stretch of time.
+    """The linear program of the tasks that are released in one period.
 
-    A column is the amount, in `Tasks.ratio`, of a group of tasks that is done on a device in a slot. The last
+    A column is the amount, in `Tasks.ratio`, of a group's tasks that runs on a device in a slot. The last
     columns, one a group, are the amounts that are late: they emit the group's least and occupy no device.
     """
 
     cost_g: Floats
-    """(columns,): grams for each unit."""
+    """(columns,): grams per unit of the amount."""
     late: Floats
-    """(columns,): least number of late requests for each unit."""
+    """(columns,): least number of late requests per unit."""
     demand: Any
     """(groups, columns), sparse: 1 where a column belongs to a group."""
     demanded: Floats
-    """(groups,): amount to be done."""
+    """(groups,): total amount."""
     capacity: Any
-    """(slots of devices, columns), sparse: slots for each unit."""
+    """(slots of devices, columns), sparse: slots of time per unit."""
     available: Floats
     """(slots of devices,): share of the slot in which the device is up."""
     row: Ints
-    """(columns without the late ones,): group. `device` and `slot` likewise."""
+    """(columns without the late ones,): index of the group; `device` and `slot` have the same shape."""
     device: Ints
     slot: Ints
     tasks: Sequence[Ints]
-    """By group, in order of arrival: indices of its tasks."""
+    """Indices of each group's tasks, in order of arrival."""
 
     def solve(self, price_g: float) -> tuple[float, float]:
-        """Least grams when each late request costs price_g more, and the number of late requests then."""
+        """Least grams if each late request costs price_g more, and its number of late requests."""
         done = self.shares(price_g)
         return float((self.cost_g + price_g * self.late) @ done), float(self.late @ done)
 
@@ -63,7 +63,7 @@ class Block:
             b_eq=self.demanded,
             method="highs",
         )
-        assert found.success, found.message  # letting everything be late is always a solution
+        assert found.success, found.message  # all tasks late is always a solution
         return np.asarray(found.x)
 
 
@@ -83,7 +83,7 @@ def blocks_of(
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """Groups of tasks of one stage whose windows touch the same slots, by first slot. Arrays are by group."""
+    """Groups of tasks of one stage whose windows overlap the same slots, by first slot. Arrays: (groups,)."""
 
     begin: Ints
     """First slot."""
@@ -91,17 +91,17 @@ class _Groups:
     """The slot after the last one."""
     stage: Ints
     tasks: Sequence[Ints]
-    """In order of arrival: indices of the group's tasks."""
+    """Indices of the group's tasks, in order of arrival."""
     demanded: Floats
     """Sum of the tasks' ratios."""
     most: Floats
-    """The largest of them."""
+    """The largest of the tasks' ratios."""
     fits: Any
-    """(groups, devices): whether a device can do one of the tasks in time."""
+    """(groups, devices): whether a device can run one of the tasks in time."""
     late: Floats
-    """Least number of late requests for each unit that is late."""
+    """Least number of late requests per unit that is late."""
     late_g: Floats
-    """Grams for each unit that is late."""
+    """Grams per unit that is late."""
 
     @property
     def width(self) -> Ints:

@@ -1,4 +1,4 @@
-"""A bound from below on the carbon of any schedule of a run's tasks, by linear programming. Pure."""
+"""A lower bound on the carbon of any schedule of a run's tasks, by linear programming. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pipeline.execution.hindsight.lp_blocks import Block
 from pipeline.execution.hindsight.schedule_problem import Situation, Tasks
 
 GAP = 1e-3
-"""Relative: by how much the bound may stay below that of the best price of a late request."""
+"""Relative gap allowed between the bound and that at the best price of a late request."""
 
 
 def bound_g(tasks: Tasks, where: Situation, max_late: int) -> float:
-    """Grams below which no schedule of the tasks with at most max_late late requests emits.
+    """A lower bound on the grams of any schedule of the tasks with at most max_late late requests.
 
-    The relaxation is a `LinearProgram`. The limit on late requests is priced (Lagrange), so that the program
-    decomposes into blocks of time. At any price the optimum less price * max_late is a bound; that of the
-    best price is the highest.
+    The relaxation is a `LinearProgram`. A price on late requests replaces their limit (Lagrangian
+    relaxation), so that the program decomposes into blocks of time. At any price the optimum minus price *
+    max_late is a bound; the best price gives the highest.
     """
     if not len(tasks):
         return 0.0
@@ -32,7 +32,7 @@ def bound_g(tasks: Tasks, where: Situation, max_late: int) -> float:
 
 
 def _priced(blocks: Sequence[Block], max_late: int) -> float:
-    """The highest bound over all prices of a late request, to GAP, from tangents of a concave function."""
+    """The highest bound over all prices of a late request, up to GAP, from tangents of a concave function."""
 
     def at(price_g: float) -> tuple[float, float, float]:
         """The price, its bound, and the slope of the bound there."""

@@ -10,15 +10,15 @@ from pipeline.execution.hindsight.linear_program import LinearProgram
 from pipeline.execution.hindsight.schedule_problem import Schedule, Situation, Tasks
 
 CLEANER = 1e-3
-"""Relative: by how much a later slot must emit less for a task to wait for it."""
+"""Relative reduction in emissions that a later slot must offer for a task to wait for it."""
 
 
 def rounded_schedule(tasks: Tasks, where: Situation) -> Schedule:
-    """The program's solution with as few late answers as it needs, each task undivided.
+    """The program's solution with the fewest late answers, rounded so that no task is divided.
 
-    The tasks of a group are dealt out in order of arrival to the slots in which the program does the group. A
-    task begins at once, unless its slot is cleaner than the one in which it is released. A late task has no
-    device.
+    The tasks of a group are distributed in order of arrival over the devices and slots in which the program
+    runs the group. A task begins at once, unless its slot is cleaner than the one of its release. A late task
+    has no device.
     """
     device = np.full(len(tasks), -1)
     begin_s = np.full(len(tasks), -math.inf)

@@ -11,14 +11,13 @@ from pipeline.execution.hindsight.mixed_integer_program import MixedIntegerProgr
 from pipeline.execution.hindsight.schedule_problem import Floats, Ints, Schedule, Situation, Tasks
 
 MAX_TASKS = 8
-"""Most tasks for which this is used: 8 took up to 15 s, 11 over a minute."""
+"""Most tasks for which this method is used: 8 took up to 15 s, 11 over a minute."""
 
 
 def best_schedule(tasks: Tasks, where: Situation, max_late: int) -> tuple[float, Schedule | None]:
-    """The least grams under the intensities at the start, and the schedule; infinite and None where none
-    exists.
+    """The least grams under the intensities at the start, and the schedule; infinite and None if none exists.
 
-    Tasks are not interrupted, and a device does one at a time. A late request delays no other: it can be
+    Tasks are not interrupted, and a device runs one at a time. A late request delays no other: it can be
     answered after all others, and so can one without a deadline.
     """
     if not len(tasks):
@@ -27,7 +26,7 @@ def best_schedule(tasks: Tasks, where: Situation, max_late: int) -> tuple[float,
 
 
 class _BestSchedule:
-    """The program: a task's device, its begin, and which requests are late.
+    """The program, whose variables are each task's device and begin and whether each request is late.
 
     Times are in units of the longest task and grams of the largest emission, since a solver's tolerances are
     absolute.
@@ -47,15 +46,15 @@ class _BestSchedule:
         self._far = self._longer_than_any_schedule()
         program = self._program = MixedIntegerProgram()
         self._late = [program.variable(most=1, whole=True) for _ in range(int(tasks.request.max()) + 1)]
-        """By request: whether it is late."""
+        """Variable by request: whether it is late."""
         program.require([(self._late[r], -1) for r in np.unique(tasks.request[self._timed])], -max_late)
         self._begin = [program.variable(most=self._far) for _ in range(count)]
-        """By task: when it begins."""
+        """Variable by task: the time at which it begins."""
         self._runs: list[dict[int, int]] = [
             {int(d): program.variable(float(grams[t, d]), 1, whole=True) for d in np.flatnonzero(holds[t])}
             for t in range(count)
         ]
-        """By task and device that holds its stage: whether it runs there."""
+        """Variable by task and device that holds its stage: whether it runs there."""
         for t in range(count):
             self._require_one_device_in_time(t)
             self._require_input(t)
@@ -63,7 +62,7 @@ class _BestSchedule:
             self._require_one_at_a_time(t, u)
 
     def _longer_than_any_schedule(self) -> float:
-        """A time later than the end of any schedule of requests that are in time."""
+        """A time after the end of any schedule of the requests that are in time."""
         where, stages = self._where, np.unique(self._tasks.stage)
         moves_s = [
             where.moving_s(int(k), sender, name)
@@ -83,14 +82,14 @@ class _BestSchedule:
             self._program.require([(self._begin[t], -1), *took, (late, self._far)], -self._due[t])
 
     def _require_input(self, t: int) -> None:
-        """A task begins after its input has moved to its device; moving it costs carbon."""
+        """Require a task to begin after its input has moved to its device, which costs carbon."""
         program, where, k = self._program, self._where, int(self._tasks.stage[t])
         moved, moving = program.variable(1.0), program.variable()  # its grams and time
         starts, before = where.work[k].stage == 0, self._runs[t - 1]
         for sender in where.senders(k):
             sent = [] if starts else [before[self._names.index(sender)]]
             for d, x in self._runs[t].items():
-                way, least = [x, *sent], len(sent)  # all of them are 1 where the input goes this way
+                way, least = [x, *sent], len(sent)  # all of them are 1 if the input takes this link
                 carbon = where.moving_g(k, sender, self._names[d]) / self._unit_g
                 if math.isinf(carbon):
                     program.require([(v, -1) for v in way], -least)
@@ -105,7 +104,7 @@ class _BestSchedule:
         program.require([(self._begin[t], 1), (moving, -1), *ready, late], after)
 
     def _require_one_at_a_time(self, t: int, u: int) -> None:
-        """Two tasks on one device, none of them late, do not overlap: t comes first, or u does."""
+        """Require two tasks that are in time on one device not to overlap: t comes first, or u does."""
         request, due, release, far = self._tasks.request, self._due, self._release, self._far
         same, apart = request[t] == request[u], min(due[t], due[u]) <= max(release[t], release[u])
         if same or apart or not (self._timed[t] and self._timed[u]):
@@ -120,7 +119,7 @@ class _BestSchedule:
             self._program.require([(begin_t, 1), (begin_u, -1), (t_first, 2 * far), *both], after_u)
 
     def solve(self) -> tuple[float, Schedule | None]:
-        """The least grams and the schedule; infinite and None where there is none."""
+        """The least grams and the schedule; infinite and None if there is none."""
         cost, values = self._program.solve()
         if values is None:
             return math.inf, None
@@ -132,9 +131,9 @@ class _BestSchedule:
 
 
 def _soonest_s(tasks: Tasks, where: Situation, device: Ints, begin_s: Floats) -> Floats:
-    """(tasks,): when each task begins if all keep their device and order, and none waits without need.
+    """(tasks,): begin in seconds of each task if all keep device and order and none waits without need.
 
-    The program may put off a task that has time. Tasks whose begin_s is infinite come after all others.
+    The program may delay a task that has slack. Tasks whose begin_s is infinite come after all others.
     """
     names, soonest_s, end_s = list(where.fleet.by_name), np.zeros(len(tasks)), np.zeros(len(tasks))
     free_s = np.zeros(len(names))

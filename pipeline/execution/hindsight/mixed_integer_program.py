@@ -11,11 +11,11 @@ from scipy import optimize
 from pipeline.execution.hindsight.schedule_problem import Floats
 
 Terms = Sequence[tuple[int, float]]
-"""Variables and their factors; those of a variable that occurs several times add up."""
+"""Variables and their factors; the factors of a variable that occurs several times add up."""
 
 
 class MixedIntegerProgram:
-    """Minimise a cost over variables >= 0, some of them whole, under linear constraints."""
+    """Minimise a cost over variables >= 0, some of them integer, under linear constraints."""
 
     def __init__(self) -> None:
         self._cost: list[float] = []
@@ -25,7 +25,7 @@ class MixedIntegerProgram:
         self._least_of_rows: list[float] = []
 
     def variable(self, cost: float = 0.0, most: float = math.inf, *, whole: bool = False) -> int:
-        """Add a variable from 0 to `most`; returns its index."""
+        """Add a variable from 0 to `most` (whole: an integer one); returns its index."""
         self._cost.append(cost)
         self._most.append(most)
         self._whole.append(whole)
@@ -40,7 +40,7 @@ class MixedIntegerProgram:
         self._least_of_rows.append(least)
 
     def solve(self) -> tuple[float, Floats | None]:
-        """The least cost and (variables,) the values; infinite and None where no values are feasible."""
+        """The least cost and the values, (variables,); infinite and None if no values are feasible."""
         matrix = np.zeros((len(self._rows), len(self._cost)))
         for k, row in enumerate(self._rows):
             matrix[k, list(row)] = list(row.values())

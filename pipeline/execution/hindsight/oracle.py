@@ -1,8 +1,8 @@
-"""The least carbon of answering a run's requests, had all been known in advance, and such a schedule. Pure.
+"""The least carbon for a run's requests, if all were known in advance, and a schedule for them. Pure.
 
-Each task takes the time that it took in the run, scaled to the profile of its device. At most as many
-requests may be late as were late in the run: without that limit a schedule could save carbon by being late.
-Counted is the carbon that tasks add: of computing above idle power, and of moving tensors.
+Each task takes its time in the run, scaled by the profile when it runs on another device. At most as many
+requests may be late as in the run: without that limit a schedule could save carbon by being late. The carbon
+is that which tasks add: of computing, above idle power, and of moving tensors.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Hindsight:
     carbon_g: float
     """Grams for all requests that the run answered."""
     exact: bool
-    """True: a schedule reaches it. False: it is a bound from below."""
+    """True: a schedule reaches it. False: it is a lower bound."""
 
 
 def hindsight(job: Job, records: Records) -> Hindsight:
     """The least carbon for a run's answered requests, with at most as many late ones as it had.
 
     Exact, with links assumed free, for at most MAX_TASKS tasks under a constant intensity and without
-    outages; otherwise a bound from below.
+    outages; otherwise a lower bound.
     """
     network = "network" in known_components(records, job.fleet)
     situation = Situation(deploy(job.services), job.fleet, job.intensity, job.outages, network)
@@ -52,7 +52,7 @@ def hindsight(job: Job, records: Records) -> Hindsight:
 def regret(job: Job, records: Records, ledger: pd.DataFrame) -> float | None:
     """Carbon of the run's tasks ÷ the least carbon - 1; None where the least is 0.
 
-    ledger: the run's, with the columns component and carbon_g.
+    ledger: that of the run; its columns component and carbon_g are used.
     """
     spent_g = ledger.loc[ledger["component"].isin(("dynamic", "network")), "carbon_g"].sum()
     least_g = hindsight(job, records).carbon_g
@@ -71,9 +71,9 @@ def best_foreseen_schedule(
 ) -> tuple[Tasks, Schedule]:
     """The tasks of an open loop's requests, and a schedule: the fewest late answers, then the least carbon.
 
-    It is the best schedule where `hindsight` would be exact. Otherwise it is rounded from a linear program
-    that divides tasks, and a run may be unable to keep it. margin: share by which tasks are assumed to take
-    longer than predicted.
+    The schedule is the best one where `hindsight` would be exact. Otherwise it is rounded from a linear
+    program that divides tasks, and a run may be unable to follow it. margin: share by which tasks are assumed
+    to take longer than predicted.
     """
     where, tasks = Situation(work, job.fleet, job.intensity, job.outages), tasks_to_come(job, work, margin)
     if _is_small(job, tasks):

@@ -1,4 +1,4 @@
-"""The scheduling problem of a whole run: its tasks, and where and when each may run. Pure."""
+"""The scheduling problem of a whole run: its tasks, and the devices and times at which each may run. Pure."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
-    """The tasks of a run: arrays with one entry a task, in order of request and stage."""
+    """The tasks of a run, in order of request and stage. Each array is (tasks,)."""
 
     request: Ints
     """Index of its request, from 0 without gaps."""
     stage: Ints
     """Index among all stages of all services (`deployment.deploy`)."""
     ratio: Floats
-    """Measured time ÷ predicted time on the device that ran it."""
+    """Time ÷ predicted time on the same device."""
     release_s: Floats
     """Earliest start: arrival plus the least time of the stages before it."""
     due_s: Floats
@@ -42,7 +42,7 @@ class Tasks:
 
 
 def tasks_of(job: Job, work: Sequence[StageDeployment], records: Records) -> Tasks:
-    """The tasks of the run's answered requests; of a stage that ran several times, the last."""
+    """The tasks of the run's answered requests; for a stage that ran several times, its last run."""
     table = records.table
     failed = table.loc[table["status"] == "failed", "request"].unique()
     arrival_s = table.groupby("request")["queued_s"].min()
@@ -61,7 +61,7 @@ def tasks_of(job: Job, work: Sequence[StageDeployment], records: Records) -> Tas
 
 
 def tasks_to_come(job: Job, work: Sequence[StageDeployment], margin: float) -> Tasks:
-    """The tasks of an open loop's requests, each taken to last (1 + margin) times the prediction."""
+    """The tasks of an open loop's requests, each assumed to take (1 + margin) times the prediction."""
     blocks = list(arrivals(job, work))
     arrival_s = np.concatenate([np.empty(0), *(block.arrival_s for block in blocks)])
     kind = np.concatenate([np.empty(0, dtype=np.int64), *(block.kind for block in blocks)])
@@ -85,7 +85,10 @@ def _tasks(
     arrived_s: Floats,
     deadline_s: Floats,
 ) -> Tasks:
-    """Tasks with their windows, which leave the other stages of the request their least time."""
+    """The tasks with their windows, which leave the request's other stages their least time.
+
+    All arrays are (tasks,). number: index of the request; arrived_s and deadline_s: of the request.
+    """
     least_s = np.array([min(w.seconds.values()) for w in work])[stage] * ratio
     per_request = np.bincount(number, least_s)[number] if len(number) else least_s
     before_s = np.cumsum(least_s) - least_s
@@ -96,7 +99,7 @@ def _tasks(
 
 @dataclass(frozen=True, eq=False)
 class Situation:
-    """Where and when tasks may run, and what they emit there. Arrays are by stage and device."""
+    """The devices and times at which tasks may run, and their times and emissions there."""
 
     work: Sequence[StageDeployment]
     fleet: Fleet
@@ -117,7 +120,7 @@ class Situation:
 
     @cached_property
     def g_per_intensity(self) -> Floats:
-        """(stages, devices): grams per g/kWh of intensity."""
+        """(stages, devices): grams of a stage per g/kWh of intensity, above idle power; PUE included."""
         above_idle_w = np.array([device.above_idle_w for device in self.fleet.devices])
         pue = np.array([device.pue for device in self.fleet.devices])
         joules: Floats = stage_energy_j(self.seconds, above_idle_w)
@@ -125,12 +128,12 @@ class Situation:
 
     @cached_property
     def num_stages(self) -> Ints:
-        """(stages,): number of stages of the plan that each belongs to."""
+        """(stages,): number of stages of the plan to which each stage belongs."""
         services = [w.service for w in self.work]
         return np.array([services.count(service) for service in services])
 
     def senders(self, k: int) -> Sequence[str]:
-        """Devices on which a stage's input may lie; none if it lies wherever the stage runs."""
+        """Devices that may hold a stage's input; none if the input is wherever the stage runs."""
         if self.work[k].stage > 0:
             return tuple(self.work[k - 1].seconds)
         return () if self.fleet.source is None else (self.fleet.source,)
@@ -170,9 +173,9 @@ class Situation:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """The device and the earliest start of each task: arrays with one entry a task."""
+    """The device and the earliest start of each task. Each array is (tasks,)."""
 
     device: Ints
     """Index in the fleet's order; -1: undecided."""
     begin_s: Floats
-    """Seconds from the run's start; -inf: as soon as it is ready."""
+    """Seconds from the run's start; -inf: as soon as the task is ready."""

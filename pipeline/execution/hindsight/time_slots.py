@@ -1,4 +1,4 @@
-"""The slots of time into which the linear program divides a run. Pure."""
+"""The time slots into which the linear program divides a run. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from pipeline.execution.hindsight.schedule_problem import Floats, Ints, Situation, Tasks
 
 SLOTS_PER_WINDOW = 4
-"""Slots in the shortest window between a request and its deadline."""
+"""Number of slots in the shortest window between a task's release and its due time."""
 MAX_COLUMNS = 1_000_000
-"""Most columns of the linear program; where more would be needed, slots are longer and the bound is lower."""
+"""Most columns of the linear program; if more would be needed, slots are longer and the bound is lower."""
 MAX_CELLS = 20_000_000
-"""Most cells of slots × stages × devices, likewise."""
+"""Most cells of slots × stages × devices; if more would be needed, slots are longer as well."""
 
 
 def slot_length_s(tasks: Tasks, where: Situation) -> float:
-    """Length of a slot: a share of the shortest window, or more if that would make too many columns."""
+    """Length of a slot in seconds: a share of the shortest window, or more if there were too many columns."""
     timed = np.isfinite(tasks.due_s)
     window_s = (tasks.due_s - tasks.release_s)[timed]
     devices = np.isfinite(where.seconds).sum(axis=1)[tasks.stage[timed]]
     step_s = max(float(window_s.min(initial=3600.0)), 1e-6) / SLOTS_PER_WINDOW
     while True:
-        if step_s > 1:  # let slots end on the hour, where intensities change
+        if step_s > 1:  # slots end on the hour, when intensities change
             step_s = 3600 / math.ceil(3600 / step_s) if step_s < 3600 else 3600 * math.ceil(step_s / 3600)
         begin, end = window_slots(tasks, timed, step_s)
         _, group = np.unique(np.stack([tasks.stage[timed], begin, end]), axis=1, return_index=True)
@@ -36,14 +36,17 @@ def slot_length_s(tasks: Tasks, where: Situation) -> float:
 
 
 def window_slots(tasks: Tasks, which: Any, step_s: float) -> tuple[Ints, Ints]:
-    """For each of some tasks: the first slot that its window touches and the one after its last slot."""
+    """(tasks,) each: the first slot that a task's window overlaps, and the slot after the last one.
+
+    which: a mask or indices of the tasks.
+    """
     begin = np.floor(tasks.release_s[which] / step_s).astype(np.int64)
     end = np.ceil(tasks.due_s[which] / step_s).astype(np.int64)
     return begin, np.maximum(end, begin + 1)
 
 
 def least_intensity(where: Situation, step_s: float, slots: int) -> Floats:
-    """(devices, slots): the least intensity in force at any time of a slot, g/kWh."""
+    """(devices, slots): the least intensity in force at any time of a slot, in gCO2e/kWh."""
     since_s = where.intensity.since_s
     least = where.g_per_kwh[:, since_s.searchsorted(np.arange(slots) * step_s, side="right") - 1]
     inside = (since_s / step_s).astype(np.int64)

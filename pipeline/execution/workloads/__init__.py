@@ -1,1 +1,1 @@
-"""Which requests arise, and when: one file per kind of workload, with YAMLs in conf/workload/."""
+"""Workloads, the requests and their arrival times: one file a kind, with YAMLs in conf/workload/."""

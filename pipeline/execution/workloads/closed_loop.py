@@ -1,4 +1,4 @@
-"""A closed loop: the next request arises when one is answered. Pure."""
+"""A closed loop: the next request arrives when one is answered. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pipeline.execution.workloads.workload import BLOCK, draw_kinds
 
 @dataclass(frozen=True)
 class Closed:
-    """`requests` requests, `concurrency` of them at a time: the next arises when one is answered."""
+    """`requests` requests, `concurrency` of them at a time: the next arrives when one is answered.
+
+    Raises ConfigError naming a bad key.
+    """
 
     requests: int = 50
     concurrency: int = 1

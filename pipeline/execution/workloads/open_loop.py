@@ -1,4 +1,4 @@
-"""Open loops: Poisson, bursty and diurnal arrivals, whether or not earlier requests are answered. Pure."""
+"""Open loops: Poisson, bursty and diurnal arrivals, which do not wait for earlier answers. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class _Open(ABC):
-    """Requests at a mean rate, given by either `rate_rps` or `utilisation`, for a given time."""
+    """Requests at a mean rate, given by either `rate_rps` or `utilisation`, for `duration_s`.
+
+    Raises ConfigError naming a bad key.
+    """
 
     duration_s: float = 60.0
     rate_rps: float | None = None
@@ -48,11 +51,11 @@ class _Open(ABC):
 
     @property
     def horizon_s(self) -> float:
-        """Seconds within which the last request arises."""
+        """Seconds within which all requests arrive."""
         return self.duration_s
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """The requests in blocks of at most BLOCK, by arrival."""
+        """The requests in order of arrival, in blocks of at most BLOCK."""
         seeds = np.random.SeedSequence(self.seed).spawn(2)
         kinds = np.random.default_rng(seeds[1])
         rate = self.rate_rps if self.rate_rps is not None else float(self.utilisation or 0) * capacity_rps
@@ -61,13 +64,13 @@ class _Open(ABC):
 
     @abstractmethod
     def _times(self, rate_rps: float, start_utc: datetime, random: np.random.Generator) -> Iterator[Floats]:
-        """Arrival times from 0 to duration_s, rising, in blocks (n,) of 1 to BLOCK seconds."""
+        """Arrival times in seconds from 0 to duration_s, ascending, in blocks (n,) of 1 to BLOCK times."""
 
 
 def _poisson(rate_rps: float, begin_s: float, end_s: float, random: np.random.Generator) -> Iterator[Floats]:
-    """Arrival times of a Poisson process from begin to end, by exponential gaps, in blocks (n,)."""
+    """Arrival times of a Poisson process from begin to end, with exponential gaps, in blocks (n,)."""
     while True:
-        # A Poisson process has no memory: the gap to the next block starts where this one ends.
+        # A Poisson process has no memory: the gap to the next block starts at the last time of this one.
         most = int(min(BLOCK, max(16, 1.1 * rate_rps * (end_s - begin_s))))
         times_s = begin_s + np.cumsum(random.exponential(1 / rate_rps, most))
         within = times_s[: int(np.searchsorted(times_s, end_s))]
@@ -92,12 +95,13 @@ class Bursty(_Open):
 
     The Markov-modulated Poisson process with two states (Fischer and Meier-Hellstern, "The Markov-modulated
     Poisson process (MMPP) cookbook", Performance Evaluation 18, 1993): the length of a state is exponential.
+    Raises ConfigError naming a bad key.
     """
 
     burst_factor: float = 10.0
     """The rate in a burst ÷ the rate between bursts."""
     burst_share: float = 0.1
-    """Share of the time that is in a burst, in (0, 1)."""
+    """Share of time in bursts, in (0, 1)."""
     burst_s: float = 1.0
     """Mean length of a burst in seconds."""
 
@@ -139,10 +143,11 @@ class Diurnal(_Open):
 
     rate(t) = mean * (1 + swing * cos(2 pi (hour of day - peak_hour) / 24)), by thinning (Lewis and Shedler,
     1979): requests are drawn at the peak rate, and each is kept with the probability rate(t) ÷ peak rate.
+    Raises ConfigError naming a bad key.
     """
 
     swing: float = 0.6
-    """In [0, 1]. 0: the same rate all day; 1: a rate of 0 twelve hours from the peak."""
+    """Amplitude in [0, 1]. 0: the same rate all day; 1: a rate of 0 twelve hours from the peak."""
     peak_hour: float = 20.0
     """Local hour of the day with the highest rate."""
     utc_offset_h: float = 0.0

@@ -28,8 +28,8 @@ class Replay:
     """The requests of a CSV file with the column timestamp and, optionally, model, deadline_s and tenant.
 
     timestamp is an ISO time (UTC without an offset) or seconds. Each distinct (model, deadline_s, tenant) is
-    a class. The first request arises at the run's start. Raises ConfigError for a file that is not valid,
-    with the line.
+    a class. The first request arrives at the run's start. Raises ConfigError for a file that is not valid,
+    naming the line.
     """
 
     path: str
@@ -50,7 +50,7 @@ class Replay:
         return float(self._read()[0].arrival_s[-1])
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """The file's rows in blocks of at most BLOCK."""
+        """The file's requests in blocks of at most BLOCK."""
         rows, _ = self._read()
         for begin in range(0, len(rows), BLOCK):
             part = slice(begin, begin + BLOCK)
@@ -82,14 +82,12 @@ def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[Reques
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    """The file's rows: timestamp and any of the other REPLAY_COLUMNS, their values not yet checked."""
+    """The file's rows, unchecked: the column timestamp and any of the other REPLAY_COLUMNS."""
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             table = pd.read_csv(path, skipinitialspace=True, index_col=False)
     except pd.errors.ParserWarning as error:
-        raise ConfigError(
-            f"workload.path: {path} has rows with more fields than its first line has names"
-        ) from error
+        raise ConfigError(f"workload.path: {path} has rows with more fields than its header") from error
     except (ValueError, OSError) as error:
         raise ConfigError(f"workload.path: {path} is not a CSV file ({first_line(error)})") from error
     unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]

@@ -13,7 +13,7 @@ from pipeline.domain.requests import RequestClass, Requests
 
 
 class Workload(Protocol):
-    """Which requests arise, and when."""
+    """The requests of a run: their classes, number and arrival times."""
 
     @property
     def classes(self) -> tuple[RequestClass, ...]:
@@ -22,21 +22,21 @@ class Workload(Protocol):
 
     @property
     def count(self) -> int | None:
-        """Number of requests; None where it is random."""
+        """Number of requests in a closed loop; None in an open loop."""
         ...
 
     @property
     def concurrency(self) -> int | None:
-        """Requests at a time in a closed loop: the next arises when one is answered. None in an open loop."""
+        """Requests at a time in a closed loop: the next arrives when one is answered. None: open loop."""
         ...
 
     @property
     def horizon_s(self) -> float:
-        """Seconds within which the last request arises; 0 in a closed loop, where that is not known."""
+        """Seconds within which all requests arrive; 0 in a closed loop, where that is not known."""
         ...
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
-        """The requests in blocks, by arrival; equal calls give equal requests.
+        """The requests in order of arrival, in blocks; equal calls give equal requests.
 
         capacity_rps: the highest rate that the fleet can answer, for workloads whose rate is a share of it.
         """
@@ -50,6 +50,6 @@ BLOCK = 65_536
 def draw_kinds(
     classes: tuple[RequestClass, ...], random: np.random.Generator, count: int
 ) -> npt.NDArray[np.int64]:
-    """(count,): a random index into `classes` for each request, with probabilities by their shares."""
+    """(count,): a random index into `classes` for each request, in proportion to their shares."""
     shares = np.cumsum([each.share for each in classes])
     return np.searchsorted(shares / shares[-1], random.random(count), side="right")

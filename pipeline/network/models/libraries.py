@@ -1,4 +1,4 @@
-"""torchvision and timm: which classification models they have, and how those are built. Shell."""
+"""The classification models of torchvision and timm, and how to build them. Shell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from pipeline.domain.checks import ConfigError, first_line
 
-# The fast path of attention fuses operators that stages run one by one: whole and split would differ by 1e-6.
+# The fast path of attention fuses operators that stages run one by one: a split model would differ by 1e-6.
 torch.backends.mha.set_fastpath_enabled(False)
 
 LIBRARIES = ("torchvision", "timm")
@@ -51,7 +51,7 @@ def untrained(library: str, name: str, options: Mapping[str, Any]) -> nn.Module:
 def pretrained(library: str, name: str, options: Mapping[str, Any]) -> nn.Module:
     """The model with its library's default weights, downloaded or from the library's cache.
 
-    Raises ConfigError where the weights cannot be had, or the model cannot be built with these options.
+    Raises ConfigError where the weights cannot be obtained, or the model cannot be built with these options.
     """
     choice: dict[str, Any] = {"pretrained": True} if library == "timm" else {"weights": "DEFAULT"}
     try:

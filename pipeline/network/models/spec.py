@@ -63,7 +63,7 @@ class ModelSpec:
     def build(self) -> nn.Module:
         """Build the model in eval mode, without gradients.
 
-        Equal specs give equal models, and the global random generator is left as it was. Raises ConfigError
+        Equal specs give equal models; the global random generator is left unchanged. Raises ConfigError
         for a model that the library does not have or cannot build, and for weights that cannot be loaded.
         """
         libraries.require_known(self.library, self.name)

@@ -51,7 +51,7 @@ def _read(weights: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"model.weights: {weights} must hold tensors alone (save model.state_dict(), not the model)"
+            f"model.weights: {weights} must hold only tensors (save model.state_dict(), not the model)"
         ) from error
     except Exception as error:  # the readers of these formats raise errors of many kinds
         raise ConfigError(f"model.weights: cannot read {weights} ({first_line(error)})") from error

@@ -1,1 +1,1 @@
-"""The search behind `pipeline.planning.exact_front`: label setting over (cut, device at work). Pure."""
+"""The search behind `pipeline.planning.exact_front`: label setting over (cut, current device). Pure."""

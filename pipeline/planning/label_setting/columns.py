@@ -1,4 +1,4 @@
-"""The columns of a label: everything by which one partial plan can be better than another. Pure."""
+"""The columns of a label: all figures in which one partial plan can be better than another. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pipeline.planning.label_setting.rules import Bools
 
 
 class Columns:
-    """Where each figure of a label stands; -1: it is not needed. All are better when less.
+    """Index of the column of each figure of a label; -1: no column is needed. Smaller values are better.
 
-    sums      of each objective but the period (`Prices.sums`): the first columns
-    period    the busiest closed device or link so far; busy: seconds of the device at work
-    stages    how many so far
-    reach     minus the layer up to which the stage at work fits its device (where some would not fit)
-    memory_of (D,): parameters and, one further, peak of each watched device
+    sums      the first columns: each objective but the period so far (`Prices.sums`)
+    period    seconds of the busiest device or link of the earlier stages; busy: of the current device
+    stages    number of stages so far
+    reach     minus the last cut up to which the current stage fits its device (where some would not fit)
+    memory_of (D,): bytes of parameters and, in the next column, peak bytes of each watched device
     held_of   (D,): a flag for each device that costs while it is held, or that is watched and may not return
-    once      (D,): the watched devices that may hold one stage only
-    shared    where stages share parameters, when the stage at work began: labels that differ are kept
+    once      (D,): bool, the watched devices that may hold one stage only
+    shared    where stages share parameters, the first layer of the current stage and, in the next column,
+              minus that layer: labels that differ in it are all kept
     """
 
     def __init__(self, prices: Prices, watched: Bools) -> None:

@@ -1,9 +1,9 @@
 """Label setting: the front of a problem as arrays. Pure.
 
-E. Martins, "On a multicriteria shortest path problem", EJOR 16 (1984), over the states (cut, device at work):
-a label is a partial plan with what it has cost so far and what it has used up. A label goes if another at the
-same state is nowhere worse, or if even the best that can still come of it is no better than a whole plan
-already known. What is left at the last cut is the front: nothing is sampled or rounded.
+E. Martins, "On a multicriteria shortest path problem", EJOR 16 (1984), over the states (cut, current device):
+a label is a partial plan with its costs and its use of resources so far. A label is discarded if another one
+in the same state is nowhere worse, or if a known plan equals or beats even the lower bound of its
+completions. The labels left at the last cut are the front: nothing is sampled or rounded.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pipeline.planning.label_setting.prices import Prices
 from pipeline.planning.label_setting.rules import PlanRules
 
 FEW = 33
-"""Labels a device that a first, hasty pass follows."""
+"""Labels per device that a first, fast pass follows."""
 
 
 def front_arrays(tables: Tables, objectives: tuple[str, ...], rules: PlanRules) -> tuple[Ints, Ints, Floats]:
-    """The front as arrays: bounds and device indices (as `Tables.cost` takes them), and costs; perhaps empty.
+    """Bounds (plans, stages + 1), device indices (plans, stages) and costs (plans, objectives) of the front.
 
-    Rules about all stages of a device together cost a column for each device in every comparison. So the
-    search watches no device at first, and adds those whose rule its front breaks, until none is broken: a
-    relaxed front that breaks no rule is the front. If there are such rules, a pass that follows few labels
-    comes first: the better the known plans, the fewer labels the exact pass has to follow.
+    There may be no plans. A rule about all stages of a device together adds a column for each device to every
+    comparison. So the search watches no device at first, and adds those whose rules its front breaks, until
+    none is broken: a relaxed front that breaks no rule is the front. If there are such rules, a pass that
+    follows few labels comes first: the better the known plans, the fewer labels the exact pass has to follow.
+    Raises ConfigError if the search needs too many labels (`passes.MOST`).
     """
     prices = Prices(tables, objectives, rules)
     ahead = LookAhead.of(prices)
@@ -49,7 +50,7 @@ def front_arrays(tables: Tables, objectives: tuple[str, ...], rules: PlanRules) 
 
 
 def _seeds(prices: Prices, ahead: LookAhead) -> Plans:
-    """The best plans of one and two stages and the guesses, as far as they obey all rules."""
+    """The best of the plans of one or two stages and of `LookAhead.guesses` that obey all rules."""
     n, count, rules = prices.num_layers, prices.num_devices, prices.rules
     device = np.arange(count)
     cut, a, b = (x.ravel() for x in np.meshgrid(np.arange(1, n), device, device))

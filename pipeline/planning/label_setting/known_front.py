@@ -1,4 +1,4 @@
-"""The values of known plans as a bound on what a partial plan can still become. Pure."""
+"""The objectives of known plans, against which the bounds of partial plans are compared. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pipeline.planning.label_setting.rules import Bools
 
 
 class KnownFront:
-    """Values of known plans, against which the best that a label can hope for is held.
+    """Objectives of known plans, which prune labels whose lower bounds they equal or beat.
 
-    Of two objectives known plans leave a staircase, and a plan that none of them equals or beats lies below
-    one of its inner corners (Przybylski and Gandibleux, "Multi-objective branch and bound", EJOR 260, 2017).
-    So a label has hope if one corner lies beyond its bounds in each objective and in each blend of them.
+    In two objectives the known plans form a staircase, and a plan that none of them equals or beats lies
+    below one of its inner corners (Przybylski and Gandibleux, "Multi-objective branch and bound", EJOR 260,
+    2017). So a label is kept if one corner is above its lower bounds in each objective and in each weighted
+    sum.
+
+    values: (plans, objectives); blends: (weighted sums, objectives), the weights.
     """
 
     def __init__(self, values: Floats, blends: Floats) -> None:
@@ -26,13 +29,17 @@ class KnownFront:
                 self._blends = np.nan_to_num(blends @ self._corners, nan=np.inf, posinf=np.inf)
 
     def beats(self, hopes: Floats, blends: Floats) -> Bools:
-        """Whether known plans leave nothing to hope for: labels x objectives, labels x blends."""
+        """(labels,): whether no completion of a label can improve on the known plans.
+
+        hopes, blends: lower bounds of its completions, (labels, objectives) and (labels, weighted sums).
+        """
         if not len(self._values):
             return np.zeros(len(hopes), dtype=bool)
         if hopes.shape[1] != 2:
             beaten: Bools = np.any(np.all(self._values[None] <= hopes[:, None], axis=2), axis=1)
             return beaten
-        # The corners beyond a hope are those from one place on, by the first, up to one, by the second.
+        # By the first objective, the corners above a bound are those from `start` on; by the second, those
+        # before `stop`.
         first, second = self._corners
         start = np.searchsorted(first, hopes[:, 0], side="right")
         stop = len(second) - np.searchsorted(second[::-1], hopes[:, 1], side="right")

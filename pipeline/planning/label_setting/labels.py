@@ -1,4 +1,4 @@
-"""Labels, which are partial plans at one cut, and the stages that they came by. Pure."""
+"""Labels, which are partial plans at one cut, and the stages that led to them. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pipeline.planning.label_setting.rules import Bools
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Partial plans at one cut. `used` holds the `Columns`, which dominance compares."""
+    """Partial plans at one cut. `device`, `begin` and `node` are (labels,)."""
 
     device: Ints
     used: Floats
+    """(labels, columns): the figures of `Columns`, which dominance compares."""
     begin: Ints
-    """Where the stage at work began."""
+    """First layer of the current stage."""
     node: Ints
-    """The stage at work, and through its parents those before it; see `Trail`."""
+    """Index of the current stage in `Trail`, whose parents are the stages before it."""
 
     def take(self, rows: Ints | Bools) -> Labels:
-        """Some of the labels."""
+        """The labels of these rows, given by index or as a mask (labels,)."""
         return Labels(self.device[rows], self.used[rows], self.begin[rows], self.node[rows])
 
     def __len__(self) -> int:
@@ -30,20 +31,23 @@ class Labels:
 
 
 class Trail:
-    """Every stage that some label ever opened: the cut where it begins, its device, the stage before."""
+    """Every stage that any label has opened: the cut where it begins, its device, the stage before it."""
 
     def __init__(self) -> None:
         self._chunks: list[tuple[Ints, Ints, Ints]] = []
         self._count = 0
 
     def open(self, begin: int, device: Ints, parent: Ints) -> Ints:
-        """Open a stage at a cut for each label; parent: the stages before. Returns the new stages."""
+        """Open a stage at a cut for each label; returns the indices of the new stages.
+
+        All arrays are (labels,). parent: indices of the stages before; -1: none.
+        """
         self._chunks.append((np.full(len(device), begin), device, parent))
         self._count += len(device)
         return np.arange(self._count - len(device), self._count)
 
     def plans(self, nodes: Ints, num_layers: int) -> tuple[Ints, Ints]:
-        """Bounds and device indices of the plans that end in these stages."""
+        """Bounds (plans, stages + 1) and device indices (plans, stages) of plans that end in these stages."""
         begin, device, parent = (np.concatenate(column) for column in zip(*self._chunks, strict=True))
         found = []
         for node in nodes:

@@ -1,4 +1,4 @@
-"""The least that the layers to come can still cost, and the plans that reach it. Pure."""
+"""Lower bounds on the cost of the remaining layers, and the plans that reach them. Pure."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pipeline.planning.label_setting.plan_arrays import Plans
 from pipeline.planning.label_setting.prices import Prices
 
 BLENDS = 9
-"""Weighted sums of each pair of objectives whose best plans guide the search from its start."""
+"""Number of weighted sums of each pair of objectives whose best plans guide the search from the start."""
 
 
 @dataclass(frozen=True, eq=False)
 class LookAhead:
-    """The cheapest way to the end by each column of `Prices.sums`, and by weighted sums of them.
+    """The least cost of the remaining layers by each column of `Prices.sums`, and by weighted sums of them.
 
-    The only rules that count are that each stage by itself fits its device and that there are not too many
-    stages, so that these are bounds from below. There are W rows of weights, the first of which are the
-    columns themselves, and a level for each number of stages that may still follow (one if any may).
+    Only two rules apply here: each stage alone fits its device, and max_stages. So these are lower bounds.
+    There are W rows of weights, the first of which select the columns themselves. A level is the number of
+    stages that may still follow; without max_stages there is one level.
     """
 
     weights: Floats
     """(W, sums)."""
     spent: Floats
-    """(D, L + 1, W): running the first k layers on a device."""
+    """(D, L + 1, W): cost of running the first k layers on a device."""
     onward: Floats
-    """(levels, D, L + 1, W): leaving a stage on a device at a cut."""
+    """(levels, D, L + 1, W): least cost from a cut on, if the stage on a device ends there."""
     opened: Floats
-    """(levels, D, L + 1, W): opening a stage on a device at a cut."""
+    """(levels, D, L + 1, W): least cost from a cut on, if a stage on a device begins there."""
     guesses: list[Plans]
-    """The cheapest plan by each row of weights, as arrays of one plan each."""
+    """The plan of least cost by each row of weights, as arrays of one plan each."""
 
     @classmethod
     def of(cls, prices: Prices) -> Self:
@@ -47,9 +47,10 @@ class LookAhead:
 
 
 class _Backwards:
-    """The search, level by level and cut by cut; axes are (levels, W, D, L + 1).
+    """The search, level by level and cut by cut; the axes are (levels, W, D, L + 1).
 
-    ends: where a stage opened at a cut best ends. heirs: the device that best follows a stage ending there.
+    ends: the best end of a stage that begins at a cut. heirs: the best next device after a stage that ends
+    there.
     """
 
     def __init__(self, prices: Prices, weights: Floats) -> None:
@@ -82,7 +83,7 @@ class _Backwards:
             self.onward[level, :, :, k] = following.min(axis=2)
 
     def guesses(self, weights: Floats) -> list[Plans]:
-        """The cheapest plan by each row of weights."""
+        """The plan of least cost by each row of weights, if any is possible."""
         prices = self._prices
         first = np.einsum("ds,ws->wd", prices.start_cost, weights) + self.opened[-1, :, :, 0]
         first[:, ~prices.startable] = np.inf
@@ -101,7 +102,7 @@ class _Backwards:
 
 
 def _weights(prices: Prices) -> Floats:
-    """(W, sums): each column by itself, then blends in units of what a device takes for all layers."""
+    """(W, sums): each column by itself, then weighted sums in units of a device's mean cost of all layers."""
     unit = np.eye(len(prices.sums))
     scale = prices.layer_cost.sum(axis=1).mean(axis=0)
     scale = np.where(scale > 0, scale, prices.tables.sent_bytes.mean() or 1.0)

@@ -1,4 +1,4 @@
-"""One pass over the cuts: labels stay on their device or move, and the worse ones go. Pure."""
+"""One pass over the cuts: labels stay on their device or move; dominated ones are discarded. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pipeline.planning.label_setting.rules import Bools
 from pipeline.planning.memory import needed_bytes
 
 MOST = 30_000
-"""Labels at one cut beyond which a search gives up: memory limits on many devices can need any number."""
+"""Labels at one cut beyond which a search is given up: memory limits on many devices can need any number."""
 
 
 class Pass:
-    """A search under the rules of the watched devices, pruned by plans that are known already."""
+    """A search under the rules of the watched devices, pruned by known plans."""
 
     def __init__(self, prices: Prices, ahead: LookAhead, known: Plans, watched: Bools) -> None:
         self.prices, self.ahead, self.columns = prices, ahead, Columns(prices, watched)
@@ -36,10 +36,10 @@ class Pass:
         self._known = KnownFront(prices.tables.cost(*known).columns(prices.objectives), blends)
 
     def run(self, most: int | None = None) -> Plans:
-        """Plans that, with the known ones, hold the front under the rules of the watched devices.
+        """Plans that, with the known ones, contain the front under the rules of the watched devices.
 
-        most: follow only so many labels a device, which soon gives good plans. Raises ConfigError if more
-        than MOST labels matter at one cut.
+        most: number of labels to follow per device; a small one quickly gives good plans, but not the front.
+        Raises ConfigError if more than MOST labels remain at one cut.
         """
         trail = Trail()
         labels = self._start(trail)
@@ -50,7 +50,7 @@ class Pass:
                 return self._known_plans
             require(
                 len(labels) <= MOST,
-                f"the exact front is out of reach: more than {MOST:,} partial plans matter at layer {k} "
+                f"the exact front is out of reach: more than {MOST:,} partial plans remain at layer {k} "
                 f"(set distinct=true, or fewer max_stages, devices or objectives)",
             )
             self._work(labels, k)
@@ -67,7 +67,7 @@ class Pass:
         return Labels(device, used, np.zeros_like(device), trail.open(0, device, np.full(len(device), -1)))
 
     def _open(self, used: Floats, device: Ints, k: int) -> None:
-        """Note that each label opens a stage at cut k on its device."""
+        """Record in `used` that each label opens a stage at cut k on its device."""
         if self.columns.stages >= 0:
             used[:, self.columns.stages] += 1
         if self.columns.reach >= 0:
@@ -78,7 +78,7 @@ class Pass:
         used[rows, self.columns.held_of[device[rows]]] = 1.0
 
     def _advance(self, labels: Labels, k: int, trail: Trail, most: int | None) -> Labels:
-        """From the labels that reached cut k to those that should run layer k: stay or move, then compare."""
+        """The labels that run layer k, from those at cut k: they stay or move, and are then compared."""
         stay, moved = self._stay(labels, k), self._move(labels, k)
         used = np.concatenate([stay.used, moved.used])
         device = np.concatenate([stay.device, moved.device])
@@ -97,10 +97,10 @@ class Pass:
         return Labels(device[rows], used[rows], begin, node)
 
     def _stay(self, labels: Labels, k: int) -> Labels:
-        """The labels that could run layer k in the stage at work."""
+        """The labels that can run layer k in the current stage."""
         last = self.prices.fits[labels.device, labels.begin]
         labels, last = labels.take(last > k), last[last > k]
-        # The stage will end at some cut from k + 1 on, at `last` at the latest.
+        # The stage will end at one of the cuts k + 1 to `last`.
         least = np.minimum.accumulate(self.ahead.spent[:, k + 1 :] + self.ahead.onward[:, :, k + 1 :], axis=2)
         device = labels.device
         rest = least[self._level(labels.used), device, last - k - 1] - self.ahead.spent[device, k]
@@ -108,7 +108,7 @@ class Pass:
         return labels.take(fits & self._promising(labels.used, rest))
 
     def _fits(self, labels: Labels, k: int) -> Bools:
-        """Whether a watched device can hold layer k beside all it holds of the plan."""
+        """(labels,): whether a watched device can hold layer k besides its other layers of the plan."""
         fits = np.ones(len(labels), dtype=bool)
         rows = np.flatnonzero(self.columns.memory_of[labels.device] >= 0)
         if len(rows):
@@ -119,12 +119,12 @@ class Pass:
         return fits
 
     def _more_bytes(self, begin: Ints, k: int) -> Floats:
-        """What layer k adds to the parameters of stages that began there."""
+        """Bytes of parameters that layer k adds to a stage that began at `begin`."""
         more: Floats = self.prices.tables.param_bytes[begin, k + 1] - self.prices.tables.param_bytes[begin, k]
         return more
 
     def _move(self, labels: Labels, k: int) -> Labels:
-        """The labels that could run layer k on another device; `node` is still that of the sender."""
+        """The labels that can run layer k on another device; `node` is still that of the sender."""
         allowed = self.prices.connected[labels.device] & (self.prices.fits[:, k] > k)
         if self.columns.once.any():
             allowed[:, self.columns.once] &= labels.used[:, self.columns.held_of[self.columns.once]] == 0
@@ -148,7 +148,7 @@ class Pass:
         )
 
     def _work(self, labels: Labels, k: int) -> None:
-        """Each label runs layer k where it is."""
+        """Add layer k to each label, on its device."""
         device, used = labels.device, labels.used
         used[:, : len(self.prices.sums)] += self.prices.layer_cost[device, k]
         if self.columns.period >= 0:
@@ -162,9 +162,9 @@ class Pass:
             )
 
     def _promising(self, used: Floats, rest: Floats) -> Bools:
-        """Which labels could still become a plan that no known one equals or beats.
+        """(labels,): whether a label can still become a plan that no known one equals or beats.
 
-        rest: the least that the layers to come cost, by each row of weights.
+        rest: (labels, W), lower bounds on the cost of the remaining layers.
         """
         hopeful = np.flatnonzero(np.isfinite(rest).all(axis=1))
         if len(hopeful) < len(rest):
@@ -192,14 +192,14 @@ class Pass:
         return ~self._known.beats(np.stack(hopes, axis=1), blends)
 
     def _level(self, used: Floats) -> Ints:
-        """Index of the first axis of `onward` and `opened`: how many stages may follow."""
+        """(labels,): index on the first axis of `onward` and `opened`: number of stages that may follow."""
         if self.columns.stages < 0:
             return np.zeros(len(used), dtype=np.int64)
         return (cast(int, self.prices.rules.max_stages) - used[:, self.columns.stages]).astype(np.int64)
 
 
 def _leading(totals: Floats, most: int) -> Ints:
-    """Rows that lead in some column, about `most` in all."""
+    """Rows that are among the least in some column, about `most` in total."""
     if len(totals) <= most:
         return np.arange(len(totals))
     share = max(1, most // totals.shape[1])

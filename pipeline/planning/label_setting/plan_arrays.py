@@ -1,4 +1,4 @@
-"""Plans as arrays: put together, and reduced to those that no other dominates. Pure."""
+"""Plans as arrays: concatenated, and reduced to those that no other dominates. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Plans = tuple[Ints, Ints]
 
 
 def joined(*plans: Plans) -> Plans:
-    """Plans one after the other, the shorter padded with empty stages at the end."""
+    """Plans concatenated; the shorter ones are padded with empty stages at the end."""
     width = max(where.shape[1] for _, where in plans)
     bounds = [np.pad(b, ((0, 0), (0, width + 1 - b.shape[1])), mode="edge") for b, _ in plans if len(b)]
     wheres = [np.pad(w, ((0, 0), (0, width - w.shape[1]))) for _, w in plans if len(w)]
@@ -24,9 +24,10 @@ def joined(*plans: Plans) -> Plans:
 def non_dominated(
     tables: Tables, objectives: tuple[str, ...], bounds: Ints, where: Ints
 ) -> tuple[Ints, Ints, Floats]:
-    """Those that no other dominates, one for each outcome, by the first objective.
+    """The plans that no other dominates, one for each vector of costs, and these (plans, objectives).
 
-    Outcomes count as equal where they differ in the 13th digit: by the order of a sum, not by the plan.
+    They are sorted by the first objective. Costs that differ only from the 13th digit on count as equal: the
+    order of a sum causes such differences, not the plan.
     """
     cost = tables.cost(bounds, where)
     linked = np.isfinite(cost.latency_s)

@@ -1,4 +1,4 @@
-"""What running a layer, moving to a device and starting on one adds to each objective. Pure."""
+"""The cost in each objective of running a layer, of moving to a device and of starting on one. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.planning.label_setting.rules import PlanRules
 
 
 class Prices:
-    """The additive objectives of a problem, priced step by step; D devices, L layers, L + 1 cuts.
+    """The additive objectives of a problem, by step; D devices, L layers, L + 1 cuts.
 
-    sums       the objectives that are sums over steps: all but the period; the latency too, where devices
-               that a plan holds cost per second
-    rates      (D,) by objective: what a held device costs per second of latency, where that counts
+    sums       the objectives that are sums over steps: all but the period; also the latency, where devices
+               that a plan holds have a cost per second
+    rates      (D,) by objective: cost of a held device per second of latency, where it is not 0
     fits       (D, L + 1): the last cut that a stage on device d from cut b may reach; b if no layer fits
     layer_cost (D, L, sums), move_cost (L + 1, from, to, sums), start_cost (D, sums)
     connected  (D, D): pairs of different devices with a link; startable (D,): devices that may run layer 0
@@ -37,7 +37,7 @@ class Prices:
         self._price()
 
     def _price(self) -> None:
-        """What each column of `sums` pays for running a layer, for moving to a device, and for starting."""
+        """Set the cost in each column of `sums` of running a layer, of moving to a device and of starting."""
         t, shape = self.tables, (self.num_layers + 1, self.num_devices, self.num_devices)
         w = t.dynamic_w + t.busy_idle_w
         g = w * t.g_per_j
@@ -45,7 +45,7 @@ class Prices:
         travel_s = t.link_latency_s + t.sent_bytes[:, None, None] * t.link_s_per_byte
         encode_s, receive_s = t.times.encode_s.T[:, :, None], t.times.opening_s.T[:, None, :]
         moved = np.broadcast_to(t.sent_bytes[:, None, None], shape)
-        # The first stage decodes nothing; its input comes from the source, or from nowhere at no cost.
+        # The first stage decodes nothing; its input comes from the source, or is there at no cost.
         devices = np.arange(self.num_devices)
         fetched = np.where((t.source == NOWHERE) | (devices == t.source), 0.0, t.sent_bytes[0])
         fetch_s = np.where(fetched > 0, travel_s[0, t.source], 0.0)

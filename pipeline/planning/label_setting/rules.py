@@ -1,4 +1,4 @@
-"""Which plans count. Pure."""
+"""The rules that plans of the exact front obey. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PlanRules:
-    """Which plans count."""
+    """The rules that plans of the exact front obey."""
 
     distinct: bool = False
     """Each device holds one stage at most."""
     memory: bool = True
-    """What a plan needs of a device must fit into its memory."""
+    """The stages of each device must fit its memory."""
     max_stages: int | None = None
+    """Most stages of a plan; None: no limit."""
 
     def broken(self, tables: Tables, bounds: Ints, where: Ints) -> Bools:
-        """(plans, D): which devices break a rule about all of their stages together.
+        """(plans, D): whether a device breaks a rule about all of its stages together.
 
         bounds (plans, stages + 1) and where (plans, stages) are plans as `Tables.cost` takes them.
         """

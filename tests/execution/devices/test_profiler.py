@@ -36,7 +36,7 @@ def test_a_codec_takes_its_line_over_the_speed(make_problem: MakeProblem, two_de
     assert profile.encode_s("fast", "float32", sizes).tolist() == [0, 0]
     bare = replace(profile, codec_cpu_s={})
     assert bare.decode_s("fast", "float32", 1000) == 0
-    with pytest.raises(ConfigError, match="compression: the profile has no time of int8 decode on clean"):
+    with pytest.raises(ConfigError, match="compression: the profile has no time for int8 decode on clean"):
         bare.decode_s("clean", "int8", 1000)
 
 

@@ -178,7 +178,7 @@ def test_rows_with_more_fields_than_names_are_refused(tmp_path: Path) -> None:
     """pandas would take the first field for a name of the row."""
     file = tmp_path / "requests.csv"
     file.write_text("timestamp\n0,50\n1,90\n")
-    with pytest.raises(ConfigError, match=r"workload.path: .* rows with more fields than its first line"):
+    with pytest.raises(ConfigError, match=r"workload.path: .* rows with more fields than its header"):
         Replay(str(file))
     with pytest.raises(ConfigError, match=r"workload.path: must be a file's path"):
         Replay(None)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from pipeline.domain.checks import ConfigError, require
 
 
 def answered_rows(service: str, body: Any, key: str) -> list[Any]:
-    """The list under a key of an answer. Raises ConfigError naming the service."""
+    """The list under a key of an answer. Raises ConfigError naming the service if there is none."""
     rows = body.get(key) if isinstance(body, dict) else None
     message = body.get("message", "") if isinstance(body, dict) else ""
     if not isinstance(rows, list):
@@ -31,7 +31,7 @@ def answered_time(service: str, row: Any, key: str) -> datetime:
 
 
 def answered_intensity(service: str, row: Mapping[str, Any], key: str, g_per_kwh: float = 1.0) -> float:
-    """The value under a key of a row, in g/kWh, where the service's unit is that many g/kWh.
+    """The value under a key of a row, converted to g/kWh; `g_per_kwh` is one unit of the service in g/kWh.
 
     Raises ConfigError for a value that no grid can have.
     """

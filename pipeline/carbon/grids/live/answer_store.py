@@ -17,16 +17,16 @@ from pipeline.host.files import write_atomically
 
 
 class IntensityPoint(NamedTuple):
-    """A value, and how the service got it."""
+    """A value, the time from which it holds, and its kind."""
 
     since: datetime
     g_per_kwh: float
     how: str
-    """measured, estimated or foreseen."""
+    """measured, estimated, or foreseen (a forecast)."""
 
 
 class Answer(NamedTuple):
-    """What one file holds: the time of the request, the emission factors of the values, the values."""
+    """The content of one file: the time of the request, the kind of emission factors, the values."""
 
     issued: datetime
     factor: str
@@ -52,16 +52,16 @@ class AnswerStore:
             raise ConfigError(f"grid.cache_dir: cannot write {folder} ({error.strerror})") from error
 
     def digest(self, issued_until: datetime) -> tuple[int, str]:
-        """The number of answers until then, of all zones, and the SHA-256 of their files."""
+        """The number of answers of all zones issued until that time, and the SHA-256 of their files."""
         kept = [path for path in _files(self.folder) if _issued(path) <= issued_until]
         return len(kept), hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
 
     def points(
         self, zone: str, factor: str, issued_until: datetime, foreseen_since: datetime | None = None
     ) -> list[IntensityPoint]:
-        """The values of a zone, by time: where answers overlap, those of the latest.
+        """The values of a zone in order of time; where answers overlap, those of the latest answer.
 
-        foreseen_since: forecasts issued before are left out. Raises ConfigError for a file that is broken.
+        foreseen_since: forecasts issued before that time are left out. Raises ConfigError for a broken file.
         """
         merged = dict[datetime, IntensityPoint]()
         for path in _files(self.folder / zone):
@@ -76,7 +76,7 @@ class AnswerStore:
 def covering(
     points: Sequence[IntensityPoint], begin: datetime, end: datetime, step: timedelta
 ) -> list[IntensityPoint] | None:
-    """The points in force from begin to end, each for at most one step; None where there is a gap. Pure."""
+    """The points in force from begin to end, each for at most one step; None if there is a gap. Pure."""
     inside = [point for point in points if begin - step < point.since <= end]
     if not inside or inside[0].since > begin or inside[-1].since + step < end:
         return None
@@ -85,7 +85,7 @@ def covering(
 
 
 def _files(folder: Path) -> list[Path]:
-    """All answers below a folder, by the time of the request."""
+    """All answers below a folder, in order of the time of the request."""
     return sorted(folder.rglob("*.json"), key=lambda path: path.name)
 
 

@@ -1,4 +1,4 @@
-"""Electricity Maps: flow-traced average intensity by the hour. Shell."""
+"""Electricity Maps: flow-traced hourly average intensity. Shell."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from pipeline.carbon.grids.live.live import Live
 from pipeline.domain.checks import require
 
 HORIZONS_H = (6, 24, 48, 72)
-"""The horizons of its forecasts, in hours."""
+"""Horizons of the service's forecasts, in hours."""
 
 
 @dataclass(frozen=True)
 class ElectricityMaps(Live):
-    """Electricity Maps, API v3: flow-traced average intensity by the hour, with a forecast."""
+    """Electricity Maps, API v3: flow-traced hourly average intensity, with a forecast.
+
+    Raises ConfigError naming a bad key.
+    """
 
     url: str = "https://api.electricitymaps.com/v3"
     emission_factor: str = "lifecycle"
@@ -54,7 +57,10 @@ class ElectricityMaps(Live):
         return f"{self.emission_factor}, average"
 
     def ask(self, client: HttpClient, zone: str, begin: datetime, end: datetime) -> Iterator[IntensityPoint]:
-        """Past hours from `past-range`, the present one from `latest`, later ones from `forecast`."""
+        """Past hours from `past-range`, the present one from `latest`, later ones from `forecast`.
+
+        Raises ConfigError for an answer that is not valid, and for an end beyond the horizon of forecasts.
+        """
         now = self.now()
         this_hour = now.replace(minute=0, second=0, microsecond=0)
         first = begin.replace(minute=0, second=0, microsecond=0)
@@ -71,7 +77,7 @@ class ElectricityMaps(Live):
             hours = next((each for each in HORIZONS_H if each >= ahead), None)
             require(
                 hours is not None,
-                f"grid: {self.name} forecasts {HORIZONS_H[-1]} h, and the run ends later",
+                f"grid: {self.name} forecasts at most {HORIZONS_H[-1]} h, and the run ends later",
             )
             query = about | {"horizonHours": str(hours)}
             body = client.get("carbon-intensity/forecast", query, headers=headers)

@@ -1,4 +1,4 @@
-"""HTTP requests to a service: retries, keys from the environment, a refusal as one line. Shell."""
+"""HTTP requests to a service: retries, keys from the environment, one-line errors. Shell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_PAUSE_S = 60
 
 @dataclass
 class HttpClient:
-    """A session with one service."""
+    """A session with one service, open within a `with` block."""
 
     name: str
     url: str
@@ -47,7 +47,7 @@ class HttpClient:
         self._session.close()
 
     def get(self, path: str, params: Mapping[str, str], **options: Any) -> Any:
-        """The JSON of an answer. Raises ConfigError for no answer, a refusal, and an answer without JSON."""
+        """The JSON of an answer. Raises ConfigError for no answer, an error status, and invalid JSON."""
         url = f"{self.url.rstrip('/')}/{path}"
         where = f"grid: {self.name} ({url})"
         try:
@@ -63,7 +63,7 @@ class HttpClient:
         except requests.RequestException as error:
             late = "timed out" in str(error).lower()
             reason = "no answer in time" if late else "cannot be reached"
-            raise ConfigError(f"{where}: {reason}; grid.offline=true takes stored answers") from error
+            raise ConfigError(f"{where}: {reason}; grid.offline=true uses stored answers") from error
         if answer.status_code != 200:
             raise ConfigError(f"{where}: {self._refusal(answer)}")
         try:
@@ -90,7 +90,7 @@ class HttpClient:
         return f"answered {answer.status_code} ({reason})"
 
     def _reason(self, answer: requests.Response) -> str:
-        """The service's reason for a refusal, without any key that it may repeat."""
+        """The service's reason for an error status, with any key that it repeats masked."""
         try:
             body = answer.json()
         except ValueError:

@@ -1,4 +1,4 @@
-"""The base of all services: what a run needs comes from stored answers, else from a request. Shell."""
+"""The base of all services: intensities come from stored answers, else from a new request. Shell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ FORECAST_LIFETIME = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class Live(ABC):
-    """A service. Where its answers overlap the latest wins, so measured values replace forecasts."""
+    """A service. Where its answers overlap, the latest counts, so that measured values replace forecasts.
+
+    Raises ConfigError naming a bad key.
+    """
 
     url: str
     cache_dir: str = ".cache/grid"
@@ -30,13 +33,13 @@ class Live(ABC):
     offline: bool = False
     """Use stored answers only."""
     as_of: str | None = None
-    """Ignore answers given later, as in 2030-01-15T09:48; with `offline` it repeats a run."""
+    """UTC time such as 2030-01-15T09:48: ignore later answers. With `offline`, this repeats a run."""
     timeout_s: float = 10.0
     retries: int = 3
 
     name: ClassVar[str]
     step: ClassVar[timedelta]
-    """From one value to the next."""
+    """Time between two values."""
     span: ClassVar[timedelta]
     """The longest period of one request."""
 
@@ -55,13 +58,13 @@ class Live(ABC):
 
     @property
     def marginal(self) -> bool:
-        """Whether its values are marginal, which no accounting may use."""
+        """Whether its values are marginal; accounting may not use those."""
         return False
 
     @property
     @abstractmethod
     def factor(self) -> str:
-        """The emission factors of its values."""
+        """The kind of its emission factors, such as `lifecycle, average`."""
 
     @property
     def key_variables(self) -> tuple[str, ...]:
@@ -73,20 +76,20 @@ class Live(ABC):
         """Request the values from begin to end, at most `span` apart."""
 
     def about(self) -> dict[str, str]:
-        """source, factor; the number of stored answers, their SHA-256, and until when answers count."""
+        """source, factor, answers (number of stored ones), their sha256, as_of (time limit of answers)."""
         until = self._issued_until()
         count, sha256 = self._store().digest(until)
         about = {"source": self.url, "factor": self.factor, "answers": str(count), "sha256": sha256}
         return about | {"as_of": until.isoformat()}
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
-        """The values from begin to end as (since, gCO2e/kWh), from stored answers where they cover it.
+        """The values from begin to end as (since, gCO2e/kWh), from stored answers if these cover the period.
 
-        Raises ConfigError where the values are not available, and for the reasons of a failed request.
+        Raises ConfigError where the values are not available, and for a failed request, with its reason.
         """
-        # Without a zone, or for an unknown one, some services answer for the caller's place.
+        # Without a zone, or for an unknown one, some services answer for the caller's location.
         good = re.fullmatch(r"[A-Za-z0-9][\w.-]*", zone) is not None
-        require(good, f"zone: a live source needs a zone's code ({zone!r})")
+        require(good, f"zone: a live source needs a zone code ({zone!r})")
         fresh = None if self.offline else self.now() - FORECAST_LIFETIME
         found = self._stored(zone, begin, end, foreseen_since=fresh)
         if found is None and not self.offline:
@@ -118,7 +121,7 @@ class Live(ABC):
         return covering(points, begin, end, self.step)
 
     def _request(self, zone: str, begin: datetime, end: datetime) -> None:
-        """Request the values span by span, and store what arrives, also where a later request fails."""
+        """Request the values span by span, and store each answer, even if a later request fails."""
         with HttpClient(self.name, self.url, self.key_variables, self.timeout_s, self.retries) as client:
             at = begin
             while at <= end:

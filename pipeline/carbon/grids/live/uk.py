@@ -30,9 +30,12 @@ class UK(Live):
         return "direct (operational), average"
 
     def ask(self, client: HttpClient, zone: str, begin: datetime, end: datetime) -> Iterator[IntensityPoint]:
-        """Half-hours: the measured value, else the forecast."""
+        """The values by half-hour: measured where available, else forecast.
+
+        Raises ConfigError for another zone than GB, and for an answer that is not valid.
+        """
         require(zone in ("GB", "GBR"), f"zone: the UK's service covers GB only ({zone!r})")
-        # The service selects a half-hour by its end, too: request one more on either side.
+        # The service also selects half-hours by their end: request one more on either side.
         first, last = (f"{at:%Y-%m-%dT%H:%MZ}" for at in (begin - self.step, end + self.step))
         body = client.get(f"intensity/{first}/{last}", {})
         for row in answered_rows(self.name, body, "data"):

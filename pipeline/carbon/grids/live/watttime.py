@@ -23,7 +23,10 @@ from pipeline.domain.checks import require
 
 @dataclass(frozen=True)
 class WattTime(Live):
-    """WattTime, API v3, in steps of five minutes: marginal (co2_moer), or average of the past (co2_aoer)."""
+    """WattTime, API v3, in steps of five minutes: marginal (co2_moer), or average of the past (co2_aoer).
+
+    Raises ConfigError naming a bad key.
+    """
 
     url: str = "https://api.watttime.org"
     signal: str = "co2_moer"
@@ -48,20 +51,23 @@ class WattTime(Live):
 
     @property
     def key_variables(self) -> tuple[str, ...]:
-        """The variables of an account's name and password."""
+        """The environment variables of the account's name and password."""
         return self.user_variable, self.password_variable
 
     @property
     def factor(self) -> str:
-        """Marginal or average, and the signal."""
+        """`marginal` or `average`, with the signal."""
         return f"{'marginal' if self.marginal else 'average'} ({self.signal})"
 
     def ask(self, client: HttpClient, zone: str, begin: datetime, end: datetime) -> Iterator[IntensityPoint]:
-        """The past from `historical`, the future from `forecast`; both need a login first."""
+        """Past values from `historical`, future ones from `forecast`; both need a login first.
+
+        Raises ConfigError for a failed login and for an answer that is not valid.
+        """
         token = client.get("login", {}, auth=client.keys()).get("token")
         require(
             isinstance(token, str),
-            f"grid: {self.name} gave no token; check {' and '.join(self.key_variables)}",
+            f"grid: {self.name} returned no token; check {' and '.join(self.key_variables)}",
         )
         headers = {"Authorization": f"Bearer {token}"}
         about = {"region": zone, "signal_type": self.signal}

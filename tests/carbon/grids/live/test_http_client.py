@@ -60,7 +60,7 @@ def test_no_answer_in_time(service: Service, tmp_path: Path) -> None:
 
     service.answers = {"/carbon-intensity/past-range": slow}
     grid = maps(service, tmp_path, timeout_s=0.1, retries=0)
-    with pytest.raises(ConfigError, match="no answer in time; grid.offline=true takes stored answers"):
+    with pytest.raises(ConfigError, match="no answer in time; grid.offline=true uses stored answers"):
         grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     service.server.shutdown()
     service.server.server_close()

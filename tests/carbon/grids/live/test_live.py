@@ -117,7 +117,7 @@ def test_an_unknown_shape_is_one_line(service: Service, tmp_path: Path, body: ob
 
 @pytest.mark.parametrize("zone", ["", " ", "../escaped", "a/b"])
 def test_a_zone_is_a_code(service: Service, tmp_path: Path, zone: str) -> None:
-    with pytest.raises(ConfigError, match="a live source needs a zone's code"):
+    with pytest.raises(ConfigError, match="a live source needs a zone code"):
         maps(service, tmp_path).steps(zone, NOW, NOW)
     assert service.requests == []
 
