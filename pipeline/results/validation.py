@@ -40,7 +40,7 @@ class Validation:
     def draw(self, problem: Problem) -> list[Plan]:
         """Random plans of 1 to MAX_STAGES stages on random devices, all of which fit the fleet.
 
-        Raises ConfigError where REDRAWS draws for a plan do not fit.
+        Raises ConfigError where none of REDRAWS draws for a plan fits.
         """
         random = np.random.default_rng(self.seed)
         return [_random_plan(problem, random) for _ in range(self.plans)]
@@ -64,7 +64,7 @@ def _random_plan(problem: Problem, random: np.random.Generator) -> Plan:
 
 
 def comparison(problem: Problem, runs: Iterable[tuple[Plan, Records]]) -> pd.DataFrame:
-    """One row a plan, of plans and the records of their runs.
+    """A table of plans and the records of their runs: one row a plan.
 
     Columns: `cuts` and `devices`, as text; `predicted_ms`; `measured_ms`, the median of the plan's requests;
     `error` = measured ÷ predicted - 1; `host_drift`.

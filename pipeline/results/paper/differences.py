@@ -1,4 +1,4 @@
-"""Where what was measured here differs from the paper, by how much and why, in sentences. Pure."""
+"""The differences between the measurements here and the paper, and their causes, in sentences. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pipeline.results.units import number
 
 
 def differences(figures: pd.DataFrame, weights: pd.DataFrame) -> list[str]:
-    """All differences, of each model (`measured`) and of the carbon weight (`switches`)."""
+    """All differences.
+
+    figures: columns as `measured.measured` returns them; weights: columns as `measured.switches` does.
+    """
     found = []
     for model in models(figures):
         rows, papers = by_configuration(figures, model), published_configurations(model)
@@ -83,7 +86,7 @@ def _placement(balanced: Row) -> str:
         return ""
     return (
         f"CE-Balanced goes to {balanced['devices']} and not to {SHARES['ce_balanced']}. With "
-        "milliseconds instead of the paper's 270, S_P spans less than S_C, whose scale depends on "
+        "shorter latencies than the paper's 270 ms, S_P spans less than S_C, whose scale depends on "
         "the unit of E_est (docs/numbers.md)."
     )
 

@@ -1,4 +1,7 @@
-"""The paper's tables: what was measured here beside what is published. Pure."""
+"""The paper's tables: measurements here beside the published figures. Pure.
+
+figures: columns as `measured.measured` returns them; weights: columns as `measured.switches` does.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ def table_5(figures: pd.DataFrame) -> Table:
 
 
 def table_switch(weights: pd.DataFrame) -> Table:
-    """Fig. 3 in words: the weight at which each scheduler turns to node-green, and its placements before."""
+    """Fig. 3 as a table: the weight at which each scheduler turns to node-green, and all its placements."""
     cells = []
     for scheduler, own in weights.groupby("scheduler", sort=False):
         papers = scheduler == "green"
