@@ -104,9 +104,7 @@ METRICS: Mapping[str, Metric] = {
         )
     },
     "trials_complete": Metric("Trials complete", "", "Trials of the sweep that did not fail"),
-    "trials_failed": Metric(
-        "Trials failed", "", "Trials of the sweep that failed, or in a study lack an objective"
-    ),
+    "trials_failed": Metric("Trials failed", "", "Trials that failed, or in a study lack an objective"),
     "hypervolume": Metric(
         "Hypervolume", "", "Volume between front and reference point, in the objectives' units"
     ),

@@ -73,5 +73,5 @@ def _failure(number: int, outcome: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """A text, or an error's message, with its line breaks and indents made single spaces."""
+    """A text, or an error's message, in one line: each run of white space becomes one space."""
     return " ".join(str(text).split())

@@ -1,4 +1,4 @@
-"""A command's frame: its help, its arguments, the config that its overrides make. Shell."""
+"""The frame of a command: its help, its arguments, the config from its overrides. Shell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.search import hydra_plugin
 
 @dataclass(frozen=True)
 class Help:
-    """What `carbonedge COMMAND --help` prints."""
+    """The text that `carbonedge COMMAND --help` prints."""
 
     usage: str
     """Such as `carbonedge compare A B [KEY=VALUE ...]`."""

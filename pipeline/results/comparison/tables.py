@@ -36,7 +36,7 @@ def figures_table(a: Side, b: Side) -> pd.DataFrame:
 
 
 def effects_table(a: Side, b: Side) -> pd.DataFrame:
-    """One row an effect. Columns: effect (of EFFECTS), g_per_inf, share_of_a (of its carbon), share_of_change."""
+    """One row for each of EFFECTS. Columns: effect, g_per_inf, share_of_a (its carbon), share_of_change."""
     found = effects(a.footprint, b.footprint)
     change_g = b.footprint.total_g - a.footprint.total_g
     return pd.DataFrame(
