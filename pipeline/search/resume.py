@@ -44,7 +44,7 @@ class StudyFinder:
     """Finds the study of a sweep in its storage, or opens a new one.
 
     A study is resumed under its name. By default the name contains a digest of the settings that determine
-    its trials, so that the same command resumes the same study. `sweep.resume=false` takes the next free name.
+    its trials, so that the same command resumes the same study. `sweep.resume=false` takes a new name.
     """
 
     settings: Settings

@@ -38,7 +38,7 @@ class Run:
     """An open run: everything that is written to MLflow goes through one of these methods.
 
     They collect data in memory and in the outbox; `end` sends everything; `flush` sends metrics, params
-    and tags earlier. Methods that write a file raise DiskError if a disk write fails.
+    and tags earlier. Methods that write a file raise DiskError if that fails.
     """
 
     def __init__(self, entry: Entry, outbox: Outbox) -> None:

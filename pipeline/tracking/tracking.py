@@ -132,7 +132,7 @@ class Tracking(StoredRuns):
     def farewell(self) -> str:
         """The last lines of a command: how many runs are pending, if any, and how to see the results."""
         pending = sum(not entry.held_back for entry in self._outbox.ended())
-        hint = f"{pending} runs are pending in {self.outbox}: the store does not respond; later, run carbonedge sync"
+        hint = f"{pending} runs are pending in {self.outbox}, as the store is unresponsive: carbonedge sync"
         return "\n".join([*([hint] if pending else []), self.ui_command()])
 
     def register(self, run_id: str, name: str) -> str | None:

@@ -99,7 +99,7 @@ class Findings:
 
     @cached_property
     def confident(self) -> NDArray[np.bool_]:
-        """Whether each row of `means` is on the front wherever each objective lies in its interval: (rows,)."""
+        """Whether each row of `means` is on the front wherever in its interval each value lies: (rows,)."""
         return self.on_front & (pareto.confident_front(*self.ends) if self.ends else False)
 
     def runs(self, chosen: NDArray[np.bool_]) -> set[str]:
