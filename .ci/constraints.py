@@ -12,7 +12,7 @@ from packaging.version import Version
 
 HEADER = """\
 # The versions that make, pip and `mlflow run .` install; pyproject.toml has the ranges.
-# Written by `make constraints`: the versions in .venv of carbonedge[dev] and of all its dependencies. Resolved
+# Written by `make constraints`: the versions in .venv of carbonedge[dev] and all its dependencies. Resolved
 # with Python 3.11 on Linux; packages that only Windows or a CUDA build of torch adds are not pinned.
 # To change one: `.venv/bin/python -m pip install -U NAME`, then `make check constraints`.
 """

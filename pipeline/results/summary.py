@@ -38,7 +38,7 @@ class Summary:
         self._left_out: dict[str, str] = {}
         """Components of carbon that cannot be computed, and why."""
         self._spent: dict[tuple[int, str, str, str], tuple[float, float, float]] = {}
-        """By stage, device, component and link: energy_j, carbon_g, PUE."""
+        """energy_j, carbon_g and PUE, by stage, device, component and link."""
         self._tasks: Counter[tuple[Any, ...]] = Counter()
         """Number of computations, by model, stage and device."""
         self._moved: Counter[tuple[Any, ...]] = Counter()

@@ -35,7 +35,7 @@ class SearchSpace:
     fixed: Mapping[str, Override]
     dimensions: Mapping[str, Override]
     conditions: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
-    """By dimension: allowed values of other keys. It varies only where each of those keys has one of them."""
+    """Allowed values of other keys, by dimension, which varies only where each such key has one of them."""
 
     @classmethod
     def parse(

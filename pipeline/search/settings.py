@@ -175,9 +175,10 @@ class Constraint:
 
     @classmethod
     def of(cls, key: str, text: object) -> Constraint:
-        """From a number (an upper bound), or a text such as `<= 0.01` or `>= 5`, in the metric's own unit.
+        """The constraint of a number (an upper bound), or a text such as `<= 0.01` or `>= 5`.
 
-        Raises ConfigError for an unknown metric and for a text of another form.
+        Bounds are in the metric's own unit. Raises ConfigError for an unknown metric and for a text of another
+        form.
         """
         try:
             metric(key)

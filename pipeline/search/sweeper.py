@@ -25,7 +25,7 @@ WIDTH = 120
 
 
 class CarbonEdgeSweeper(Sweeper):
-    """Runs the trials that the config's `sweep` asks for."""
+    """Runs the trials of the config's `sweep`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""

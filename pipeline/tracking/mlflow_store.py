@@ -64,7 +64,7 @@ class UnresponsiveError(Exception):
 
 
 _retry_at_s: dict[str, float] = {}
-"""By URI of an unresponsive store: when it is retried, on the monotonic clock."""
+"""Time of the next request to each unresponsive store, by URI, on the monotonic clock."""
 
 
 def retry_now() -> None:
@@ -194,7 +194,7 @@ def create_experiment(client: MlflowClient, name: str) -> str:
 
 
 def get_run(client: MlflowClient, key: str, run_id: str) -> Run:
-    """A run by its id. Raises ConfigError, naming the key that asked for it, if the store has none."""
+    """A run by its id. Raises ConfigError, naming the key that has the id, if the store has none."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -109,7 +109,7 @@ def _metrics(
 
 
 def _agreement(trial: Trial, job: Job, records: Records) -> dict[str, float]:
-    """How near the answers are to the unsplit models' on the same images, where the run computed answers."""
+    """How close the answers are to the unsplit models' on the same images, where the run computed answers."""
     if not records.outputs:
         return {}
     answers = {}

@@ -62,7 +62,7 @@ class Trial:
     outages: tuple[Outage, ...] = ()
     """Devices that fail for a while; in the config a list of {device, at_s, duration_s}."""
     extra_models: Mapping[str, ModelSpec] = field(default_factory=dict)
-    """By any name: models that share the fleet with `model`; classes of requests select them."""
+    """Models, by any name, that share the fleet with `model`; classes of requests select them."""
     repeat: int = 0
     """The number of the repetition: trials that differ only in it have the same configuration."""
     per_request: bool = True
@@ -118,13 +118,13 @@ class Trial:
             known[spec.name] = owner
             require(
                 spec.name in asked or self.action != "run",
-                f"{owner}: no class of requests asks for {spec.name!r} (workload.classes.NAME.model)",
+                f"{owner}: no class of requests selects {spec.name!r} (workload.classes.NAME.model)",
             )
         for each in self.workload.classes:
             require(
                 each.model is None or each.model in known,
                 f"workload.classes.{each.name}.model: unknown model {each.model!r} (the run has "
-                f"{', '.join(known)}; more come by +model@extra_models.NAME=CHOICE)",
+                f"{', '.join(known)}; add more by +model@extra_models.NAME=CHOICE)",
             )
 
     def begin_utc(self) -> datetime:

@@ -22,7 +22,7 @@ class Help:
     """The text that `carbonedge COMMAND --help` prints."""
 
     usage: str
-    """Such as `carbonedge compare A B [KEY=VALUE ...]`."""
+    """One line, such as `carbonedge compare A B [KEY=VALUE ...]`."""
     about: str
     example: str
 

@@ -44,7 +44,7 @@ class Side:
         accounting: Accounting,
         about: Mapping[str, str],
     ) -> Self:
-        """From the metrics and the ledger (columns: LEDGER_COLUMNS) of a run that answered requests."""
+        """The side of a run that answered requests; ledger: columns LEDGER_COLUMNS."""
         return cls(
             name,
             Footprint.of(metrics),
@@ -58,7 +58,7 @@ class Side:
 
     @classmethod
     def of_published(cls, name: str, row: Mapping[str, Any]) -> Self:
-        """From a row of `published`."""
+        """The side of a published figure; row: as `published` returns it."""
         return cls(name, Footprint(row["energy_j_per_inf"], row["carbon_g_per_inf"]), row["latency_ms_mean"])
 
     def holds(self, component: str) -> bool:

@@ -85,7 +85,7 @@ def _placement(balanced: Row) -> str:
     if balanced["devices"] == SHARES["ce_balanced"]:
         return ""
     return (
-        f"CE-Balanced goes to {balanced['devices']} and not to {SHARES['ce_balanced']}. With "
+        f"CE-Balanced chooses {balanced['devices']}, not {SHARES['ce_balanced']}. With "
         "shorter latencies than the paper's 270 ms, S_P spans less than S_C, whose scale depends on "
         "the unit of E_est (docs/numbers.md)."
     )
@@ -97,6 +97,6 @@ def _switch(weights: pd.DataFrame) -> str:
     if not len(own) or first == SWITCH:
         return ""
     return (
-        f"The paper's scores turn to node-green at w_C = {first:g} here, not at {SWITCH:g}: the ranges "
+        f"The paper's scores switch to node-green at w_C = {first:g} here, not at {SWITCH:g}: the ranges "
         "of S_P and S_C follow execution times, and its other scores tie between idle nodes."
     )

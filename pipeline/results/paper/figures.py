@@ -22,7 +22,7 @@ _TEXT_POSITIONS = dict(
         strict=True,
     )
 )
-"""Where a configuration's name stands beside its point: several lie close together."""
+"""Position of each configuration's name beside its point; some points lie close together."""
 
 
 def figure_2(figures: pd.DataFrame, model: str) -> go.Figure:

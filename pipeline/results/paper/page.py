@@ -42,7 +42,11 @@ class Page:
         fronts: Mapping[str, ExactFront],
         about: Sequence[str],
     ) -> Page:
-        """From `measured`, `switches`, the exact front by model, and paragraphs about the method."""
+        """The page of these tables and paragraphs.
+
+        figures: columns as `measured` returns them; weights: columns as `switches` does; fronts: the exact
+        front of each model, by name; about: paragraphs about the method.
+        """
         names = models(figures)
         tables = [
             *(table_2(figures, model) for model in names),

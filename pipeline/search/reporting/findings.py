@@ -17,7 +17,7 @@ from pipeline.search.settings import Settings
 from pipeline.search.studies.sweep_trial import SweepTrial
 
 COLUMNS = {"scheduler.carbon_weight": "carbon_weight"}
-"""By key that varied: its column in the table of trials, where that has another name."""
+"""Columns of the table of trials whose name differs from the key that varied, by that key."""
 
 
 def trials_table(trials: Sequence[SweepTrial]) -> pd.DataFrame:

@@ -67,8 +67,8 @@ def _require_whole(path: Path) -> None:
             torn = not line.endswith(b"\n") and line.startswith(LINE_BEGINS[: len(line)])
             require(
                 torn and number == len(lines),
-                f"sweep.storage: line {number} of {path} is broken; it is left as it is: move it aside "
-                "to start anew, or give another sweep.storage",
+                f"sweep.storage: line {number} of {path} is broken; it is unchanged: move it away "
+                "to start again, or give another sweep.storage",
             )
             with path.open("r+b") as file:
                 file.truncate(path.stat().st_size - len(line))

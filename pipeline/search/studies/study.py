@@ -45,7 +45,7 @@ POLL_S = 1.0
 class Study:
     """A stored study of a search space. Any number of processes may work on it.
 
-    Where a process died during a trial, the next process that asks runs that trial again, under its number
+    Where a process died during a trial, the next call of `ask` runs that trial again, under its number
     and at its point. Each trial's draws are seeded by the study's seed and the trial's number. So a study
     that was killed ends with the same points as an undisturbed one.
 
@@ -109,9 +109,7 @@ class Study:
             raise
         except Exception as error:  # each database has exceptions of its own
             reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"sweep.storage: cannot read {storage} ({reason}); it is left as it is"
-            ) from error
+            raise ConfigError(f"sweep.storage: cannot read {storage} ({reason}); it is unchanged") from error
         if stored is None:
             study.set_user_attr("held", dict(held))
         else:
