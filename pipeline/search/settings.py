@@ -177,8 +177,7 @@ class Constraint:
     def of(cls, key: str, text: object) -> Constraint:
         """The constraint of a number (an upper bound), or a text such as `<= 0.01` or `>= 5`.
 
-        Bounds are in the metric's own unit. Raises ConfigError for an unknown metric and for a text of another
-        form.
+        Bounds are in the metric's own unit. Raises ConfigError for an unknown metric and for another text.
         """
         try:
             metric(key)
