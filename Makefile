@@ -1,4 +1,4 @@
-# Each command first builds what it needs, once: a .venv pinned by constraints.txt. `make` lists the commands.
+# Each command first builds a .venv, pinned by constraints.txt, unless it is there. `make` lists the commands.
 PYTHON ?= python3
 EXPERIMENT ?= carbonedge
 PORT ?= 5000
@@ -6,8 +6,8 @@ ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
-# `mlflow run` and the UI need this .venv's `python` and `carbonedge` first in PATH, and one store: MLFLOW_TRACKING_URI
-# where it is set.
+# `mlflow run` and the UI need this .venv's `python` and `carbonedge` first in PATH, and the same store:
+# MLFLOW_TRACKING_URI, if it is set.
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
@@ -37,7 +37,7 @@ test-alone: $(STAMP) ## tests that measure how long something takes: predicted, 
 test-docs: $(STAMP) ## every command in README and docs, with less work
 	$(BIN)/python -m pytest -m docs --numprocesses 2 $(ARGS)
 
-bench: $(STAMP) ## how fast start-up, exact front, cost model, PipeEdge's optimum, schedulers, simulation, logging are
+bench: $(STAMP) ## the speed of start-up, exact front, cost model, PipeEdge's optimum, schedulers, simulation, logging
 	$(BIN)/python -m tests.bench.start
 	$(BIN)/python -m tests.bench.planning
 	$(BIN)/python -m tests.bench.load

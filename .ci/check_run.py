@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 
 def complaints(runs: list[Run], num_trials: int) -> list[str]:
-    """What is wrong with the runs of one sweep, a line each; empty if nothing is."""
+    """The faults of the runs of one sweep, a line each; empty if there are none."""
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     if len(parents) != 1:
         return [f"expected 1 parent run (parents: {len(parents)} of {len(runs)} runs)"]
@@ -29,7 +29,7 @@ def complaints(runs: list[Run], num_trials: int) -> list[str]:
 
 
 def main(num_trials: int) -> int:
-    """Read the experiment `carbonedge` at MLFLOW_TRACKING_URI; return the exit status."""
+    """Check the experiment `carbonedge` at MLFLOW_TRACKING_URI; return the exit status."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name("carbonedge")
     runs = list(client.search_runs([experiment.experiment_id])) if experiment else []

@@ -1,4 +1,4 @@
-"""Print constraints.txt: the versions here of carbonedge[dev] and of all its dependencies."""
+"""Print constraints.txt: the installed versions of carbonedge[dev] and of all its dependencies."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 HEADER = """\
-# The one set of versions, for every way in: make, pip, `mlflow run .`. Ranges stand in pyproject.toml.
-# Made by `make constraints`: the versions in .venv of carbonedge[dev] and all it needs. Resolved with Python
-# 3.11 on Linux; what only Windows or a CUDA build of torch adds is not pinned.
-# To move one: `.venv/bin/python -m pip install -U NAME`, then `make check constraints`.
+# The versions that make, pip and `mlflow run .` install; pyproject.toml has the ranges.
+# Written by `make constraints`: the versions in .venv of carbonedge[dev] and all its dependencies. Resolved
+# with Python 3.11 on Linux; packages that only Windows or a CUDA build of torch adds are not pinned.
+# To change one: `.venv/bin/python -m pip install -U NAME`, then `make check constraints`.
 """
 
 REMARKS = {
     "torch": """\
-# Unpinned, torch is whatever came out last, and on Linux its default build brings 3 GB of CUDA. The pin
+# Without a pin, pip installs the latest torch, and on Linux its default build adds 3 GB of CUDA. The pin
 # admits the CPU build too (2.13.0+cpu satisfies ==2.13.0): on Linux without a GPU, set PIP_EXTRA_INDEX_URL to
 # PyTorch's CPU index (its "Get started" page has the address) before the first `make`, and torch and
 # torchvision come from there at a tenth of the size.

@@ -1,1 +1,1 @@
-"""What `carbonedge ...` offers: one module a command."""
+"""The commands of `carbonedge`: one module a command."""

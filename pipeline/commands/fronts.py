@@ -42,9 +42,9 @@ def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
-    """The fronts of finished sweeps by name, under the objectives of the last that has two; names of others.
+    """Fronts, by name, of the sweeps with the objectives of the last one that has two; names of the others.
 
-    Raises ConfigError where none has trials and two objectives.
+    sweeps: finished ones. Raises ConfigError where none has trials and two objectives.
     """
     from omegaconf import OmegaConf
 

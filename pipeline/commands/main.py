@@ -1,4 +1,4 @@
-"""`carbonedge COMMAND ...`: finds the command; the list of commands and the version. Shell."""
+"""`carbonedge COMMAND ...`: runs the command; prints the list of commands or the version. Shell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMANDS = {
     "sync": "send to MLflow the runs that wait in the outbox",
     "paper": "measure the tables and figures of the CarbonEdge paper here",
 }
-"""By name, which is that of the command's module: what it does."""
+"""Summary of each command, by its name, which is also that of its module."""
 HELP = f"""\
 usage: carbonedge COMMAND [ARGUMENT ...]
 
@@ -33,7 +33,7 @@ Example:
 
 
 def main() -> None:
-    """Run the command that the first argument names; one line and exit code 2 for an unknown name."""
+    """Run the command that the first argument names. Raises SystemExit: one line and code 2 if unknown."""
     name, *rest = sys.argv[1:] or ["--help"]
     if name in ("--help", "-h"):
         print(HELP)

@@ -33,7 +33,7 @@ HELP = cli.Help(
 
 
 def paper(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Measure what is missing, and write the page into the working directory and into MLflow."""
+    """Run the missing measurements, and write the page into the working directory and into MLflow."""
     from hydra.utils import instantiate
     from rich.console import Console
 

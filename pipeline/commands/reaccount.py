@@ -1,7 +1,7 @@
 """`carbonedge reaccount RUN grid=... accounting=...`: the ledger of a finished run, computed again. Shell.
 
-From its stored records, under another grid, attribution, PUE or boundary; logged as its child. The run
-itself is not changed.
+The ledger is computed from the stored records, under another grid, attribution, PUE or boundary, and logged
+as a child of the run. The run itself is not changed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def records_of(stored: Stored) -> Records:
 
 
 def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The run's config with other families where the overrides choose them (`grid=trace`), or other values.
+    """The run's config with the config groups (`grid=trace`) and values that the overrides choose.
 
     Raises ConfigError for keys that accounting does not read, and for another fleet: its devices did not run.
     """
@@ -86,7 +86,7 @@ def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def _is_read(key: str) -> bool:
-    """Whether accounting reads a key. Of a device or link: its coefficients, ranges, sources and zone."""
+    """Whether accounting reads a key; for devices and links, coefficients, ranges, sources and zone."""
     from pipeline.carbon.accounting import Accounting
     from pipeline.domain.fleet import Link
 
@@ -135,7 +135,7 @@ def _log(
     account: Accounted,
     metrics: Mapping[str, float],
 ) -> str:
-    """Log the account as a child of the run; the child's id."""
+    """Log the account as a child of the run; return the child's id."""
     from omegaconf import OmegaConf
 
     boundary = account.boundary(grid.about())
@@ -159,7 +159,7 @@ def _log(
 def _print(
     tracking: Tracking, stored: Stored, run_id: str, metrics: Mapping[str, float], boundary: str
 ) -> None:
-    """The headline figures of the run as it was, and as it is accounted now."""
+    """Print the headline figures of the run as it was, and as it is accounted now."""
     from rich.console import Console
 
     from pipeline.domain.trial_result import TrialResult

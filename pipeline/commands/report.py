@@ -1,4 +1,4 @@
-"""`carbonedge report RUN`: the audit of a run or sweep as one HTML and one JSON file to hand on. Shell."""
+"""`carbonedge report RUN`: the audit of a run or sweep as one HTML and one JSON file. Shell."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _trial(config: DictConfig) -> Trial:
 
 
 def multirun(overrides: Sequence[str]) -> Sequence[SweepTrial]:
-    """Run a sweep in this process, as `carbonedge sweep` does; all its trials, earlier ones too."""
+    """Run a sweep in this process, as `carbonedge sweep` does; return all its trials, earlier ones too."""
     hydra_plugin.register()
     version.setbase("1.3")
     app = Hydra.create_main_hydra2("pipeline", create_config_search_path(str(hydra_plugin.CONF)))

@@ -1,4 +1,4 @@
-"""`carbonedge sync`: sends to the MLflow store what it could not take earlier. Shell."""
+"""`carbonedge sync`: sends to the MLflow store the runs that it could not take earlier. Shell."""
 
 from __future__ import annotations
 

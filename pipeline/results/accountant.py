@@ -1,4 +1,4 @@
-"""Records -> ledger, unknown components, boundary and carbon metrics: how a run is accounted. Pure."""
+"""The account of a run: from its records to ledger, boundary and carbon metrics. Pure."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ _CARBON_METRICS = {
 
 @dataclass(frozen=True, eq=False)
 class Accounted:
-    """The ledger of a run's records under a fleet's coefficients, and what it cannot state."""
+    """The ledger of a run's records under a fleet's coefficients, and the components that it lacks."""
 
     ledger: pd.DataFrame
     """Columns: LEDGER_COLUMNS."""
     left_out: Mapping[str, str]
-    """Components that the ledger cannot state, and which figure is missing (`ledger.unknown`)."""
+    """Components that cannot be computed, and the missing coefficient of each (`ledger.unknown`)."""
     fleet: Fleet
     accounting: Accounting
 
     def metrics(self, num_ok: int) -> dict[str, float]:
-        """The metrics that the ledger decides; num_ok: requests answered."""
+        """The metrics that depend on the ledger (`carbon_metrics`); num_ok: requests answered."""
         return carbon_metrics(summed(self.ledger), self.left_out, num_ok, self.fleet, self.accounting)
 
     def boundary(self, grid: Mapping[str, str]) -> str:
-        """What the figures contain and leave out, in one line; grid: `Grid.about`."""
+        """The components that the figures include and leave out, in one line; grid: `Grid.about`."""
         return boundary(self.left_out, self.accounting, grid)
 
 
 class Accountant:
     """Accounts the records of one run, whole or part by part.
 
-    intensity: of the fleet's devices from the run's start, known for `covered_s` seconds. Records that
-    outlast it extend it (`Intensity.extended`).
+    intensity: carbon intensity of the fleet's devices, for `covered_s` seconds from the run's start. It is
+    extended for records that last longer (`Intensity.extended`).
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Accountant:
 
 
 def is_carbon_metric(key: str) -> bool:
-    """Whether accounting decides a metric, its `_low` or its `_high`.
+    """Whether a metric, or its `_low` or `_high`, depends on the accounting.
 
-    `regret_to_oracle` is one: another accounting makes another schedule the best in hindsight.
+    `regret_to_oracle` does: under another accounting, another schedule is the best in hindsight.
     """
     return base_key(key) in _CARBON_METRICS

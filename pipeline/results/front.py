@@ -16,7 +16,7 @@ from pipeline.results.units import scaled_label
 
 @dataclass(frozen=True)
 class Front:
-    """Trials that gave every objective, and which of them are on the front."""
+    """Trials with a value of every objective, and which of them are on the front."""
 
     trials: pd.DataFrame
     """One row a trial; columns: the objectives, and any others."""
@@ -34,8 +34,8 @@ class Front:
         """The front of a table of trials.
 
         trials: one row a trial; trials without a finite value of each objective are left out. Columns: the
-        objectives; also read where they are there: those of `units.PLAN`, `number`, `<objective>_lo`,
-        `<objective>_hi`. Raises ConfigError for an unknown direction.
+        objectives; optional ones: those of `units.PLAN`, `number`, `<objective>_lo`, `<objective>_hi`.
+        Raises ConfigError for an unknown direction.
         """
         trials = trials.reindex(columns=list(dict.fromkeys([*trials.columns, *objectives])))
         values = trials[list(objectives)].to_numpy(dtype=float)
@@ -47,9 +47,9 @@ class Front:
     def members(self) -> pd.DataFrame:
         """The trials on the front, best in the first objective first.
 
-        Columns as `trials`, and `knee`, which marks the best compromise. In this order a line that first goes
-        along the first objective's axis, then along the second's (`hv`), bounds what the front dominates,
-        whatever the directions.
+        Columns as `trials`, and `knee` (bool), true for the best compromise. In this order, a step line that
+        runs first along the first objective's axis (`hv`) bounds the area that the front dominates, for any
+        directions.
         """
         best = [knee(self.costs)] if len(self.costs) else []
         marked = self.trials.assign(knee=np.isin(np.arange(len(self.trials)), best))
@@ -58,10 +58,10 @@ class Front:
         )
 
     def distinct(self, varied: Sequence[str] = ()) -> pd.DataFrame:
-        """The first of the members that are equal in plan, scheduler, `varied` and objectives.
+        """The members, with one row for all that are equal in plan, scheduler, `varied` and objectives.
 
-        Columns as `members`, and `alike`, the number of members that are equal; `knee` marks the row whose
-        equals include the knee. A simulated sweep often comes to the same plan and metrics again.
+        The row is that of the first of them. Columns as `members`, and `alike`, the number of equal members;
+        `knee` is true where one of them is the knee. A simulated sweep often repeats a plan and its metrics.
         """
         members = self.members.assign(alike=1)
         if not {"cuts", "devices"} <= {*members}:
@@ -79,12 +79,12 @@ class Front:
 
     @property
     def ends(self) -> tuple[Points, Points] | None:
-        """The costs at the best and at the worst ends of the trials' intervals (`interval_costs`)."""
+        """The costs at the best and at the worst ends of the trials' intervals: see `interval_costs`."""
         return interval_costs(self.trials, self.objectives, self.directions)
 
     @property
     def title(self) -> str:
-        """How many of how many trials are on the front."""
+        """The title of a figure: how many of the trials are on the front."""
         if len(self.objectives) == 1:
             return f"Best of {len(self.trials)} trials"
         return f"Pareto front: {self.member.sum()} of {len(self.trials)} trials"

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 MAX_EXACT = 2**16
-"""Number of latencies that are kept; of more, only counts in bins of width BIN_WIDTH are."""
+"""Most latencies that are kept one by one; more are counted in bins of width BIN_WIDTH."""
 BIN_WIDTH = 1e-3
-"""Relative width: a percentile is off by at most half of it (Masson et al., "DDSketch", VLDB 2019)."""
+"""Relative width of a bin: a percentile errs by at most half of it (Masson et al., "DDSketch", VLDB 2019)."""
 PERCENTS = (50, 95, 99)
 REQUEST_COMPONENTS = ("dynamic", "network")
 """Components of carbon that belong to a request; idle and embodied carbon belong to none."""
@@ -27,7 +27,7 @@ class Latencies:
         self.sum_s = 0.0
 
     def add(self, latency_s: npt.NDArray[np.float64]) -> None:
-        """Take in latencies: (requests,)."""
+        """Add latencies, in seconds: (requests,)."""
         self.count += len(latency_s)
         self.sum_s += float(latency_s.sum())
         if self._kept is not None:
@@ -41,7 +41,7 @@ class Latencies:
         )
 
     def percentile_s(self, percent: float) -> float:
-        """A percentile of the latencies, of which there must be at least one."""
+        """A percentile (0 to 100) of the latencies; there must be at least one latency."""
         if self._kept is not None:
             return float(np.percentile(self._kept, percent))
         places = sorted(self._bins)
@@ -60,9 +60,9 @@ class ClassTotals:
         """Carbon of the requests' own work, by component."""
 
     def add(self, requests: pd.DataFrame) -> None:
-        """Take in a table of requests.
+        """Add a table of requests.
 
-        Columns: those of `by_request`, and the grams of each of REQUEST_COMPONENTS.
+        Columns: those of `by_request`, and one for each of REQUEST_COMPONENTS, in grams.
         """
         answered = requests.loc[~requests["failed"]]
         self.latencies.add(answered["latency_s"].to_numpy(dtype=float))
@@ -76,7 +76,7 @@ class ClassTotals:
             self.carbon_g[component] += float(requests[component].sum())  # type: ignore[assignment]
 
     def latency_metrics(self) -> dict[str, float]:
-        """Latency in ms, where any request was answered; share of deadlines missed, where there are any."""
+        """Metrics of latency, if any request was answered, and `slo_miss_rate`, if any had a deadline."""
         metrics: dict[str, float] = {}
         if self.num_with_deadline:
             metrics["slo_miss_rate"] = self.num_missed / self.num_with_deadline

@@ -1,4 +1,4 @@
-"""The metric keys: the one place that spells them, with label, unit and meaning. Pure."""
+"""The keys of all metrics, defined here alone, with label, unit and meaning. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ METRICS: Mapping[str, Metric] = {
         "99th-percentile latency", "ms", "99% of the requests are answered within this time"
     ),
     "latency_ms_predicted": Metric(
-        "Predicted latency", "ms", "What the cost model predicts for the plan as it ran, from the profile"
+        "Predicted latency", "ms", "Prediction of the cost model for the plan as it ran, from the profile"
     ),
     "prediction_error_p50": Metric(
         "Median prediction error", "%", "Median of |measured ÷ predicted latency - 1| over random plans"
@@ -41,7 +41,9 @@ METRICS: Mapping[str, Metric] = {
     "throughput_rps": Metric("Throughput", "requests/s", "Requests answered per second of the run"),
     "requests_ok": Metric("Requests answered", "", "Requests that succeeded"),
     "requests_failed": Metric("Requests failed", "", "Requests that were started but did not succeed"),
-    "requests_rejected": Metric("Requests rejected", "", "Requests that the scheduler refused"),
+    "requests_rejected": Metric(
+        "Requests rejected", "", "Requests refused by the scheduler, by a full fleet or after max_wait_s"
+    ),
     "slo_miss_rate": Metric(
         "Deadline misses", "", "Share of requests with a deadline that missed it, 0 to 1"
     ),
@@ -68,7 +70,9 @@ METRICS: Mapping[str, Metric] = {
     "stages": Metric("Stages", "", "Parts into which the model was cut"),
     "devices_used": Metric("Devices used", "", "Devices that computed at least one stage"),
     "scheduling_us_per_task": Metric("Scheduling per task", "µs", "Mean time of a scheduler's decision"),
-    "top1_agreement": Metric("Top-1 agreement", "", "Share of answers equal to the unsplit model's, 0 to 1"),
+    "top1_agreement": Metric(
+        "Top-1 agreement", "", "Share of answers with the same most likely class as the unsplit model, 0 to 1"
+    ),
     "output_max_abs_error": Metric(
         "Largest output error", "", "Largest difference of an output from the unsplit model's, in its units"
     ),
@@ -99,8 +103,8 @@ METRICS: Mapping[str, Metric] = {
             ("embodied", "the manufacture of devices"),
         )
     },
-    "trials_complete": Metric("Trials complete", "", "Trials of the sweep that gave every objective"),
-    "trials_failed": Metric("Trials failed", "", "Trials of the sweep that lack an objective"),
+    "trials_complete": Metric("Trials complete", "", "Trials of the sweep that did not fail"),
+    "trials_failed": Metric("Trials failed", "", "Trials that failed, or in a study lack an objective"),
     "hypervolume": Metric(
         "Hypervolume", "", "Volume between front and reference point, in the objectives' units"
     ),
@@ -136,7 +140,7 @@ def range_keys(key: str) -> tuple[str, str]:
 
 
 def base_key(key: str) -> str:
-    """The metric's key without the suffix of an end; a key without one as it is."""
+    """The metric's key without the suffix of an end; a key without a suffix is returned unchanged."""
     return re.sub(f"({'|'.join(INTERVAL_ENDS + RANGE_ENDS)})$", "", key)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def summed(ledger: pd.DataFrame) -> pd.DataFrame:
-    """One row for each stage, device, component and link of a ledger (columns: LEDGER_COLUMNS), in order.
+    """One row for each stage, device, component and link of a ledger (columns: LEDGER_COLUMNS), sorted.
 
     Columns: `stage`, `device`, `component`, `link`; `energy_j` and `carbon_g`, summed; `pue`.
     """
@@ -60,7 +60,7 @@ def carbon_metrics(
 def top1_agreement(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
     """Share of answers whose most likely class is the unsplit model's.
 
-    outputs, expected: scores of the classes, one tensor a request, in the same order.
+    outputs, expected: scores of the classes, one tensor (1, classes) a request, in the same order.
     """
     same = [bool(a.argmax() == b.argmax()) for a, b in zip(outputs, expected, strict=True)]
     return sum(same) / len(same)

@@ -17,19 +17,19 @@ from pipeline.results.metric_keys import interval_keys, interval_of
 Floats = npt.NDArray[np.float64]
 
 SEEDS = ("repeat", "workload.seed", "backend.seed", "scheduler.seed", "images.seed")
-"""Keys of the config that change nothing but chance: trials that differ by these alone are repetitions."""
+"""Keys of the config that seed random draws: trials that differ only in these are repetitions."""
 RESAMPLES = 10_000
 CHANGES = ("change", *EFFECTS)
 """Columns of `against`: the change of carbon and its parts, as shares of the baseline's carbon."""
 
 
 def interval(values: Floats) -> tuple[Floats, Floats]:
-    """Low and high ends of the 95% bootstrap interval of each column's mean.
+    """Low and high ends of the 95% bootstrap interval of each column's mean: (columns,) each.
 
     values: (repetitions, columns), at least two repetitions. Percentiles of the means of RESAMPLES draws with
-    replacement (Efron, "Bootstrap methods", Annals of Statistics 7, 1979). For few repetitions it is too
-    narrow; it never leaves their range. `scipy.stats.bootstrap` draws the same resamples from the same seed,
-    but sums them in another order, so that the last digit differs, and takes twice as long.
+    replacement (Efron, "Bootstrap methods", Annals of Statistics 7, 1979). The interval is too narrow for few
+    repetitions, and never exceeds their range. `scipy.stats.bootstrap` draws the same resamples from the same
+    seed, but sums them in another order, so that the last digit differs, and takes twice as long.
     """
     drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(values)) / len(values)
@@ -57,8 +57,8 @@ def p_value(differences: Floats) -> float:
 def ends(groups: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[Points, Points] | None:
     """Best and worst ends of the objectives' intervals, minimised: (groups, objectives) each.
 
-    groups: a `grouped`. objectives: metric key -> direction. None where any objective of any group has no
-    interval: then no comparison of groups is beyond chance.
+    groups: a table that `grouped` returned. objectives: metric key -> direction. None where any objective of
+    any group has no interval: no difference between groups can then be shown to exceed chance.
     """
     found = [interval_of(groups, key) for key in objectives]
     if any(each is None or each[0].isna().any() for each in found):
@@ -94,13 +94,13 @@ def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]) -> pd.DataFrame:
-    """One row for each group of `grouped`: the change of its carbon against the baseline's, and why.
+    """One row for each group of `grouped`: the change of its carbon against the baseline's, and its causes.
 
-    trials: columns `by`, those of SEEDS that varied, and what `Footprint.of` reads. baseline: values of some
-    columns of `by`; the others are the same on both sides. Trials with the same seeds are compared with each
-    other. Columns: `by`; CHANGES, as shares of the baseline's mean carbon (the effects add up to `change`);
-    with several repetitions also `_lo` and `_hi` of each, and `p_value` of the change. Groups without a
-    counterpart, or whose counterpart emits nothing, are left out.
+    trials: columns `by`, those of SEEDS that varied, and those that `Footprint.of` reads. baseline: values of
+    some columns of `by`; the others are the same on both sides. Trials with the same seeds are compared with
+    each other. Columns: `by`; CHANGES, as shares of the baseline's mean carbon (the effects add up to
+    `change`); with several repetitions also `_lo` and `_hi` of each, and `p_value` of the change. Groups
+    without a counterpart, or whose counterpart emits nothing, are left out.
     """
     groups = _groups(trials, by)
     rows = []

@@ -1,6 +1,6 @@
-"""Records and ledger, added up part by part -> the metrics, classes and labels of a run. Pure.
+"""The metrics, classes and labels of a run, from its records and ledger, added up part by part. Pure.
 
-A metric that a run cannot know is left out, never written as 0.
+A metric that a run cannot determine is left out, never logged as 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Summary:
         self._left_out: dict[str, str] = {}
         """Components of carbon that cannot be computed, and why."""
         self._spent: dict[tuple[int, str, str, str], tuple[float, float, float]] = {}
-        """By stage, device, component and link: energy_j, carbon_g, PUE."""
+        """energy_j, carbon_g and PUE, by stage, device, component and link."""
         self._tasks: Counter[tuple[Any, ...]] = Counter()
         """Number of computations, by model, stage and device."""
         self._moved: Counter[tuple[Any, ...]] = Counter()
@@ -58,7 +58,7 @@ class Summary:
         return summary
 
     def add(self, records: Records, ledger: pd.DataFrame) -> None:
-        """Take in a part of the run's records, with all rows of each of its requests, and their ledger.
+        """Add a part of the run's records, with all rows of each of its requests, and their ledger.
 
         The last part has the run's window and reserved devices. ledger: columns LEDGER_COLUMNS.
         """
@@ -101,7 +101,7 @@ class Summary:
         return [component for component in COMPONENTS if component not in self._left_out]
 
     def boundary(self, grid: Mapping[str, str]) -> str:
-        """What the run's carbon includes and leaves out; grid: its source and method (`Grid.about`)."""
+        """The components that the run's carbon includes and leaves out, in one line; grid: `Grid.about`."""
         return boundary(self._left_out, self._accounting, grid)
 
     def devices_by_stage(self, model: str) -> tuple[tuple[str, ...], ...]:
@@ -175,7 +175,7 @@ class Summary:
     def _predicted(self) -> dict[str, float]:
         """The latency that the cost model predicts for the plan as it ran.
 
-        Its interval is the largest profile error of the devices; there is none where an error is unknown.
+        Its interval is ± the largest of the devices' profile errors; it is left out where one is unknown.
         """
         placed = self.as_it_ran()
         if placed is None:
@@ -224,8 +224,8 @@ class Summary:
     def labels(self, choices: Mapping[str, str]) -> dict[str, str]:
         """The run's cuts, devices, partitioner and scheduler, as text.
 
-        choices: the config's choice of each group. The scheduler is `pinned` where none was asked, since no
-        stage of the plan is `auto`.
+        choices: the config's choice of each group. The scheduler is `pinned` where none made a decision,
+        since no stage of the plan is `auto`.
         """
 
         def of_each(values: Mapping[str, str]) -> str:

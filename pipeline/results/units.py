@@ -40,14 +40,14 @@ def scaled_label(key: str, values: ArrayLike) -> tuple[str, float]:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, or n/a."""
+    """A value as text: four significant digits, from 1,000 on no decimals; n/a where unknown."""
     if value is None or not math.isfinite(value):
         return "n/a"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
 
 
 def scaled(factor: float, value: float) -> str:
-    """A value as `number` shows it, in the unit to which the factor leads."""
+    """A value times the factor to the unit shown, as `number` formats it."""
     return number(value * factor)
 
 
@@ -60,7 +60,7 @@ def text(value: Any) -> str:
 def with_interval(row: Mapping[Any, Any], key: str, shown: Callable[[float], str]) -> str:
     """A metric of a row, its 95% interval on a second line where it has one; a dash where it is NaN.
 
-    shown: turns a number into its text.
+    shown: formats a number.
     """
     if not math.isfinite(row[key]):
         return "–"

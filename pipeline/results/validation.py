@@ -57,7 +57,7 @@ def _random_plan(problem: Problem, random: np.random.Generator) -> Plan:
 
 
 def comparison(problem: Problem, runs: Iterable[tuple[Plan, Records]]) -> pd.DataFrame:
-    """One row a plan, of plans and the records of their runs.
+    """A table of plans and the records of their runs: one row a plan.
 
     Columns: `cuts` and `devices`, as text; `predicted_ms`; `measured_ms`, the median of the plan's requests;
     `error` = measured ÷ predicted - 1; `host_drift`.

@@ -29,7 +29,7 @@ BESIDE_THE_PROBLEM = frozenset(
 )
 """Parts of the config that may vary without changing the exact front."""
 MEASURED_MARGIN = 0.5
-"""The reference point of measured figures is by this share worse than the worst prediction."""
+"""Share by which the reference point of measured figures is worse than the worst prediction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class ExactReference:
     ) -> list[Point]:
         """The front's plans as points, without those already enqueued; evenly spread ones if above `most`.
 
-        Raises ConfigError where the space contains none of them, or what is enqueued leaves no room.
+        Raises ConfigError where the space contains none of them, or the enqueued points leave no room.
         """
         points = self.points(space, partitioner)
         fewest = min((self._entry(plan, partitioner) for plan in self.front.plans), key=len)

@@ -1,4 +1,4 @@
-"""What Hydra must know before it composes a config: the folder, our sweeper, our resolver. Shell.
+"""The folder of the config, and the registration of our sweeper and resolver with Hydra. Shell.
 
 Light to import: the sweeper itself is imported when a sweep begins.
 """
@@ -20,7 +20,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 class DelegatingSweeper(Sweeper):
-    """Keeps what Hydra passes, and passes it on to `CarbonEdgeSweeper`."""
+    """Keeps the arguments from Hydra, and passes them on to `CarbonEdgeSweeper`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
@@ -40,7 +40,7 @@ class DelegatingSweeper(Sweeper):
 
 
 def register() -> None:
-    """Make `hydra/sweeper: carbonedge` and `${device_names:}` known to Hydra; call it before `hydra.main`."""
+    """Register `hydra/sweeper: carbonedge` and `${device_names:}` with Hydra; call it before `hydra.main`."""
     # Hydra instantiates plug-ins by names with this prefix only, and looks the class up under that name.
     target = "hydra_plugins.carbonedge.CarbonEdgeSweeper"
     Plugins.instance().class_name_to_class[target] = DelegatingSweeper

@@ -1,4 +1,4 @@
-"""Which stored study a sweep resumes: its name, its storage, and what all its trials share. Shell."""
+"""Which stored study a sweep resumes: its name, its storage, and the values that its trials share. Shell."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HELD_SETTINGS = ("objectives", "repeats", "sampler", "sampler_options", "seed", 
 
 
 def held_values(settings: Settings, space: SearchSpace, config: DictConfig) -> dict[str, str]:
-    """What is the same in all trials of a study, by config key: settings, space, and the rest of the config.
+    """The values shared by all trials of a study, by config key: settings, space, and the rest of the config.
 
     config: the config of one of the jobs.
     """
@@ -43,8 +43,8 @@ def held_values(settings: Settings, space: SearchSpace, config: DictConfig) -> d
 class StudyFinder:
     """Finds the study of a sweep in its storage, or opens a new one.
 
-    A study is resumed under its name. By default the name contains a digest of everything that was asked for,
-    so that the same command resumes the same study. `sweep.resume=false` takes the next name that is free.
+    A study is resumed under its name. By default the name contains a digest of the settings that determine
+    its trials, so that the same command resumes the same study. `sweep.resume=false` takes a new name.
     """
 
     settings: Settings
@@ -58,8 +58,8 @@ class StudyFinder:
     def open(self, enqueue: Sequence[Point], say: Callable[[str], None]) -> Study:
         """The study to run; a new one where MLflow no longer has the run of the stored one.
 
-        say: prints a line about which study it is. Raises ConfigError for a study of that name which is
-        another, and for a storage that cannot be used.
+        say: prints a line that names the study. Raises ConfigError for a study of that name with other
+        settings, and for a storage that cannot be used.
         """
         name = self.name()
         study = self._study(name, enqueue)
@@ -73,7 +73,7 @@ class StudyFinder:
         return study
 
     def name(self) -> str:
-        """The config's name, or one with a digest of all settings; a new one with `sweep.resume=false`."""
+        """The config's name, or one with a digest (see above); a new one with `sweep.resume=false`."""
         settings, name = self.settings, self.settings.study_name
         if name is None:
             how = (settings.sampler, settings.sampler_options, settings.seed, settings.warm_start)

@@ -1,4 +1,4 @@
-"""What a sweep varies, in Hydra's override grammar: as grid points, or as Optuna distributions. Pure."""
+"""The space of a sweep, in Hydra's override grammar, as grid points or as Optuna distributions. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from optuna.distributions import (
 from pipeline.domain.checks import ConfigError, first_line, require
 
 Value = bool | int | float | str
-"""A number as it is; anything else as the text after `=` in an override."""
+"""A number or bool, else the text after `=` in an override."""
 Point = dict[str, Value]
 """A point of the space: a value for each dimension that varies there, by config key."""
 
@@ -35,7 +35,7 @@ class SearchSpace:
     fixed: Mapping[str, Override]
     dimensions: Mapping[str, Override]
     conditions: Mapping[str, Mapping[str, Sequence[Value]]] = field(default_factory=dict)
-    """By dimension: the allowed values of other keys. It varies only where each of these has one of them."""
+    """Allowed values of other keys, by dimension, which varies only where each such key has one of them."""
 
     @classmethod
     def parse(
@@ -48,7 +48,7 @@ class SearchSpace:
         """The space of `sweep.params` and the command line, which wins key by key.
 
         conditions: as in `sweep.conditions`; those of keys that do not vary are ignored. Raises ConfigError
-        for a setting of the sweep among what varies, a bad sweep expression, and a bad condition.
+        for a setting of the sweep among the keys that vary, a bad sweep expression, and a bad condition.
         """
         lines = [*_lines(params), *arguments]
         overrides = {_key(override): override for override in _parse(lines, loader)}
@@ -71,7 +71,7 @@ class SearchSpace:
         return cls(fixed, {key: varied[key] for key in order}, held)
 
     def active(self, key: str, point: Point) -> bool:
-        """Whether a dimension varies where the rest of the point is as it is."""
+        """Whether a dimension varies, given the other values of the point."""
         return all(
             (point[other] if other in point else _values(self.fixed[other])[0]) in allowed
             for other, allowed in self.conditions.get(key, {}).items()
@@ -88,7 +88,10 @@ class SearchSpace:
         return fixed + [f"{self.dimensions[key].get_key_element()}={value}" for key, value in point.items()]
 
     def grid(self) -> Iterator[Point]:
-        """Every combination of the dimensions' values, the last dimension fastest, each once."""
+        """Every combination of the dimensions' values, the last dimension fastest, each once.
+
+        Raises ConfigError for an interval.
+        """
         seen = set()
         for values in _product(self.dimensions):
             point = {key: value for key, value in values.items() if self.active(key, values)}
@@ -97,17 +100,17 @@ class SearchSpace:
                 yield point
 
     def probes(self) -> Iterator[Point]:
-        """The fewest points that contain every choice once: where these compose, so do all."""
+        """The fewest points that contain every choice: if these compose, all points do."""
         values = {key: _probe_values(override) for key, override in self.dimensions.items()}
         for index in range(max(map(len, values.values()), default=1)):
             yield {key: column[index % len(column)] for key, column in values.items()}
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The dimensions as Optuna samples them."""
+        """The dimensions as Optuna samples them. Raises ConfigError for ends that Optuna rejects."""
         return {key: _distribution(override) for key, override in self.dimensions.items()}
 
     def points(self, owner: str, entry: Mapping[str, Any]) -> list[Point]:
-        """The points, which may be partial, of a mapping in the config; its choices multiply.
+        """The points, which may be partial, of a mapping in the config: every combination of its choices.
 
         Points outside the space are left out: those with another value than a fixed override has, or outside
         a dimension. Raises ConfigError, naming `owner`, for a key that the sweep does not have.

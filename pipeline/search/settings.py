@@ -68,7 +68,7 @@ class Settings:
     def _clean_mappings(self) -> None:
         for name in MAPPINGS:
             self._require(name, isinstance(getattr(self, name), dict), "a mapping")
-            # YAML merges mappings: null takes an entry out
+            # YAML merges mappings: null removes an entry
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
             object.__setattr__(self, name, kept)
         object.__setattr__(self, "baseline", _flat(self.baseline))
@@ -135,7 +135,10 @@ class Settings:
         return cls(**values)
 
     def each(self) -> dict[str, Settings]:
-        """The settings of each sweep to run, by name: the variants, or the only sweep, which has no name."""
+        """The settings of each sweep to run, by name: the variants, or the only sweep, whose name is empty.
+
+        Raises ConfigError for a variant with a bad setting, or with variants of its own.
+        """
         shared = {f.name: getattr(self, f.name) for f in fields(self)} | {"variants": {}}
         for name, changes in self.variants.items():
             _require_known(f"sweep.variants.{name}", changes)
@@ -172,9 +175,9 @@ class Constraint:
 
     @classmethod
     def of(cls, key: str, text: object) -> Constraint:
-        """From a number (an upper bound), or a text such as `<= 0.01` or `>= 5`, in the metric's own unit.
+        """The constraint of a number (an upper bound), or a text such as `<= 0.01` or `>= 5`.
 
-        Raises ConfigError for an unknown metric and for a text of another form.
+        Bounds are in the metric's own unit. Raises ConfigError for an unknown metric and for another text.
         """
         try:
             metric(key)

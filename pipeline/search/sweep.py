@@ -1,4 +1,4 @@
-"""One sweep: from its settings over its study and its trials to its report. Shell."""
+"""One sweep: its settings, its study, its trials and its report. Shell."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ from pipeline.tracking.mlflow_run import NOTE_TAG, Run
 class Sweep:
     """One sweep: its search space, its exact reference, its study, and its figures.
 
-    Construct, `prepare`, `run`. Raises ConfigError for settings that do not fit the space or each other.
+    Construct it, then call `prepare` and `run`. Raises ConfigError for settings that do not fit the space or
+    each other.
     """
 
     def __init__(self, name: str, settings: Settings, session: Session, arguments: list[str]) -> None:
@@ -49,7 +50,11 @@ class Sweep:
         _require_consistent(settings, self.space)
 
     def prepare(self) -> None:
-        """Find the exact reference and the published figures, and open the study."""
+        """Find the exact reference and the published figures, and open the study.
+
+        Raises ConfigError for bad published figures, a study that cannot be resumed, and a warm start that is
+        not possible.
+        """
         about = self._about()
         self.published = _published(self.settings, about["fleet"])
         self.reference: ExactReference | None = None
@@ -57,7 +62,7 @@ class Sweep:
             self.reference = self._exact_reference()
         except ConfigError as error:
             require(self.settings.warm_start is None, f"sweep.warm_start: {error}")
-            if not self._queues():  # where requests queue, no one expects an exact front
+            if not self._queues():  # where requests queue, an exact front is not to be expected
                 self._print(f"no regret to the exact front: {error}")
         self.study = self._open_study()
 
@@ -74,10 +79,13 @@ class Sweep:
     def _exact_reference(self) -> ExactReference:
         """The exact front that holds for every trial. Raises ConfigError with the reason where none does."""
         varied = sorted(self.space.families - BESIDE_THE_PROBLEM)
-        require(not varied, f"the trials have no one front, as {', '.join(varied)} varies")
+        require(not varied, f"the trials have no common front, as {', '.join(varied)} varies")
         require(self.config.get("_target_") is not None, "the config builds no trial")
-        require(not self._queues(), "requests queue, and the cost model knows one at a time")
-        require(not self.config.get("extra_models"), "several models share the fleet, and it knows one")
+        require(not self._queues(), "requests queue, and the cost model assumes one at a time")
+        require(
+            not self.config.get("extra_models"),
+            "several models share the fleet, and the cost model takes one",
+        )
         require(self.config.get("action", "run") == "run", f"action={self.config.get('action')} runs no plan")
         try:
             trial = instantiate(trial_config(self.config))
@@ -129,7 +137,7 @@ class Sweep:
     def run(self) -> None:
         """Run the trials under one parent run, and report their front.
 
-        Raises ConfigError where all trials failed, or more of them than may.
+        Raises ConfigError where all trials failed, or more of them than `sweep.max_failure_rate` allows.
         """
         tracking, study, about = self.session.tracking, self.study, self._about()
         kind = GRID if self.settings.sampler == GRID else f"{self.settings.sampler} study"
@@ -139,7 +147,7 @@ class Sweep:
             self.session.console.print(title, style="bold", markup=False)
         tags = {"sweep": kind, "study": study.name, **about}
         with ExitStack() as stack:
-            with study.turn:  # of processes that begin together one makes the parent
+            with study.turn:  # one of the processes that begin together makes the parent
                 resumed = study.parent_run_id
                 run = stack.enter_context(tracking.open_run(title, tags, self._params(), resumed))
                 study.set_parent_run_id(run.run_id)
@@ -150,7 +158,7 @@ class Sweep:
             self.session.console.print(f"The knee's plan: plan.json, and model {model} version {version}")
 
     def _params(self) -> dict[str, str]:
-        """The params of the parent run: how the sweep runs, and what varies."""
+        """The params of the parent run: how the sweep runs, and which keys vary."""
         study = () if self.settings.sampler == GRID else ("sampler", "seed", "warm_start")
         varied = {key: override.get_value_string() for key, override in self.space.dimensions.items()}
         kept = ("repeats", "batch_size", *study)
@@ -194,9 +202,9 @@ class Sweep:
             report.console.print(f"no front: no trial has a finite {' and '.join(objectives)}")
             return None
         if self.settings.constraints:
-            self._print(f"{len(kept)} of {len(finite)} trials keep the constraints")
+            self._print(f"{len(kept)} of {len(finite)} trials meet the constraints")
         if not kept:
-            report.console.print("no front: no trial keeps the constraints")
+            report.console.print("no front: no trial meets the constraints")
             return None
         found = Findings(self.settings, [*self.space.dimensions], kept)
         self.figures["front_size"] = int(found.on_front.sum())
@@ -226,7 +234,7 @@ class Sweep:
 
 
 def _composed(space: SearchSpace, session: Session) -> DictConfig:
-    """The config of the first of the jobs that show every choice once; all of them are composed.
+    """The config of the first of the points that contain every choice; all of these are composed.
 
     Raises ConfigError for a wrong key or group, so that it ends the sweep before its first trial.
     """
@@ -241,7 +249,7 @@ def _composed(space: SearchSpace, session: Session) -> DictConfig:
 
 
 def _require_consistent(settings: Settings, space: SearchSpace) -> None:
-    """Raise ConfigError for repeats, conditions and a baseline that do not fit what varies."""
+    """Raise ConfigError for repeats, conditions and a baseline that do not fit the keys that vary."""
     require(
         settings.repeats == 1 or "repeat" not in space.dimensions,
         f"repeat: sweep.repeats={settings.repeats} varies it already",
@@ -250,13 +258,13 @@ def _require_consistent(settings: Settings, space: SearchSpace) -> None:
     for key in settings.conditions:
         require(
             key in known,
-            f"sweep.conditions.{key}: is not among what may vary ({', '.join(known) or 'nothing'})",
+            f"sweep.conditions.{key}: is not among the keys that may vary ({', '.join(known) or 'nothing'})",
         )
     varied = [key for key in space.dimensions if key not in repetition.SEEDS]
     for key in settings.baseline:
         require(
             key in varied,
-            f"sweep.baseline.{key}: does not vary (what does: {', '.join(varied) or 'nothing'})",
+            f"sweep.baseline.{key}: does not vary (keys that do: {', '.join(varied) or 'nothing'})",
         )
     for key, value in settings.baseline.items():
         tried = [value]
@@ -264,7 +272,7 @@ def _require_consistent(settings: Settings, space: SearchSpace) -> None:
             tried = list(dict.fromkeys(point[key] for point in space.grid()))
         require(
             not isinstance(value, dict | list) and value in tried,
-            f"sweep.baseline.{key}: {value!r} is not among what is tried ({', '.join(map(str, tried))})",
+            f"sweep.baseline.{key}: {value!r} is not among the values tried ({', '.join(map(str, tried))})",
         )
 
 

@@ -21,11 +21,11 @@ from pipeline.search.sweep import Sweep
 from pipeline.search.trial_loop import Session
 
 WIDTH = 120
-"""Columns of a log file."""
+"""Characters in a line of a log file."""
 
 
 class CarbonEdgeSweeper(Sweeper):
-    """Runs the trials that the config's `sweep` asks for."""
+    """Runs the trials of the config's `sweep`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before `sweep`."""
@@ -38,7 +38,7 @@ class CarbonEdgeSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Sequence[SweepTrial]:
         """Run the trials and report their front, once for each variant; returns all trials.
 
-        Raises ConfigError for a bad space or setting, and where all trials of a sweep have failed.
+        Raises ConfigError for a bad space or setting, and where all or too many trials of a sweep failed.
         """
         console = Console(highlight=False, soft_wrap=True)
         if not console.is_terminal:
@@ -60,6 +60,6 @@ class CarbonEdgeSweeper(Sweeper):
             one.run()
         if settings.variants:
             print_variants(console, {one.name: one.figures for one in sweeps})
-        tracking.sync()  # sends what the store did not take while it was unavailable
+        tracking.sync()  # sends the runs that the store did not take while it was unavailable
         console.print(tracking.farewell())
         return [trial for one in sweeps for trial in one.study.trials]

@@ -30,15 +30,15 @@ from pipeline.tracking.mlflow_run import Run
 from pipeline.tracking.tracking import Tracking
 
 BACKGROUND_SENDER_FROM = 100
-"""Trials left from which on a process of its own sends them: its start takes as long as to send so many."""
+"""Fewest trials left for which a process is started to send them; it takes as long to start."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What the sweeps of one command share."""
+    """The objects that all sweeps of one command share."""
 
     config: DictConfig
-    """The config of the multirun, without what varies."""
+    """The config of the multirun, without the keys that vary."""
     loader: ConfigLoader
     launcher: Launcher
     tracking: Tracking
@@ -47,7 +47,7 @@ class Session:
 
 @dataclass(frozen=True)
 class TrialLoop:
-    """Asks the study for points, launches their jobs, tells the study the results, and logs progress."""
+    """Asks the study for points, launches their jobs, stores the results in the study, and logs progress."""
 
     session: Session
     settings: Settings
@@ -60,7 +60,10 @@ class TrialLoop:
     """The sweep's."""
 
     def run_all(self) -> dict[str, float]:
-        """Run trials until no point is left or more have failed than may; returns the last progress."""
+        """Run trials until no point is left or too many have failed.
+
+        Returns the metrics of the last progress: `regret_to_exact` and `hypervolume`, where known.
+        """
         settings, study, tracking = self.settings, self.study, self.session.tracking
         earlier = study.trials  # of a study that is resumed
         logged = tracking.steps(self.run.run_id, "hypervolume") if earlier and self.reference else set()

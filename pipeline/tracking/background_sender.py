@@ -1,4 +1,4 @@
-"""A background process that sends the trials of a long sweep to MLflow while the sweep goes on. Shell."""
+"""A background process that sends the trials of a long sweep to MLflow while the sweep runs. Shell."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.tracking.sending import deliver
 from pipeline.tracking.tracking import Tracking
 
 Deliver = Callable[[Collection[str]], None]
-"""Takes the run ids of a trial once its study has recorded it."""
+"""Sends or queues the runs of a trial, by id, once its study has recorded the trial."""
 
 
 class BackgroundSender:
     """Sends runs in the order in which they are delivered.
 
-    The process starts with the first delivery, and survives a sweep that is killed until everything that was
-    delivered is sent. If the process itself dies, `finish` sends the rest.
+    The process starts with the first delivery. If the sweep is killed, the process still sends everything
+    that was delivered. If the process itself dies, `finish` sends the rest.
     """
 
     def __init__(self, tracking: Tracking) -> None:
@@ -50,7 +50,7 @@ class BackgroundSender:
             self._process.stdin.flush()
 
     def finish(self) -> None:
-        """Wait for the process to end, then send what it could not. Raises DiskError if the disk refuses."""
+        """Wait for the process to end, then send the rest. Raises DiskError if a disk write fails."""
         if self._process is not None:
             with suppress(OSError):
                 self._process.communicate()
@@ -70,7 +70,7 @@ def sending_in_background(tracking: Tracking) -> Iterator[Deliver]:
 def main(outbox: str, owner: str) -> None:
     """Send the runs of an outbox whose ids arrive on standard input, one a line.
 
-    owner: the identity of the sweep's process as JSON, whose other pending runs are sent as well.
+    owner: the identity of the sweep's process, as JSON; other pending runs of that process are sent too.
     """
     for line in sys.stdin:
         with suppress(ConfigError):  # such as a full disk, which the sweep reports itself

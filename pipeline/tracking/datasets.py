@@ -25,7 +25,7 @@ class Dataset:
     digest: str
     """The first sixteen hexadecimal digits of the SHA-256 of its content."""
     source: str
-    """Where it comes from: a path, or a description."""
+    """Its origin: a path, or a description."""
     context: str
     """The part of the config that uses it."""
 

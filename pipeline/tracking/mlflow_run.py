@@ -1,4 +1,4 @@
-"""An open run: what it logs is collected in the outbox, and sent when it ends. Shell."""
+"""An open run: its data are collected in the outbox, and sent when it ends. Shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 20_000
 """Largest table that is logged for display in MLflow's UI; a simulation may record millions of rows."""
 FLUSH_S = 1.0
-"""Least seconds between two updates of an open run in the store."""
+"""Minimum seconds between two updates of an open run in the store."""
 TABLES_TAG = "mlflow.loggedArtifacts"
 """Tag that lists for MLflow's UI which artifacts are tables."""
 NOTE_TAG = "mlflow.note.content"
@@ -37,8 +37,8 @@ NOTE_TAG = "mlflow.note.content"
 class Run:
     """An open run: everything that is written to MLflow goes through one of these methods.
 
-    They collect in memory and in the outbox; `end` sends everything, `flush` what can be sent before. Methods
-    that write a file raise DiskError if the disk refuses.
+    They collect data in memory and in the outbox; `end` sends everything; `flush` sends metrics, params
+    and tags earlier. Methods that write a file raise DiskError if that fails.
     """
 
     def __init__(self, entry: Entry, outbox: Outbox) -> None:
@@ -89,7 +89,7 @@ class Run:
             return
         rows = [[*map(_json_value, row)] for row in table.itertuples(index=False, name=None)]
         self.log_text(json.dumps({"columns": [*table], "data": rows}), path)
-        if rows:  # the UI takes a table without rows for images
+        if rows:  # the UI mistakes a table without rows for images
             shown = [*json.loads(self._entry.tags.get(TABLES_TAG, "[]")), {"path": path, "type": "table"}]
             self.set_tags({TABLES_TAG: json.dumps(shown)})
 
@@ -117,7 +117,7 @@ class Run:
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
-        """Path for an artifact in the outbox. Raises DiskError if the disk refuses, in the block too."""
+        """Path for an artifact in the outbox. Raises DiskError if a disk write fails, in the block too."""
         file = self._outbox.files(self._entry) / path
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -155,5 +155,5 @@ def _json_value(value: Any) -> Any:
 
 
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags that an open run still needs here after the store has them."""
+    """The tags that an open run still needs in its entry after the store has them."""
     return {key: value for key, value in tags.items() if key in (TABLES_TAG, PARENT_TAG)}

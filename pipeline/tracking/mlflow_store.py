@@ -45,7 +45,7 @@ def required_client(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
     """A client for work that needs the store now.
 
     Raises ConfigError about tracking.uri for any error inside the block. from_env: whether the URI is from
-    the environment, which the message then says.
+    the environment; the message then names the variable.
     """
     try:
         with short_timeouts():
@@ -64,7 +64,7 @@ class UnresponsiveError(Exception):
 
 
 _retry_at_s: dict[str, float] = {}
-"""By URI of an unresponsive store: when it is retried, on the monotonic clock."""
+"""Time of the next request to each unresponsive store, by URI, on the monotonic clock."""
 
 
 def retry_now() -> None:
@@ -76,7 +76,7 @@ def retry_now() -> None:
 def optional_client(uri: str) -> Iterator[MlflowClient]:
     """A client for work that can be retried later.
 
-    Raises UnresponsiveError if the store does not respond, and for the next _RETRY_AFTER_S without trying;
+    Raises UnresponsiveError if the store does not respond, and then for _RETRY_AFTER_S without a request;
     MlflowException for a request that the store rejects (BAD_REQUEST).
     """
     from mlflow.exceptions import MlflowException
@@ -132,8 +132,8 @@ def short_timeouts() -> Iterator[None]:
 def require_database(uri: str) -> None:
     """Connect to the store's database, if it is one; make a SQLite file that does not exist.
 
-    Raises ConfigError for a SQLite URI without a writable file, else what the connection attempt raises,
-    at once: MLflow alone would retry for minutes.
+    Raises ConfigError for a SQLite URI without a writable file, else the error of the first connection
+    attempt: MLflow alone would retry for minutes.
     """
     backend = re.split(r"[+:]", uri)[0]
     if backend not in _DATABASE_PORTS:
@@ -194,7 +194,7 @@ def create_experiment(client: MlflowClient, name: str) -> str:
 
 
 def get_run(client: MlflowClient, key: str, run_id: str) -> Run:
-    """A run by its id. Raises ConfigError, naming the key that asked for it, if the store has none."""
+    """A run by its id. Raises ConfigError, naming the key that has the id, if the store has none."""
     from mlflow.exceptions import MlflowException
 
     try:

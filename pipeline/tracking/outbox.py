@@ -50,7 +50,7 @@ class Entry:
     in_store: bool = False
     """Whether MLflow has the run already."""
     status: str = "RUNNING"
-    """MLflow's status; empty for tags that are added to a run later, which leave its status alone."""
+    """MLflow's status; empty for tags that are added to a run later and do not change its status."""
     end_ms: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Outbox:
         return self.folder / entry.folder / "artifacts"
 
     def save(self, entry: Entry) -> None:
-        """Write an entry atomically. Raises DiskError if the disk refuses."""
+        """Write an entry atomically. Raises DiskError if a disk write fails."""
         path = self.folder / entry.folder / "run.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class Outbox:
         return (self.folder / name).replace(aside)
 
     def remove(self, name: str) -> None:
-        """Delete a folder, whose run MLflow has or nobody needs; and the outbox, once it is empty."""
+        """Delete the folder of a run that is sent or discarded; and the outbox, once it is empty."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
         try:
             self.folder.rmdir()

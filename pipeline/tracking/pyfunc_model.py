@@ -75,7 +75,7 @@ def _image(number: int, text: str) -> Image.Image:
 
 
 def save(folder: Path, plan: str, model: str) -> None:
-    """Write what `_load_pyfunc` reads: the text of a plan file, and `model` of the config as YAML."""
+    """Write the files for `_load_pyfunc`: the text of a plan file, and `model` of the config as YAML."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN).write_text(plan, encoding="utf-8")
     (folder / MODEL).write_text(model, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Pending runs are sent to MLflow: when they end, on a retry, or when a killed sweep is resumed. Shell."""
+"""Sends pending runs to MLflow: when they end, on a retry, or when a killed sweep is resumed. Shell."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def send_or_warn(entry: Entry, outbox: Outbox) -> bool:
 def deliver(outbox: Outbox, run_ids: Collection[str], owner: Sequence[Any] | None = None) -> None:
     """Send these runs, then other pending runs of their owner process, until the store is unresponsive.
 
-    owner: the process that wrote them; None: this one. Raises DiskError if the disk refuses.
+    owner: the process that wrote them; None: this one. Raises DiskError if a disk write fails.
     """
     owner, responsive = owner or this_process(), True
     for run_id in run_ids:
@@ -99,7 +99,7 @@ def sync(outbox: Outbox) -> tuple[int, int, int]:
     """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
 
     A run whose process was killed becomes KILLED first; `settle` does that for the trials of a sweep. Raises
-    DiskError if the disk refuses.
+    DiskError if a disk write fails.
     """
     retry_now()
     for entry in outbox.entries():
@@ -115,7 +115,7 @@ def sync(outbox: Outbox) -> tuple[int, int, int]:
 def settle_pending(outbox: Outbox, parent_run_id: str, recorded: Collection[str]) -> None:
     """For a sweep that was killed: send its trials that the study has recorded, and discard the others.
 
-    Runs whose process is alive are left alone. Raises DiskError if the disk refuses.
+    Runs whose process is alive are left alone. Raises DiskError if a disk write fails.
     """
     for entry in outbox.entries():
         if alive(entry.owner) or parent_run_id not in (entry.parent_run_id, entry.run_id):
@@ -129,7 +129,7 @@ def settle_pending(outbox: Outbox, parent_run_id: str, recorded: Collection[str]
 
 
 def kill_unrecorded(client: MlflowClient, parent_run_id: str, recorded: Collection[str]) -> list[str]:
-    """Set the RUNNING trials of a sweep to KILLED whose process is dead and which the study has not recorded.
+    """Set to KILLED the RUNNING trials of a sweep whose process is dead and which its study does not have.
 
     Returns their run ids. Raises ConfigError if the store does not have the sweep.
     """

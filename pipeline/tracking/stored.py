@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stored:
-    """A run in the store; the only way in which artifacts are read."""
+    """A run in the store, with access to its artifacts."""
 
     run_id: str
     name: str
@@ -62,7 +62,7 @@ class Stored:
             return config
 
     def table(self, path: str) -> pd.DataFrame:
-        """A table that `Run.log_table` wrote, with the columns that it had there.
+        """A table that `Run.log_table` wrote, with the columns that it had when logged.
 
         Raises ConfigError if it is missing or cannot be read.
         """
@@ -74,7 +74,7 @@ class Stored:
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
-        """A downloaded artifact, for as long as the block reads it."""
+        """A downloaded artifact, deleted after the block."""
         owner = f"run {self.run_id} ({self.name})"
         require(self.has(path), f"{owner}: has no {path} (its status is {self.status})")
         with tempfile.TemporaryDirectory() as folder:
@@ -89,8 +89,9 @@ class Stored:
 class StoredRuns:
     """The runs of a store. MLflow's environment variables, which `mlflow run` sets, take precedence.
 
-    Methods raise ConfigError if the store cannot be reached, or does not have the run or sweep that is asked
-    for; those that say so tolerate an unresponsive store. The constructor raises it for a bad value.
+    Methods raise ConfigError if the store cannot be reached, or does not have the run or sweep; some tolerate
+    an unresponsive store, as their docstrings state. The constructor raises ConfigError for a value that is
+    not a non-empty text.
     """
 
     uri: str = "sqlite:///mlflow.db"
@@ -120,7 +121,7 @@ class StoredRuns:
             yield client
 
     def ui_command(self) -> str:
-        """How to look at the results."""
+        """The command, or the address, that shows the results."""
         uri = self._uri
         return f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
@@ -147,7 +148,7 @@ class StoredRuns:
             return {point.step for point in client.get_metric_history(run_id, key)}
 
     def sweeps(self, experiment: str) -> list[Stored]:
-        """The finished sweeps of an experiment, oldest first. Raises ConfigError if there is no such one."""
+        """The finished sweeps of an experiment, oldest first. Raises ConfigError if the store lacks it."""
         with self._client() as client:
             found = client.get_experiment_by_name(experiment)
             if found is None:

@@ -41,9 +41,9 @@ class Tracking(StoredRuns):
     parent_run_id: str | None = None
     """The sweep of which new runs are trials. Without one, a run that `mlflow run` opened is resumed."""
     unused: Sequence[str] = ()
-    """Keys that vary in the sweep but not in this trial: params too, so that all trials have the same."""
+    """Keys that vary in the sweep but not in this trial: also params, so that all trials have the same."""
     trial: int | None = None
-    """The trial's number in the sweep, whose run is sent by `deliver`; None: the run is sent when it ends."""
+    """The trial's number in the sweep; `deliver` sends its run. None: the run is sent when it ends."""
     deferred: bool = False
     """Whether MLflow gets a trial's run only when it is sent, and not when it begins."""
 
@@ -91,7 +91,7 @@ class Tracking(StoredRuns):
         The error is raised again; the run's tag `failure` keeps its first line. In the main thread, SIGTERM
         raises KeyboardInterrupt like Ctrl-C inside the block. A trial's run is held back until `deliver`.
         resumed: id of a run in the store to continue. Raises ConfigError if the store cannot be reached,
-        unless the run is a new trial, and DiskError if the disk refuses.
+        unless the run is a new trial, and DiskError if a disk write fails.
         """
         with sigterm_interrupts():
             run = Run(self._start(name, tags, params, resumed), self._outbox)
@@ -107,38 +107,38 @@ class Tracking(StoredRuns):
     def deliver(self, run_ids: Collection[str]) -> None:
         """Send the runs of trials that the study has recorded, then other pending runs of this process.
 
-        What an unresponsive store does not take stays pending for the next call and for `sync`. Raises
-        DiskError if the disk refuses.
+        If the store is unresponsive, runs stay pending for the next call and for `sync`. Raises DiskError if
+        a disk write fails.
         """
         sending.deliver(self._outbox, run_ids)
 
     def sync(self) -> tuple[int, int, int]:
         """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
 
-        Raises DiskError if the disk refuses.
+        Raises DiskError if a disk write fails.
         """
         return sending.sync(self._outbox)
 
     def settle(self, parent_run_id: str, known: Collection[str]) -> list[str]:
         """Clean up after a sweep that was killed: send the trials that its study has recorded (`known`).
 
-        Of the others, those whose process is dead are discarded, and become KILLED in the store. Returns
-        their run ids; these trials are to be run again. Raises ConfigError if the store cannot be reached.
+        Other trials whose process is dead are discarded, and become KILLED in the store; they must be run
+        again. Returns the run ids of those in the store. Raises ConfigError if the store cannot be reached.
         """
         sending.settle_pending(self._outbox, parent_run_id, known)
         with self._client() as client:
             return sending.kill_unrecorded(client, parent_run_id, known)
 
     def farewell(self) -> str:
-        """How to look at the results, and how many runs the store does not have yet."""
+        """The last lines of a command: how many runs are pending, if any, and how to see the results."""
         pending = sum(not entry.held_back for entry in self._outbox.ended())
-        hint = f"{pending} runs are pending in {self.outbox}, as the store does not respond: carbonedge sync"
+        hint = f"{pending} runs are pending in {self.outbox}, as the store is unresponsive: carbonedge sync"
         return "\n".join([*([hint] if pending else []), self.ui_command()])
 
     def register(self, run_id: str, name: str) -> str | None:
         """Register the model that a run has logged; its version, or None if the store is unresponsive.
 
-        A run that is resumed keeps its version, which then stands for the model it has now.
+        A resumed run keeps its version, which then refers to its present model.
         """
         from mlflow.exceptions import MlflowException
 

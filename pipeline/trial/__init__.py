@@ -1,1 +1,1 @@
-"""One configuration from end to end: what it is made of, and the three things that can be done with it."""
+"""One configuration from end to end: its parts, and its actions: run, profile, validate."""

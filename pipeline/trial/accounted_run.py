@@ -15,7 +15,7 @@ from pipeline.trial.trial import Trial
 
 
 def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summary]:
-    """The records of a job, its ledger (columns: LEDGER_COLUMNS), and the sum of both.
+    """The records of a job, its ledger (columns: LEDGER_COLUMNS), and the summary of both.
 
     Without `per_request` the records have no rows, and the ledger one for each stage, device and component.
     """

@@ -1,4 +1,4 @@
-"""What can be done with a trial, by its `action`. Shell."""
+"""The `action` of a trial: run, profile or validate. Shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.trial.validate_action import validate
 
 
 def perform(trial: Trial, provenance: Provenance) -> TrialResult:
-    """Do what the trial's `action` names, log it to MLflow, and return what a sweep needs of it.
+    """Perform the trial's `action`, log it to MLflow, and return the result that a sweep needs.
 
     Raises ConfigError for bad input and for a plan that its devices cannot hold, before a run is opened. It
     also raises ConfigError if no device can hold a stage on auto or if every request is refused; the run is

@@ -1,4 +1,4 @@
-"""action=profile: measure what each layer takes on each device, and log it. Shell."""
+"""action=profile: measure the time of each layer on each device, and log it. Shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a configuration came from, as its run keeps it. Shell."""
+"""The origin of a configuration, as its run keeps it. Shell."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Provenance:
     overrides: Sequence[str]
 
     def varied(self) -> dict[str, str]:
-        """The overrides as flat params, without those that say how to sweep and where to log."""
+        """The overrides as flat params, without those that configure the sweep or where to log."""
         pairs = [override.lstrip("+~").partition("=") for override in self.overrides]
         about_sweep = ("hydra", "tracking", "sweep", "experiment")
-        # MLflow allows no `@` in a param: of `model@extra_models.x` it keeps the place alone.
+        # MLflow allows no `@` in a param: `model@extra_models.x` becomes `extra_models.x`.
         return {key.rpartition("@")[2]: value for key, _, value in pairs if not key.startswith(about_sweep)}
 
     def log(self, run: Run) -> None:

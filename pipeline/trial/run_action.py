@@ -1,4 +1,4 @@
-"""action=run: run a plan, account it, and log what came of it. Shell."""
+"""action=run: run a plan, account it, and log the results. Shell."""
 
 from __future__ import annotations
 
@@ -38,11 +38,14 @@ SOFTWARE = (
 )  # fmt: skip
 """Distributions whose versions a run keeps."""
 SHOWN_FIRST = ("carbon_g_per_inf", "latency_ms_p50")
-"""MLflow's compare page draws the metric that was logged first."""
+"""Metrics to log before the others: MLflow's compare page draws the first."""
 
 
 def run(trial: Trial, provenance: Provenance) -> TrialResult:
-    """Run the plan of the partitioner, or of the file `plan`, and log records, ledger and metrics."""
+    """Run the plan of the partitioner, or of the file `plan`, and log records, ledger and metrics.
+
+    Raises ConfigError for a plan that does not fit, and where no request was answered.
+    """
     job = _job(trial)
     with opened(trial.model.name, trial, provenance) as opened_run:
         # A meter reads the whole host: no other metered run may draw power at the same time.
@@ -106,7 +109,7 @@ def _metrics(
 
 
 def _agreement(trial: Trial, job: Job, records: Records) -> dict[str, float]:
-    """How near the answers are to the unsplit models' on the same images, where the run computed answers."""
+    """How close the answers are to the unsplit models' on the same images, where the run computed answers."""
     if not records.outputs:
         return {}
     answers = {}
@@ -137,7 +140,7 @@ def _log_artifacts(
 
 
 def _about(trial: Trial, records: Records, host: Reading, stated: str) -> str:
-    """What accounting and audits need beside the tables, as JSON."""
+    """The facts that accounting and audits need beside the tables, as JSON."""
     installed = {name: metadata.version(name) for name in SOFTWARE}
     about = records.about() | {"grid": dict(trial.grid.about())}
     about["meter"] = {"method": host.method, **host.about}

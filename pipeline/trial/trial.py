@@ -30,7 +30,10 @@ ACTIONS = ("run", "profile", "validate")
 
 @dataclass(frozen=True)
 class Trial:
-    """A model cut, placed and run on a fleet, and what it emitted."""
+    """A configuration: a model, how it is cut, placed and run on a fleet, and how the run is accounted.
+
+    Raises ConfigError naming the key that has a bad value.
+    """
 
     model: ModelSpec
     fleet: Fleet
@@ -45,7 +48,7 @@ class Trial:
     meter: Meter
     tracking: Tracking
     compression: str = COMPRESSIONS[0]
-    """Of the tensors that cross between devices."""
+    """Format of the tensors that cross between devices: one of COMPRESSIONS."""
     action: str = "run"
     """One of ACTIONS. run: run the plan. profile: measure the profile (or read the kept one) and log it.
     validate: run random plans instead, and log how far predictions are from measurements."""
@@ -55,15 +58,15 @@ class Trial:
     start_utc: str | None = None
     """When the run takes place, for grids that vary, as in 2021-06-01T00:00; None: now."""
     oracle: bool = False
-    """Whether to hold the run against the best schedule in hindsight, which may take a minute."""
+    """Whether to compare the run with the best schedule in hindsight, which may take minutes."""
     outages: tuple[Outage, ...] = ()
-    """Devices that are gone for a while, in the config a list of {device, at_s, duration_s}."""
+    """Devices that fail for a while; in the config a list of {device, at_s, duration_s}."""
     extra_models: Mapping[str, ModelSpec] = field(default_factory=dict)
-    """By any name: models that share the fleet with `model`, for classes of requests that ask for them."""
+    """Models, by any name, that share the fleet with `model`; classes of requests select them."""
     repeat: int = 0
-    """The number of a repetition: trials that differ by it alone are the same configuration."""
+    """The number of the repetition: trials that differ only in it have the same configuration."""
     per_request: bool = True
-    """Whether records and ledger of each request are kept and logged; else memory does not grow."""
+    """Whether records and ledger of each request are kept and logged; if not, memory is bounded."""
 
     def __post_init__(self) -> None:
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
@@ -86,7 +89,7 @@ class Trial:
         )
         require(
             self.plan is None or not self.extra_models,
-            "plan: several models share the fleet, and a plan file is of one",
+            "plan: several models share the fleet, and a plan file has the plan of one",
         )
         require_average(self.grid)
         require_whole("config", "repeat", self.repeat)
@@ -115,23 +118,23 @@ class Trial:
             known[spec.name] = owner
             require(
                 spec.name in asked or self.action != "run",
-                f"{owner}: no class of requests asks for {spec.name!r} (workload.classes.NAME.model)",
+                f"{owner}: no class of requests selects {spec.name!r} (workload.classes.NAME.model)",
             )
         for each in self.workload.classes:
             require(
                 each.model is None or each.model in known,
                 f"workload.classes.{each.name}.model: unknown model {each.model!r} (the run has "
-                f"{', '.join(known)}; more come by +model@extra_models.NAME=CHOICE)",
+                f"{', '.join(known)}; add more by +model@extra_models.NAME=CHOICE)",
             )
 
     def begin_utc(self) -> datetime:
-        """When the run takes place. Raises ConfigError for a `start_utc` that is no time."""
+        """When the run takes place. Raises ConfigError for a `start_utc` that is not a valid UTC time."""
         return datetime.now(UTC) if self.start_utc is None else utc("start_utc", self.start_utc)
 
     def problem(self, intensity: Intensity | None = None, spec: ModelSpec | None = None) -> Problem:
-        """All that a partitioner may know of a model: the config's own, unless `spec` is given.
+        """The input of a partitioner for a model: the config's own, unless `spec` is given.
 
-        It measures the profile where none is kept. intensity: of the fleet over the run; None: as of now.
+        The profile is measured where none is kept. intensity: of the fleet over the run; None: at its start.
         """
         spec = spec or self.model
         intensity = intensity or Intensity.of(self.fleet, self.grid, self.begin_utc())

@@ -16,7 +16,10 @@ from pipeline.trial.trial import Trial
 
 
 def validate(trial: Trial, provenance: Provenance) -> TrialResult:
-    """Run the plans that `validation` draws; the result's labels are the errors in percent."""
+    """Run the plans that `validation` draws; the result's labels are the errors in percent.
+
+    Raises ConfigError where no drawn plan fits, and where a plan answers no request.
+    """
     name = f"validate · {trial.model.name} · {trial.fleet.name}"
     intensity = Intensity.of(trial.fleet, trial.grid, trial.begin_utc())
     problem = trial.problem(intensity)

@@ -159,7 +159,7 @@ BAD = [
     (("sweep=pareto", "sweep.seed=x"), ["sweep.seed", "whole number", "'x'"]),
     (
         ("sweep=pareto", "+sweep.conditions={partitioner.cuts.7: {partitioner.stages: [3]}}"),
-        ["sweep.conditions.partitioner.cuts.7", "not among what may vary", "partitioner.cuts.1"],
+        ["sweep.conditions.partitioner.cuts.7", "not among the keys that may vary", "partitioner.cuts.1"],
     ),
     (("sweep=pareto", "sweep.enqueue=3"), ["sweep.enqueue", "a list"]),
     (("sweep=pareto", "sweep.params=[1]"), ["sweep.params=[1]"]),

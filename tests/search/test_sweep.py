@@ -123,7 +123,7 @@ def test_a_bad_sweep_ends_before_a_run_is_opened(
 
 
 def test_a_baseline_must_vary(multirun: Multirun) -> None:
-    with pytest.raises(ConfigError, match=r"sweep.baseline.fleet: does not vary \(what does: scheduler\)"):
+    with pytest.raises(ConfigError, match=r"sweep.baseline.fleet: does not vary \(keys that do: scheduler"):
         multirun("scheduler=performance,green", "+sweep.baseline.fleet=pair")
     with pytest.raises(ConfigError, match=r"sweep.baseline.partitioner.stages: 3 is not among .* \(1, 2\)"):
         multirun("partitioner.stages=1,2", "+sweep.baseline.partitioner.stages=3")
@@ -239,7 +239,7 @@ def test_what_breaks_a_constraint_is_not_on_the_front(
     tagged = {child.data.metrics["latency_ms_p50"] for child in on_front}
     assert len(tagged) == 2
     assert max(tagged) <= 260
-    assert "2 of 3 trials keep the constraints" in capsys.readouterr().out
+    assert "2 of 3 trials meet the constraints" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -272,7 +272,7 @@ def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        ("fleet=two,two", "the trials have no one front, as fleet varies"),
+        ("fleet=two,two", "the trials have no common front, as fleet varies"),
         ("++sweep.objectives.throughput_rps=maximize", "the cost model cannot maximize throughput_rps"),
         ("+action=profile", "action=profile runs no plan"),
         ("partitioner.cuts.0=7", "partitioner.cuts.0: a cut is a fraction"),
@@ -293,7 +293,7 @@ def test_where_one_exact_front_would_not_do_there_is_no_regret(
     [
         ("partitioner=monolithic", "partitioner=monolithic cannot spell out a plan of the exact front; conf"),
         ("partitioner=explicit", "the sweep's space holds none of the"),
-        ("fleet=two,two", "the trials have no one front, as fleet varies"),
+        ("fleet=two,two", "the trials have no common front, as fleet varies"),
     ],
 )
 def test_a_warm_start_that_is_not_possible_is_refused_in_one_line(

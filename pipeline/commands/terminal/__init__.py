@@ -1,1 +1,1 @@
-"""What the commands share: arguments, help, the config, error messages."""
+"""Shared by all commands: arguments, help, the config, error messages."""

@@ -1,4 +1,4 @@
-"""A command's frame: its help, its arguments, the config that its overrides make. Shell."""
+"""The frame of a command: its help, its arguments, the config from its overrides. Shell."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Help:
-    """What `carbonedge COMMAND --help` prints."""
+    """The text that `carbonedge COMMAND --help` prints."""
 
     usage: str
-    """Such as `carbonedge compare A B [KEY=VALUE ...]`."""
+    """One line, such as `carbonedge compare A B [KEY=VALUE ...]`."""
     about: str
     example: str
 

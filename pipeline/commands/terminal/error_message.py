@@ -1,4 +1,4 @@
-"""How an error is printed: one line and exit code 2 for bad input, a traceback for a fault of ours. Shell."""
+"""How an error is printed: one line and exit code 2 for bad input, a traceback for a bug. Shell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT
 
 
 def fail(error: Exception) -> NoReturn:
-    """End the program: one line and exit code 2 for bad input, a traceback and 1 for a fault of ours."""
+    """End the program: one line and exit code 2 for bad input, a traceback and 1 for a bug."""
     line = complaint(error)
     if line is None:
         traceback.print_exception(error)
@@ -31,7 +31,7 @@ def fail(error: Exception) -> NoReturn:
 
 
 def complaint(error: BaseException) -> str | None:
-    """One line for the person who gave bad input; None where the fault is not theirs."""
+    """The error in one line if it is due to bad input; None if not."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ConfigError):
@@ -58,7 +58,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _unknown_target(error: InstantiationException) -> str:
-    """Which `_target_` cannot be imported, why, and what this version has of that name."""
+    """Which `_target_` cannot be imported, why, and the one of that name in this version."""
     [target] = re.findall(r"Error locating target '([^']*)'", str(error))[:1]
     located = error.__cause__ or error
     reason = located.__cause__ or located

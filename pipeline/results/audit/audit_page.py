@@ -25,7 +25,7 @@ class _Section(NamedTuple):
 
 
 def audit_page(audit: Mapping[str, Any]) -> str:
-    """The audit (`run_audit`, `sweep_audit`) as one HTML page that fetches nothing."""
+    """The audit (`run_audit`, `sweep_audit`) as one self-contained HTML page."""
     sections = [_section(key, value) for key, value in audit.items()]
     return rendered("audit/audit.html", name=audit["run"]["name"], sections=sections)
 

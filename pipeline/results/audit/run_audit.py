@@ -20,7 +20,7 @@ METHODS = {
     "energy is modelled as power × that time",
     "measured": "measured: stages ran on the devices themselves; energy is modelled as power × that time",
 }
-"""How the devices' figures came about, by `Records.measurement`."""
+"""How the devices' figures were obtained, by `Records.measurement`."""
 SOURCES = (
     "SCI: ISO/IEC 21031:2024, R = one inference",
     "GHG Protocol, scope 2 guidance: location-based, average factors",
@@ -39,10 +39,10 @@ _IDENTIFYING_TAGS = (
 
 @dataclass(frozen=True, eq=False)
 class AuditedRun:
-    """What the store has of a run, as far as an audit needs it."""
+    """The parts of a stored run that an audit needs."""
 
     identity: Mapping[str, str]
-    """See `identity`."""
+    """As `identity` returns it."""
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     about: Mapping[str, Any]
@@ -63,7 +63,7 @@ def identity(run_id: str, name: str, status: str, tags: Mapping[str, str]) -> di
 
 
 def run_audit(run: AuditedRun) -> dict[str, Any]:
-    """How a run's figures came about: a section by title, of values that JSON can hold."""
+    """How a run's figures were obtained: sections by title, of JSON values."""
     about = run.about
     return {
         "run": dict(run.identity),
@@ -88,7 +88,7 @@ def run_audit(run: AuditedRun) -> dict[str, Any]:
 
 
 def _mean_g_per_kwh(ledger: pd.DataFrame) -> dict[str, float]:
-    """By device that drew energy: its mean intensity, PUE not included."""
+    """The mean intensity of each device that drew energy, by name, PUE not included."""
     drawn = ledger[ledger["energy_j"] > 0]
     kwh = drawn["energy_j"] * drawn["pue"] / J_PER_KWH
     sums = pd.DataFrame({"device": drawn["device"].astype(str), "kwh": kwh, "g": drawn["carbon_g"]})

@@ -1,4 +1,4 @@
-"""The audit of a sweep: its trials, its front, and how the figures of one trial came about. Pure."""
+"""The audit of a sweep: its trials, its front, and how the figures of one trial were obtained. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def sweep_audit(
     compared: Sequence[Mapping[Any, Any]],
     example: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a sweep tried and found: a section by title, of values that JSON can hold.
+    """The trials and results of a sweep: sections by title, of JSON values.
 
     trials: one row a run, with columns run_id, name, status, and `metrics.KEY`, `params.KEY`, `tags.KEY`;
-    compared: rows of its summary table; example: the audit of one of the trials (`run_audit`), from which
-    come method, grid, coefficients, software and config.
+    compared: rows of its summary table; example: the audit of one of the trials (`run_audit`), which
+    supplies method, grid, coefficients, software and config.
     """
     columns = list(map(str, trials))
     keep = [c for c in columns if c.startswith(("metrics.", "params.")) or c in ("run_id", "name", "status")]

@@ -33,7 +33,7 @@ def change_bounds(a: Side, b: Side) -> tuple[float, float] | None:
 
 
 def _names_apart(a: Fleet, b: Fleet) -> dict[str, str]:
-    """By name of each device of B, a name that A gives to the same device only."""
+    """For each device of B, by its name: a name that no different device of A has."""
     names = {device.name: device.name for device in b.devices}
     for device in b.devices:
         if device != a.by_name.get(device.name):

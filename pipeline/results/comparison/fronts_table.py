@@ -27,7 +27,7 @@ def fronts_table(fronts: Mapping[str, Front]) -> pd.DataFrame:
 
 
 def print_fronts(console: Console, title: str, table: pd.DataFrame, left_out: Collection[str]) -> None:
-    """Print a `fronts_table` for people; left_out: names of sweeps that have other objectives."""
+    """Print a `fronts_table`; left_out: names of sweeps that have other objectives."""
     shown = Table("sweep", title=title, title_justify="left")
     for heading in ("trials", "front", "hypervolume, of the largest"):
         shown.add_column(heading, justify="right")

@@ -32,7 +32,7 @@ class Side:
     about: Mapping[str, str] = field(default_factory=dict)
     """Model, fleet, measurement and workload of the run, as far as they are known."""
     parts: pd.DataFrame | None = None
-    """Grams per inference by device (`coefficients.parts`)."""
+    """Grams per inference: one row a device, columns as `coefficients.parts` returns them."""
 
     @classmethod
     def of_run(
@@ -44,7 +44,7 @@ class Side:
         accounting: Accounting,
         about: Mapping[str, str],
     ) -> Self:
-        """From the metrics and the ledger (columns: LEDGER_COLUMNS) of a run that answered requests."""
+        """The side of a run that answered requests; ledger: columns LEDGER_COLUMNS."""
         return cls(
             name,
             Footprint.of(metrics),
@@ -58,7 +58,7 @@ class Side:
 
     @classmethod
     def of_published(cls, name: str, row: Mapping[str, Any]) -> Self:
-        """From a row of `published`."""
+        """The side of a published figure; row: as `published` returns it."""
         return cls(name, Footprint(row["energy_j_per_inf"], row["carbon_g_per_inf"]), row["latency_ms_mean"])
 
     def holds(self, component: str) -> bool:
@@ -80,11 +80,11 @@ def require_one_boundary(a: Side, b: Side) -> None:
     require(
         not differ,
         f"boundary: only one of {a.name!r} and {b.name!r} counts {' and '.join(sorted(differ))}; give both "
-        "fleets the same figures, or carbonedge reaccount",
+        "fleets the same figures, or use carbonedge reaccount",
     )
     idle = [a.accounting.idle, b.accounting.idle]
     require(
         idle[0] == idle[1],
-        f"accounting.idle: {a.name!r} counts {idle[0]} and {b.name!r} {idle[1]}; first "
-        "carbonedge reaccount one of them by the other's rule",
+        f"accounting.idle: {a.name!r} counts {idle[0]} and {b.name!r} {idle[1]}; first use "
+        "carbonedge reaccount to account one of them by the other's rule",
     )

@@ -1,4 +1,4 @@
-"""The tables of a comparison, for MLflow and for people. Pure."""
+"""The tables of a comparison, for MLflow and for the terminal. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.results.units import number
 
 
 def figures_table(a: Side, b: Side) -> pd.DataFrame:
-    """Energy, intensity, carbon and latency per inference.
+    """Energy, intensity, carbon and latency per inference: one row a figure.
 
     Columns: `per inference` (the figure and its unit), a, b, change (b - a), ratio (b ÷ a). NaN: unknown.
     """
@@ -36,7 +36,7 @@ def figures_table(a: Side, b: Side) -> pd.DataFrame:
 
 
 def effects_table(a: Side, b: Side) -> pd.DataFrame:
-    """One row an effect (EFFECTS): g_per_inf, share_of_a (of A's carbon), share_of_change."""
+    """One row for each of EFFECTS. Columns: effect, g_per_inf, share_of_a (its carbon), share_of_change."""
     found = effects(a.footprint, b.footprint)
     change_g = b.footprint.total_g - a.footprint.total_g
     return pd.DataFrame(
@@ -54,7 +54,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def print_comparison(console: Console, a: Side, b: Side, verdict: str) -> None:
-    """Print both tables and the verdict for people."""
+    """Print both tables and the verdict."""
     shown = Table("per inference", title=escape(f"B: {b.name}, against A: {a.name}"))
     for heading in ("A", "B", "B - A", "B ÷ A"):
         shown.add_column(heading, justify="right")

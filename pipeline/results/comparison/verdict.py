@@ -8,7 +8,7 @@ from pipeline.results.units import number
 
 
 def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
-    """By how much and why, and whether the order can change within the coefficients' ranges.
+    """The change of carbon, its causes, and whether the order can change within the coefficients' ranges.
 
     bounds: see `change_bounds`.
     """
@@ -37,7 +37,7 @@ def _change(a: Side, b: Side) -> str:
 
 
 def _cleaner_electricity(a: Side, b: Side) -> str:
-    """A warning where intensity explains more than the whole saving, as energy rose."""
+    """A warning where intensity explains more than the whole saving, because energy rose."""
     before, after = a.footprint, b.footprint
     change_g = after.total_g - before.total_g
     intensity_g = effects(before, after)["intensity"]

@@ -1,4 +1,4 @@
-"""The front of a sweep as a static picture. Pure: data in, figures out."""
+"""The front of a sweep as a static image. Pure: data in, figures out."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _picture_history(panel: Axes, front: Front) -> None:
 def _label_devices(panel: Axes, front: Front) -> None:
     """Write plans' devices beside them where there is room, the knee's and the extremes' first.
 
-    A label stands at a corner of its point or is left out. `adjustText` places all labels, over other trials
+    A label is placed at a corner of its point or left out. `adjustText` places all labels, over other trials
     and far from their points on a dense front, and takes seconds to minutes.
     """
     figure = panel.get_figure(root=True)
@@ -151,7 +151,7 @@ def _label_devices(panel: Axes, front: Front) -> None:
 
 
 def _obstacles(panel: Axes, members: Points, others: Points) -> list[Bbox]:
-    """What a label must not cover, as boxes in pixels: points, the front's line, the legend."""
+    """Boxes, in pixels, that a label must not cover: points, the front's line, the legend."""
     front = panel.transData.transform(members)
     points = np.concatenate([front, panel.transData.transform(others)]) if len(others) else front
     boxes = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in points]

@@ -1,4 +1,4 @@
-"""What all figures of a front share: colours, regions, the reach of intervals. Pure."""
+"""Shared by all figures of a front: colours, the region of a front, the lengths of error bars. Pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pipeline.results.front import Front
 from pipeline.results.metric_keys import interval_of
 
 GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
-"""Okabe and Ito's blue and vermilion, which colour-blind readers tell apart (jfly.uni-koeln.de/color)."""
+"""Okabe and Ito's blue and vermilion, distinct for colour-blind readers too (jfly.uni-koeln.de/color)."""
 REGION = "where the front lies (95% intervals)"
 """Legend of a front's region."""
 
 
 def best_so_far(front: Front) -> tuple[pd.Series[Any], pd.Series[Any]]:
-    """Numbers of the trials, ascending, and the best value of the first objective up to each: (trials,)."""
+    """Numbers of the trials, ascending, and the first objective's best value up to each: (trials,) each."""
     numbers = trial_numbers(front.trials).sort_values()
     values = front.trials.loc[numbers.index, front.objectives[0]]
     return numbers, values.cummin() if front.directions[0] == "minimize" else values.cummax()
 
 
 def trial_numbers(trials: pd.DataFrame) -> pd.Series[Any]:
-    """Each trial's number: column `number`, or the place in the table where there is none."""
+    """Each trial's number: column `number`, or its place in the table where there is none: (trials,)."""
     return trials["number"] if "number" in trials else pd.Series(range(len(trials)), index=trials.index)
 
 
 def front_region(front: Front) -> NDArray[np.float64] | None:
-    """Outline of where a front of two objectives may lie if each value is in its interval.
+    """Outline of the region in which a front of two objectives may lie, with each value in its interval.
 
     (corners, 2), in the units of the objectives' keys: from the front of all best ends to that of all worst
     ends. None where there are no intervals.
@@ -53,8 +53,8 @@ def _steps(front: Points, worst: Points) -> Points:
 def reach(trials: pd.DataFrame, key: str, factor: float) -> dict[str, NDArray[np.float64]] | None:
     """How far a metric's 95% interval reaches `above` and `below` its value, times factor: (trials,) each.
 
-    trials: columns `<key>`, `<key>_lo`, `<key>_hi`. A value without an interval reaches 0 far; None where the
-    columns of the interval are missing.
+    trials: columns `<key>`, `<key>_lo`, `<key>_hi`. For a value without an interval both are 0; None where
+    the columns of the interval are missing.
     """
     interval = interval_of(trials, key)
     if interval is None:

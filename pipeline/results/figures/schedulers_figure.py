@@ -17,7 +17,8 @@ def schedulers_figure(
     """The trials by scheduler, over the first two objectives; None for fewer than two of either.
 
     trials: one row a trial, columns as `Front.of` takes them, and `scheduler`. Where carbon is an objective
-    and `regret_to_oracle`, `carbon_dynamic_g` and `requests_ok` are known, also the least carbon of each.
+    and `regret_to_oracle`, `carbon_dynamic_g` and `requests_ok` are known, the least possible carbon of each
+    trial is drawn too.
     """
     if len(objectives) < 2 or "scheduler" not in trials or trials["scheduler"].nunique() < 2:
         return None

@@ -15,7 +15,7 @@ from pipeline.results.validation import prediction_errors
 def validation_figure(table: pd.DataFrame, title: str) -> go.Figure:
     """Measured over predicted latency, one point a plan, over the band of ±MAX_ERROR.
 
-    table: columns as `validation.comparison` returns them.
+    table: columns as `validation.comparison` returns them. Raises ConfigError as `prediction_errors` does.
     """
     errors = prediction_errors(table)
     ends = np.array([table[["predicted_ms", "measured_ms"]].min().min() / 1.2,

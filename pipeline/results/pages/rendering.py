@@ -17,7 +17,7 @@ _TEMPLATES = jinja2.Environment(
 
 
 def rendered(template: str, **values: object) -> str:
-    """A page that fetches nothing; template: a path below pipeline/results, such as `audit/audit.html`.
+    """A self-contained page; template: a path below pipeline/results, such as `audit/audit.html`.
 
     Values are escaped, except those that are `markupsafe.Markup`.
     """

@@ -1,4 +1,4 @@
-"""The configurations of the CarbonEdge paper, and what it states about them beside its tables. Pure."""
+"""The configurations of the CarbonEdge paper, and its figures that conf/published does not have. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where what was measured here differs from the paper, by how much and why, in sentences. Pure."""
+"""The differences between the measurements here and the paper, and their causes, in sentences. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from pipeline.results.units import number
 
 
 def differences(figures: pd.DataFrame, weights: pd.DataFrame) -> list[str]:
-    """All differences, of each model (`measured`) and of the carbon weight (`switches`)."""
+    """All differences.
+
+    figures: columns as `measured.measured` returns them; weights: columns as `measured.switches` does.
+    """
     found = []
     for model in models(figures):
         rows, papers = by_configuration(figures, model), published_configurations(model)
@@ -82,8 +85,8 @@ def _placement(balanced: Row) -> str:
     if balanced["devices"] == SHARES["ce_balanced"]:
         return ""
     return (
-        f"CE-Balanced goes to {balanced['devices']} and not to {SHARES['ce_balanced']}. With "
-        "milliseconds instead of the paper's 270, S_P spans less than S_C, whose scale depends on "
+        f"CE-Balanced chooses {balanced['devices']}, not {SHARES['ce_balanced']}. With "
+        "shorter latencies than the paper's 270 ms, S_P spans less than S_C, whose scale depends on "
         "the unit of E_est (docs/numbers.md)."
     )
 
@@ -94,6 +97,6 @@ def _switch(weights: pd.DataFrame) -> str:
     if not len(own) or first == SWITCH:
         return ""
     return (
-        f"The paper's scores turn to node-green at w_C = {first:g} here, not at {SWITCH:g}: the ranges "
+        f"The paper's scores switch to node-green at w_C = {first:g} here, not at {SWITCH:g}: the ranges "
         "of S_P and S_C follow execution times, and its other scores tie between idle nodes."
     )

@@ -1,4 +1,7 @@
-"""The paper's figures, drawn from what was measured here. Pure."""
+"""The paper's figures, drawn from the measurements here. Pure.
+
+figures: columns as `measured.measured` returns them; weights: columns as `measured.switches` does.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _TEXT_POSITIONS = dict(
         strict=True,
     )
 )
-"""Where a configuration's name stands beside its point: several lie close together."""
+"""Position of each configuration's name beside its point; some points lie close together."""
 
 
 def figure_2(figures: pd.DataFrame, model: str) -> go.Figure:
@@ -57,7 +60,7 @@ def figure_3(weights: pd.DataFrame) -> go.Figure:
         )  # fmt: skip
     drawn.add_vline(x=SWITCH, line_dash="dot", annotation_text="the paper's switch")
     drawn.update_layout(
-        template="plotly_white", title="Fig. 3: what the carbon weight does",
+        template="plotly_white", title="Fig. 3: effect of the carbon weight",
         xaxis={"title": "carbon weight"}, yaxis={"title": "carbon per inference, mg"},
     )  # fmt: skip
     return drawn

@@ -1,4 +1,4 @@
-"""What the configurations of the paper did here, as tables: one row a configuration. Pure."""
+"""The measurements of the paper's configurations here, as tables: one row a configuration. Pure."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def measured(repetitions: Iterable[Repetition]) -> pd.DataFrame:
     """One row for each model and configuration: means over its repetitions, and their intervals.
 
     Columns: model, paper, metric keys, `repeats`, `share of NODE` (of the tasks), and `host_g_per_inf`, the
-    carbon by the paper's accounting: the host's joules by quota, at the intensity of the node that they fall
-    to; each figure with `_lo` and `_hi` where there are several repetitions.
+    carbon by the paper's accounting: the host's joules by quota, at the intensity of the node to which
+    they are attributed; each figure with `_lo` and `_hi` where there are several repetitions.
     """
     table = pd.DataFrame([_row(each) for each in repetitions])
     shares = {str(column): 0.0 for column in table if str(column).startswith(SHARE)}
@@ -60,7 +60,7 @@ def _row(each: Repetition) -> dict[str, Any]:
 
 
 def switches(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """The rows by scheduler and carbon weight, at least one.
+    """The rows, at least one, sorted by scheduler and carbon weight.
 
     Columns: scheduler, scheduler.carbon_weight, devices (that the scheduler chose), metric keys.
     """

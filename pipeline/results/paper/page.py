@@ -42,7 +42,11 @@ class Page:
         fronts: Mapping[str, ExactFront],
         about: Sequence[str],
     ) -> Page:
-        """From `measured`, `switches`, the exact front by model, and paragraphs about the method."""
+        """The page of these tables and paragraphs.
+
+        figures: columns as `measured` returns them; weights: columns as `switches` does; fronts: the exact
+        front of each model, by name; about: paragraphs about the method.
+        """
         names = models(figures)
         tables = [
             *(table_2(figures, model) for model in names),
@@ -54,7 +58,7 @@ class Page:
         return cls(about, tables, differences(figures, weights), drawn)
 
     def markdown(self) -> str:
-        """Without the figures."""
+        """The page as Markdown, without the figures."""
         parts = ["# CarbonEdge's paper, measured here", *self.about]
         for table in self.tables:
             lines = [table.columns, ["---"] * len(table.columns), *table.rows]
@@ -66,7 +70,7 @@ class Page:
         return "\n\n".join([*parts, "## Where it differs, and why", listed]) + "\n"
 
     def html(self) -> str:
-        """With the figures; the page fetches nothing."""
+        """The page as self-contained HTML, with the figures."""
         drawn = [
             Markup(figure.to_html(full_html=False, include_plotlyjs=index == 0))
             for index, figure in enumerate(self.figures)
@@ -77,7 +81,8 @@ class Page:
 def about(figures: pd.DataFrame, tags: Mapping[str, str], measured_on: str) -> list[str]:
     """The paragraphs about the method.
 
-    figures: see `measured`; tags: of one of its runs; measured_on: date and software of the measurement.
+    figures: columns as `measured` returns them; tags: those of one of its runs; measured_on: date and
+    software of the measurement.
     """
     repeats, requests = int(figures["repeats"].min()), int(figures["requests_ok"].min())
     return [
@@ -85,9 +90,10 @@ def about(figures: pd.DataFrame, tags: Mapping[str, str], measured_on: str) -> l
         f"repetitions of {requests} requests each, one at a time; means, and in brackets their 95% "
         "bootstrap interval (of three repetitions it is little more than their range). Published: "
         "CarbonEdge, arXiv 2603.27420.",
-        "Host by quota is the paper's accounting: what this host drew while a configuration ran "
-        f"({tags.get('host_meter', 'no meter')}), at the intensity of the node it falls to. Per "
-        "device is ours: a node's own power (quota × 140 W, as the paper's figures imply) while it works.",
+        "Host by quota is the paper's accounting: the energy of this host while a configuration ran "
+        f"({tags.get('host_meter', 'no meter')}), at the intensity of the node to which it is attributed. "
+        "Per device is ours: a node's own power (quota × 140 W, as the paper's figures imply) while it "
+        "works.",
         tags.get("boundary", ""),
         f"Measured {measured_on}, commit {tags.get('mlflow.source.git.commit', 'not known')}.",
     ]

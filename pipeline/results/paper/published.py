@@ -50,8 +50,8 @@ def published(path: Path, name: str) -> dict[str, Any]:
 def published_metrics(reference: str) -> dict[str, Any]:
     """The metrics of a published row, `FILE:NAME`, where FILE is in conf/published or an absolute path.
 
-    Publications state a mean latency; it stands for `latency_ms_p50` too. Raises ConfigError naming file, row
-    and column.
+    Publications state a mean latency; it is used for `latency_ms_p50` too. Raises ConfigError naming file,
+    row and column.
     """
     file, _, name = reference.rpartition(":")
     row = published(PUBLISHED.parent / file, name)

@@ -1,4 +1,4 @@
-"""The saving of one configuration against another, here and as published, and what it consists of. Pure."""
+"""The saving of one configuration against another, here and as published, and its parts. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.results.paper.published import Metrics
 from pipeline.results.units import number, scaled_label
 
 COMPARED = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
-"""Metrics that stand side by side."""
+"""Metrics that are shown side by side."""
 
 
 def comparison(
@@ -51,7 +51,7 @@ def _divide(a: float, b: float) -> float:
 
 
 def saving(ratio: Mapping[str, float]) -> str:
-    """What green's saving consists of, in one sentence; ratio: the row `ratio` of a `comparison`."""
+    """The saving and its parts, energy and intensity, in one sentence; ratio: that row of a `comparison`."""
     carbon, energy, intensity = (
         ratio[key] for key in ("carbon_g_per_inf", "energy_j_per_inf", "intensity_g_per_kwh")
     )
@@ -78,7 +78,7 @@ def saving(ratio: Mapping[str, float]) -> str:
 
 
 def print_comparison(console: Console, table: pd.DataFrame) -> None:
-    """Print a `comparison` with published figures, and a sentence on what each saving consists of."""
+    """Print a `comparison` with published figures, and a sentence on the parts of each saving."""
     base, other = dict.fromkeys(name for _, name in table.index if name != "ratio")
     shown = Table(title=f"{other.capitalize()} beside {base}, here and in the paper (MobileNetV2)")
     shown.add_column("per inference")

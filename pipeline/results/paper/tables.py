@@ -1,4 +1,7 @@
-"""The paper's tables: what was measured here beside what is published. Pure."""
+"""The paper's tables: measurements here beside the published figures. Pure.
+
+figures: columns as `measured.measured` returns them; weights: columns as `measured.switches` does.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ def table_5(figures: pd.DataFrame) -> Table:
 
 
 def table_switch(weights: pd.DataFrame) -> Table:
-    """Fig. 3 in words: the weight at which each scheduler turns to node-green, and its placements before."""
+    """Fig. 3 as a table: the weight at which each scheduler switches to node-green, and its placements."""
     cells = []
     for scheduler, own in weights.groupby("scheduler", sort=False):
         papers = scheduler == "green"
@@ -108,7 +111,7 @@ def table_switch(weights: pd.DataFrame) -> Table:
         placements = list(dict.fromkeys(own["devices"].tolist()))
         stated = f"{SWITCH:g}" if papers else UNKNOWN
         cells.append([name, first, stated, str(len(placements)), ", ".join(placements)])
-    columns = ("scheduler", "turns to node-green at w_C", "paper", "placements", "in order of w_C")
+    columns = ("scheduler", "switches to node-green at w_C", "paper", "placements", "in order of w_C")
     return Table("Fig. 3, the carbon weight", columns, cells)
 
 

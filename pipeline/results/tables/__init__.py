@@ -1,1 +1,1 @@
-"""Tables for people: printed, or as Markdown."""
+"""Tables that are printed, or written as Markdown."""

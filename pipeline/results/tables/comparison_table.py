@@ -23,10 +23,10 @@ FEW = 5
 
 
 def summary_table(groups: pd.DataFrame, by: Sequence[str], changes: pd.DataFrame | None) -> pd.DataFrame:
-    """One row for each row of `groups` (a `repetition.grouped`), joined with its row of `changes`.
+    """One row for each row of `groups` (from `repetition.grouped`), joined with its row of `changes`.
 
-    Columns: `by` (what varied), `repeats`, every metric that is known, `<metric>_lo` and `<metric>_hi` where
-    there are intervals, and the columns of `changes` (a `repetition.against`), where given.
+    Columns: `by` (the keys that varied), `repeats`, every known metric, `<metric>_lo` and `<metric>_hi` where
+    there are intervals, and the columns of `changes` (from `repetition.against`), where given.
     """
     figures = [key for key in METRICS if key in groups]
     ends = [end for key in figures for end in interval_keys(key) if end in groups]
@@ -48,11 +48,11 @@ def print_summary(
     repeats = int(table["repeats"].max())
     title = f"Mean of {repeats}, and the mean's 95% interval" if repeats > 1 else "Compared"
     if 1 < repeats < FEW:
-        title += f" (of fewer than {FEW} it is hardly more than their range)"
+        title += f" (for fewer than {FEW}, hardly more than their range)"
     caption = ""
     if "change" in table:
         name = " and ".join(f"{key}={value}" for key, value in baseline.items())
-        caption = f"carbon against {name}: its change, and how much of it by what (shares of the baseline's)"
+        caption = f"carbon against {name}: its change and the parts of it, as shares of the baseline's"
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in by:
         shown.add_column(PLAN.get(column, column))
@@ -84,7 +84,7 @@ def print_dominance(console: Console, names: Sequence[str], dominates: npt.NDArr
     for name, row in zip(names, dominates, strict=True):
         if row.any():
             beaten = ", ".join(other for other, is_so in zip(names, row, strict=True) if is_so)
-            console.print(f"{name} dominates {beaten}: their intervals lie apart", markup=False)
+            console.print(f"{name} dominates {beaten}: their intervals do not overlap", markup=False)
 
 
 def print_confident(console: Console, names: Sequence[str], confident: npt.NDArray[np.bool_]) -> None:

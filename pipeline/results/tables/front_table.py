@@ -33,7 +33,7 @@ def front_table(
     """The plans on the front (`Front.distinct`), best in the first objective first.
 
     trials: one row a trial, columns as `Front.of` takes them. Columns of the result, where known: `number`,
-    those of PLAN, those of `varied`, the objectives, HEADLINE, those of LOST of which any trial lost some;
+    those of PLAN, those of `varied`, the objectives, HEADLINE, those of LOST that any trial has above 0;
     the ends of their intervals; `alike` (number of equal trials) where any is more than 1; `knee`. Metrics
     are in the units of their keys.
     """
@@ -74,9 +74,9 @@ def front_note(front: Front, pages: Mapping[str, str]) -> str:
 
 
 def print_front(console: Console, table: pd.DataFrame) -> None:
-    """Print a `front_table`: what differs between its plans, and its metrics in units of fitting size."""
+    """Print a `front_table`: columns in which its plans differ, and its metrics in units of fitting size."""
     if table.empty:
-        console.print("No trial gave every objective: there is no front.")
+        console.print("No trial has a value of every objective: there is no front.")
         return
     plan, metrics = _shown_columns(table)
     scales = [scaled_label(key, table[key]) for key in metrics]
@@ -86,7 +86,7 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
     shown.add_column()
     for column in plan:
         shown.add_column("trial" if column == "number" else PLAN.get(column, column.rpartition(".")[2]))
-    for title in [*(title for title, _ in scales), *(["trials alike"] if alike else [])]:
+    for title in [*(title for title, _ in scales), *(["equal trials"] if alike else [])]:
         shown.add_column(title, justify="right")
     for row in table.to_dict("records"):
         shown.add_row(

@@ -1,4 +1,4 @@
-"""A single run's headline metrics, printed. Pure but for the console that it is given."""
+"""A single run's headline metrics, printed. Pure, except that it prints."""
 
 from __future__ import annotations
 

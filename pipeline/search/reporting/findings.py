@@ -17,14 +17,14 @@ from pipeline.search.settings import Settings
 from pipeline.search.studies.sweep_trial import SweepTrial
 
 COLUMNS = {"scheduler.carbon_weight": "carbon_weight"}
-"""Columns of the table of trials that are not named by the key that varied."""
+"""Columns of the table of trials whose name differs from the key that varied, by that key."""
 
 
 def trials_table(trials: Sequence[SweepTrial]) -> pd.DataFrame:
     """One row for each repetition of each trial.
 
-    Columns: `number`, `run_id`, `name`; `repeat` where there are several; what varied; the labels of the plan
-    as it ran; the metrics.
+    Columns: `number`, `run_id`, `name`; `repeat` where there are several; the keys that varied; the
+    labels of the plan as it ran; the metrics.
     """
     rows = []
     for trial in trials:
@@ -42,13 +42,13 @@ class Findings:
 
     settings: Settings
     dimensions: Sequence[str]
-    """Keys of everything that varied."""
+    """All keys that varied."""
     trials: Sequence[SweepTrial]
     """Complete, each objective finite, within the constraints; at least one."""
 
     @cached_property
     def varied(self) -> list[str]:
-        """What varied beside seeds, as columns of the trials."""
+        """The keys that varied, without seeds, as columns of the trials."""
         return [COLUMNS.get(key, key) for key in self._compared_keys]
 
     @property
@@ -64,7 +64,7 @@ class Findings:
     def each(self) -> pd.DataFrame:
         """A row for each repetition; columns as in `trials_table`."""
         each = trials_table(self.trials)
-        if self.repeated or self.settings.baseline:  # the values asked for, whatever the plan made of them
+        if self.repeated or self.settings.baseline:  # the values of the config, not the labels of the plan
             asked = [trial.point for trial in self.trials for _ in trial.results]
             each[self.varied] = [[point.get(key, "–") for key in self._compared_keys] for point in asked]
         return each
@@ -87,7 +87,7 @@ class Findings:
 
     @cached_property
     def on_front(self) -> NDArray[np.bool_]:
-        """Whether each row of `means` is on the front."""
+        """Whether each row of `means` is on the front: (rows,)."""
         return pareto.non_dominated(self.costs)
 
     @cached_property
@@ -99,11 +99,11 @@ class Findings:
 
     @cached_property
     def confident(self) -> NDArray[np.bool_]:
-        """Whether each row of `means` is on the front wherever in its interval each objective lies."""
+        """Whether each row of `means` is on the front wherever in its interval each value lies: (rows,)."""
         return self.on_front & (pareto.confident_front(*self.ends) if self.ends else False)
 
     def runs(self, chosen: NDArray[np.bool_]) -> set[str]:
-        """The ids of the runs of some rows of `means`."""
+        """The ids of the runs of the chosen rows of `means`; chosen: (rows,)."""
         rows = self.means[chosen]
         if self.repeated and self.varied:
             rows = self.each.merge(rows[self.varied])

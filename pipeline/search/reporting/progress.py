@@ -1,4 +1,4 @@
-"""What a sweep prints while it runs: a bar, or a line for each trial. Shell."""
+"""The progress of a sweep, printed while it runs: a bar, or a line for each trial. Shell."""
 
 from __future__ import annotations
 

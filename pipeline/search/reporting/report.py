@@ -1,4 +1,4 @@
-"""A sweep's results: its front, tagged, drawn and printed; the knee's plan, handed on. Shell."""
+"""A sweep's results: its front, tagged, drawn and printed; the knee's plan, logged for reuse. Shell."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Report:
         return table
 
     def repetitions(self, found: Findings) -> None:
-        """Log and print means, intervals, confident dominance, and how each differs from the baseline."""
+        """Log and print means, intervals, confident dominance, and the differences from the baseline."""
         settings, means, by = found.settings, found.means, found.varied
         names = [f"trial {number}" for number in means["number"]]
         if found.repeated or settings.baseline:
@@ -120,7 +120,7 @@ def note(objectives: Mapping[str, str], dimensions: Sequence[str], study: str) -
     varied = ", ".join(f"`{key}`" for key in dimensions) or "nothing"
     goals = " and ".join(f"{way} `{key}`" for key, way in objectives.items())
     return (
-        f"A sweep to {goals}; what varies: {varied}.\n\n"
+        f"A sweep to {goals}; it varies {varied}.\n\n"
         "- **Front**: artifacts `front.html` (point at a plan to see it), `front.png`, `front.json`; "
         "its trials have the tag `pareto = true`.\n"
         "- **Compare**: open the runs below this one in the experiment's table, filter by "

@@ -1,4 +1,4 @@
-"""What all trials of a study share, and whether a sweep of today shares it. Pure."""
+"""The values that all trials of a study share, compared with those of the present sweep. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.domain.checks import require
 
 MOST_DIFFERENCES = 3
-"""Differences that a message lists."""
+"""Most differences that a message lists."""
 ABSENT = "not set"
 
 
@@ -23,9 +23,9 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def require_same_held(name: str, stored: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raise ConfigError where a stored study's trials cannot be compared with those of a sweep of today.
+    """Raise ConfigError where a stored study's trials cannot be compared with those of the present sweep.
 
-    stored, now: what the trials share, by config key.
+    stored, now: the values that the trials of each share, by config key.
     """
     differing = [key for key in dict.fromkeys([*now, *stored]) if stored.get(key) != now.get(key)]
     texts = {key: f"{key} was {stored.get(key, ABSENT)} and is {now.get(key, ABSENT)}" for key in differing}

@@ -1,4 +1,4 @@
-"""Storages of studies: journal files with locks that survive a kill, or databases. Shell."""
+"""Storages of studies: journal files, whose locks end with their process, or databases. Shell."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _JournalLock(BaseJournalFileLock):
 
 
 def open_storage(storage: str) -> BaseStorage | str:
-    """The storage for Optuna: a journal file (`*.journal`), or the URL of a database as it is.
+    """The storage for Optuna: a journal file (`*.journal`), or the URL of a database, unchanged.
 
     Raises ConfigError for another path, a file that cannot be used, and a journal with a broken line.
     """
@@ -67,8 +67,8 @@ def _require_whole(path: Path) -> None:
             torn = not line.endswith(b"\n") and line.startswith(LINE_BEGINS[: len(line)])
             require(
                 torn and number == len(lines),
-                f"sweep.storage: line {number} of {path} is broken; it is left as it is: move it aside "
-                "to start anew, or give another sweep.storage",
+                f"sweep.storage: line {number} of {path} is broken; it is unchanged: move it away "
+                "to start again, or give another sweep.storage",
             )
             with path.open("r+b") as file:
                 file.truncate(path.stat().st_size - len(line))
@@ -96,7 +96,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def stored_names(storage: str) -> Sequence[str]:
-    """The names of the studies in a storage; none where the storage does not exist."""
+    """The names of the studies in a storage; none where it does not exist. Raises as `open_storage`."""
     if "://" not in storage and not Path(storage).exists():
         return []
     return optuna.get_all_study_names(open_storage(storage))

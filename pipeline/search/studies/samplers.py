@@ -22,7 +22,7 @@ SAMPLERS: Mapping[str, type[BaseSampler]] = {
 }
 """Samplers by their names in the config."""
 GRID = "grid"
-"""The name that takes every combination in turn, without a sampler."""
+"""The name for every combination in turn, without a sampler."""
 
 
 def make_sampler(place: tuple[int, ...], name: str, options: Mapping[str, Any], seed: int) -> BaseSampler:

@@ -1,7 +1,7 @@
 """The source of a sweep's points and the store of its results: an Optuna study, by ask and tell. Shell.
 
-The study is the truth and MLflow its view. The whole state of a study is in its storage, so that another
-process can resume it after a kill, or work on it at the same time.
+The study is authoritative; MLflow shows its trials. The whole state of a study is in its storage, so that
+another process can resume it after a kill, or work on it at the same time.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ POLL_S = 1.0
 class Study:
     """A stored study of a search space. Any number of processes may work on it.
 
-    Where a process died during a trial, the next process that asks runs that trial again, under its number
+    Where a process died during a trial, the next call of `ask` runs that trial again, under its number
     and at its point. Each trial's draws are seeded by the study's seed and the trial's number. So a study
-    that was killed ends as an undisturbed one does.
+    that was killed ends with the same points as an undisturbed one.
 
-    held: what is the same in all its trials (objectives, space, config), by config key. A stored study of
+    held: values that all its trials share (objectives, space, config), by config key. A stored study of
     that name is resumed only where these are equal, as its trials could not be compared otherwise.
     take_over: also run again the trials that processes of other machines have under way. This machine cannot
     find out whether those processes are alive.
@@ -85,11 +85,11 @@ class Study:
         self._sampler((0,))  # raises for bad options
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.turn = machine_lock(f"{os.path.abspath(storage)} {name}")
-        """Lock to hold while changing what other processes rely on."""
+        """Lock to hold while changing state that other processes rely on."""
         with self.turn:
             self._study = self._open(storage, held)
             self.resumed = len(self._study.get_trials(deepcopy=False)) > 0
-            """Whether trials were stored before. If so, the first points were chosen then."""
+            """Whether the study had trials when it was opened. If so, its first points are chosen already."""
             self.total = max(self.total, len(self.trials))
             if not self.resumed:
                 for point in enqueue if self._grid is None else ():
@@ -109,7 +109,7 @@ class Study:
             raise
         except Exception as error:  # each database has exceptions of its own
             raise ConfigError(
-                f"sweep.storage: cannot read {storage} ({first_line(error)}); it is left as it is"
+                f"sweep.storage: cannot read {storage} ({first_line(error)}); it is unchanged"
             ) from error
         if stored is None:
             study.set_user_attr("held", dict(held))

@@ -20,8 +20,8 @@ def test_every_difference_of_a_model_is_stated_with_its_reason() -> None:
     assert by_host.startswith("mobilenet_v2: by the paper's accounting CE-Green's carbon is -28.3% here")
     assert "the host took 3.600 J an inference here" in host
     assert "the paper's figures imply 36.00 J" in host
-    assert "CE-Balanced goes to node-green and not to node-high" in placement
-    assert switch.startswith("The paper's scores turn to node-green at w_C = 0.6 here, not at 0.5")
+    assert "CE-Balanced chooses node-green, not node-high" in placement
+    assert switch.startswith("The paper's scores switch to node-green at w_C = 0.6 here, not at 0.5")
 
 
 def test_a_model_that_the_paper_does_not_have_differs_in_nothing() -> None:

@@ -263,7 +263,7 @@ def test_a_broken_storage_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     lines = journal.read_bytes().splitlines(keepends=True)
     broken = b"".join([*lines[:4], b"no json\n", *lines[4:]])
     journal.write_bytes(broken)
-    with pytest.raises(ConfigError, match=r"sweep.storage: line 5 of .*study.journal is broken; it is left"):
+    with pytest.raises(ConfigError, match=r"sweep.storage: line 5 of .*study.journal is broken; it is unch"):
         study(tmp_path, 3)
     assert journal.read_bytes() == broken
     for other in (b"my notes\n", b"my notes", b"\0\0\0\0"):
@@ -274,7 +274,7 @@ def test_a_broken_storage_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     database = tmp_path / "study.db"
     database.write_bytes(b"This is no database, but long enough to look like one to SQLite." * 20)
     before = database.read_bytes()
-    with pytest.raises(ConfigError, match=r"sweep.storage: cannot read sqlite.*; it is left as it is"):
+    with pytest.raises(ConfigError, match=r"sweep.storage: cannot read sqlite.*; it is unchanged"):
         Study(
             SPACE, OBJECTIVES, held={}, name="s", storage=f"sqlite:///{database}", total=3, enqueue=[],
             sampler="tpe", sampler_options={}, seed=0,
