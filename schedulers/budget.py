@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.domain.checks import require, require_number
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import earliest, least_carbon, nobody
+from schedulers.feasibility import earliest, least_carbon, none_able
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Budget:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""
         device = earliest(task, state)
         if device is None:
-            return nobody(task, state)
+            return none_able(task, state)
         budget_g = self.tenants.get(task.tenant, self.g_per_hour)
         left_g = math.inf if budget_g is None else budget_g - state.spent_g.get(task.tenant, 0.0)
         if state.carbon_g(task, device) > left_g:

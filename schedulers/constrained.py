@@ -11,7 +11,7 @@ from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.ranking import Ranking
-from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, nobody
+from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, none_able
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Constrained:
         limit_s = deadline_s - state.work[task.stage].after_s
         limit_s = state.now_s + (limit_s - state.now_s) / (1 + self.margin)
         device = greenest_within(task, state, limit_s) or earliest(task, state)
-        return Assign(device.name) if device else nobody(task, state)
+        return Assign(device.name) if device else none_able(task, state)
 
 
 class _ByCarbon:

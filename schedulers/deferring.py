@@ -16,7 +16,7 @@ from pipeline.domain.checks import require, require_number, require_whole
 from pipeline.domain.tasks import Assign, Decision, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import done_at_s, earliest, is_able, nobody
+from schedulers.feasibility import done_at_s, earliest, is_able, none_able
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Deferring:
         """Assign, or Wait for a cleaner step; if no device is able, Wait for one that is down, or Refuse."""
         able = [device for device in state.in_order if is_able(task, device, state)]
         if not able:
-            return nobody(task, state)
+            return none_able(task, state)
         work, factor = state.work[task.stage], 1 + self.margin
         limit_s = state.now_s + (task.deadline_s - work.after_s - state.now_s) / factor
         outlook = state.view(id(self), lambda: _Outlook(self, state))

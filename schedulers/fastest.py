@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import earliest, nobody
+from schedulers.feasibility import earliest, none_able
 
 
 @dataclass(frozen=True)
@@ -16,4 +16,4 @@ class Fastest:
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""
         device = earliest(task, state)
-        return Assign(device.name) if device else nobody(task, state)
+        return Assign(device.name) if device else none_able(task, state)

@@ -21,7 +21,7 @@ def is_able(task: Task, device: DeviceState, state: FleetState) -> bool:
     return device.fits(task.stage) and state.link_latency_s(task, device.name) is not None
 
 
-def nobody(task: Task, state: FleetState) -> Decision:
+def none_able(task: Task, state: FleetState) -> Decision:
     """The decision if no device is able: Wait if one is merely down, else Refuse with a reason per device."""
     reasons = []
     for device in state.in_order:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import least_carbon, nobody
+from schedulers.feasibility import least_carbon, none_able
 
 
 @dataclass(frozen=True)
@@ -16,4 +16,4 @@ class Greenest:
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""
         device = least_carbon(task, state)
-        return Assign(device.name) if device else nobody(task, state)
+        return Assign(device.name) if device else none_able(task, state)

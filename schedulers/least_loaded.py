@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import first_able, nobody
+from schedulers.feasibility import first_able, none_able
 
 
 @dataclass(frozen=True)
@@ -20,4 +20,4 @@ class LeastLoaded:
             ("backlog", task.stage), lambda d: d.backlog_s if d.fits(task.stage) else math.inf
         )
         device = first_able(task, state, ranking)
-        return Assign(device.name) if device else nobody(task, state)
+        return Assign(device.name) if device else none_able(task, state)

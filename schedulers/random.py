@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.domain.checks import require_whole
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import is_able, nobody
+from schedulers.feasibility import is_able, none_able
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ class Random:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""
         able = [device.name for device in state.in_order if is_able(task, device, state)]
         if not able:
-            return nobody(task, state)
+            return none_able(task, state)
         text = f"{self.seed} {task.request} {task.stage}".encode()
         return Assign(able[int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) % len(able)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
-from schedulers.feasibility import is_able, nobody
+from schedulers.feasibility import is_able, none_able
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,5 @@ class RoundRobin:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""
         able = [device.name for device in state.in_order if is_able(task, device, state)]
         if not able:
-            return nobody(task, state)
+            return none_able(task, state)
         return Assign(able[state.num_assigned % len(able)])

@@ -15,6 +15,8 @@ WRONG = {
     "pipeline.planning.typing_only": "import typing\nif typing.TYPE_CHECKING:\n    import pipeline.results",
     "pipeline.search.store": "import mlflow",
     "pipeline.results.plug_in": "import schedulers",
+    "schedulers.upward": "import pipeline.tracking",
+    "schedulers.across": "import partitioners",
 }
 """Modules to add, and what they hold."""
 
@@ -46,6 +48,8 @@ def test_a_wrong_import_fails_the_linter(tmp_path: Path) -> None:
     for contract in (
         "Imports point one way",
         "The pipeline names no plug-in",
+        "Plug-ins use the packages up to execution",
+        "Partitioners and schedulers do not know each other",
         "Only tracking imports MLflow",
     ):
         assert f"{contract} BROKEN" in output

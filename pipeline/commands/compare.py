@@ -23,7 +23,7 @@ HELP = cli.Help(
     "carbonedge compare A B [KEY=VALUE ...]",
     "Explains why the carbon of two runs differs: energy, intensity, network, embodied carbon. A and B are "
     "run ids,\nor FILE:NAME for a row of published figures (conf/published/*.csv).",
-    "carbonedge compare 1f0c 9e7d",
+    "carbonedge compare 1f0c4be27a604c7f9d3f0d6a8f5b21c7 9e7d02c65b1f4f0e8a33c1d7b6e45f90",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from importlib.metadata import version
 
@@ -41,8 +42,7 @@ def main() -> None:
         print(f"carbonedge {version('carbonedge')}")
     elif name in COMMANDS:
         sys.argv[:] = [f"carbonedge {name}", *rest]
-        # As for `python -m pipeline`: plug-ins may be modules in the working directory.
-        sys.path.insert(0, "")
+        sys.path.append(os.getcwd())  # plug-ins may be modules in the working directory
         importlib.import_module(f"pipeline.commands.{name}").main()
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HELP = cli.Help(
     "carbonedge reaccount RUN [grid=... accounting.idle=... fleet.devices.NAME.pue=... start_utc=...]",
     "Computes the ledger of a finished run again, under another grid, attribution, PUE or boundary.",
-    "carbonedge reaccount 1f0c grid=static accounting.idle=marginal",
+    "carbonedge reaccount 1f0c4be27a604c7f9d3f0d6a8f5b21c7 grid=static accounting.idle=marginal",
 )
 FAMILIES = ("grid", "accounting", "fleet")
 """Config groups that accounting reads."""

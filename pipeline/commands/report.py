@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HELP = cli.Help(
     "carbonedge report RUN [tracking.uri=...]",
     "Writes the audit of a run or a sweep: where every gram comes from.",
-    "carbonedge report 1f0c",
+    "carbonedge report 1f0c4be27a604c7f9d3f0d6a8f5b21c7",
 )
 
 

@@ -1,13 +1,32 @@
-"""Identity of this process, and whether another is still alive. Shell."""
+"""Start a process of a module; identity of this process, and whether another is still alive. Shell."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds the package `pipeline`."""
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module in a process of its own, with `module_environment`.
+
+    `-P`: no file of the working directory shadows a package that this process has imported.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def module_environment() -> dict[str, str]:
+    """The environment in which another process imports the packages and plug-ins that this one imports."""
+    # An editable install may be found by a hook and not by the path, so that its folder is named first.
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
 
 
 def this_process() -> list[Any]:

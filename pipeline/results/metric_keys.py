@@ -160,5 +160,5 @@ def metric(key: str) -> Metric:
     """
     found = METRICS.get(key) or METRICS.get(base_key(key))
     if found is None:
-        raise ValueError(f"unknown metric {key!r}: add it to METRICS or use one of {', '.join(METRICS)}")
+        raise ValueError(f"unknown metric {key!r}: expected one of {', '.join(METRICS)}")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.domain.checks import ConfigError
-from pipeline.host.processes import this_process
+from pipeline.host.processes import module_command, module_environment, this_process
 from pipeline.tracking.outbox import Outbox
 from pipeline.tracking.sending import deliver
 from pipeline.tracking.tracking import Tracking
@@ -37,8 +36,8 @@ class BackgroundSender:
         self._delivered += run_ids
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, self._tracking.outbox, json.dumps(this_process())],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                module_command(__name__, self._tracking.outbox, json.dumps(this_process())),
+                env=module_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 text=True,

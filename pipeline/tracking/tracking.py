@@ -175,7 +175,7 @@ class Tracking(StoredRuns):
                     entry = self._continued(client, continued, name, all_tags, texts)
                     entry = replace(entry, shared=resumed is not None)
                     if opened not in (None, continued):
-                        client.set_tag(opened, "goes_on_in", continued)
+                        client.set_tag(opened, "continued_in", continued)
                         client.set_terminated(opened, "FINISHED")
         self._outbox.save(entry)
         return entry

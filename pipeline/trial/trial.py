@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
 
 from pipeline.carbon.accounting import Accounting
@@ -69,6 +69,7 @@ class Trial:
     """Whether records and ledger of each request are kept and logged; if not, memory is bounded."""
 
     def __post_init__(self) -> None:
+        self._require_targets()
         require(self.action in ACTIONS, f"action: must be one of {', '.join(ACTIONS)} ({self.action!r})")
         require_compression("compression", self.compression)
         require(isinstance(self.oracle, bool), f"oracle: must be true or false ({self.oracle!r})")
@@ -101,6 +102,17 @@ class Trial:
     def models(self) -> tuple[ModelSpec, ...]:
         """The config's own, and those that share the fleet with it."""
         return (self.model, *self.extra_models.values())
+
+    def _require_targets(self) -> None:
+        """Raise ConfigError if a part is still text, a mapping or a list: its config names no class."""
+        for part in fields(self):
+            value = getattr(self, part.name)
+            is_part = part.default is MISSING and part.default_factory is MISSING
+            require(
+                not is_part or not isinstance(value, Mapping | Sequence),
+                f"{part.name}: must be a mapping with a _target_, as in the files of conf/{part.name} "
+                f"(it is {value!r:.60})",
+            )
 
     def _require_models_asked_for(self) -> None:
         require(

@@ -33,7 +33,7 @@ def test_an_audit_says_where_every_gram_comes_from(
     assert by_name["node-medium", "intensity_g_per_kwh"]["value"] == pytest.approx(530)
     assert audit["software"]["torch"]
     assert audit["grid"]["factor"] == "annual average"
-    assert "embodied not known" in audit["sci"]["not told, as"]
+    assert "embodied not known" in audit["sci"]["not stated, because"]
     assert audit["method"]["devices"].startswith("simulated")
     for said in ("Counted: dynamic", "ISO/IEC 21031", "node-medium", "Coefficients"):
         assert said in shown

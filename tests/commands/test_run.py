@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from pipeline.commands.run import main
+from pipeline.commands.terminal import error_message
 from pipeline.commands.terminal.cli import spread_overrides
 from pipeline.commands.terminal.error_message import complaint
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
@@ -257,6 +258,37 @@ def test_a_target_that_does_not_exist_is_one_line(
     assert "Traceback" not in errors
 
 
+FILES = [
+    (
+        "devices: {}",
+        "fleet: must be a mapping with a _target_, as in the files of conf/fleet (it is {'devices': {}})",
+    ),
+    ("- 1", "fleet: must be a mapping with a _target_, as in the files of conf/fleet (it is [1])"),
+    ("devices: [", "not valid YAML: while parsing a flow node expected the node content"),
+    ("name: x\nidle_w 5.5\ndevices: {}", "not valid YAML: while scanning a simple key"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), FILES, ids=[text[:12] for text, _ in FILES])
+def test_a_bad_file_of_a_group_is_one_line(
+    text: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "own" / "fleet").mkdir(parents=True)
+    (tmp_path / "own" / "fleet" / "bad.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pipeline", "--config-dir", "own", *SIMULATED, "fleet=bad"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {words}")
+    assert errors.count("\n") == 1
+
+
 def test_the_key_of_a_stored_target_is_named() -> None:
     config = OmegaConf.create({"accounting": {"_target_": "pipeline.ledger.Accounting", "pue": 1}})
     with pytest.raises(InstantiationException) as caught:
@@ -265,6 +297,19 @@ def test_the_key_of_a_stored_target_is_named() -> None:
         "accounting: _target_ pipeline.ledger.Accounting is unknown, perhaps from another version; "
         "here it is pipeline.carbon.accounting.Accounting"
     )
+
+
+def test_a_mistyped_target_is_not_proposed_as_the_right_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text("_target_: pipeline.carbon.accounting.Acounting")
+    monkeypatch.setattr(error_message, "CONF", tmp_path)
+    with pytest.raises(InstantiationException) as caught:
+        instantiate({"_target_": "pipeline.carbon.accounting.Acounting"})
+    line = complaint(caught.value)
+    assert line is not None
+    assert "Acounting is unknown" in line
+    assert "here it is" not in line
 
 
 def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def _head() -> str:
 Weights are random (`ModelSpec`'s default, batch norm calibrated), the input is `torch.randn` with seed 0.
 
 - An *inner cut* lies between two layers; its bytes are those of all tensors alive there. The row names the
-  cut with the fewest bytes, among equals the first, by the layer with which its second stage begins.
+  cut with the fewest bytes (the first of equal ones), by the layer with which its second stage begins.
 - *Export and cuts* is the time of `Graph.of`: torch.export, then the search for cuts. The model is not run.
 - *One stage per layer*: every layer is a stage of its own, so that every cut is crossed, and the answer is
   compared with the unsplit model's by `torch.equal`: yes means equal to the last bit. *Two stages* are those

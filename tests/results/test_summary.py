@@ -80,7 +80,7 @@ def test_deadlines_and_lost_tasks_by_hand(make_problem: MakeProblem, two_devices
         [
             record(0, 0, "compute", "fast", 1.0, 2.0, deadline_s=1.0),
             record(1, 0, "compute", "fast", 2.0, 3.0, queued_s=1.5, deadline_s=1.0),
-            record(2, 0, "compute", "clean", 3.0, 4.0, deadline_s=9.0, status="lost", reason="clean is gone"),
+            record(2, 0, "compute", "clean", 3.0, 4.0, deadline_s=9.0, status="lost", reason="clean failed"),
             record(2, 0, "compute", "fast", 4.5, 6.0, queued_s=4.0, deadline_s=9.0),
             record(3, 0, "compute", "fast", 6.0, 9.0),
             record(4, 0, "rejected", "", 6.0, 6.0, status="failed", reason="full", deadline_s=1.0),

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, one_line
 from pipeline.search.hydra_plugin import CONF
@@ -41,6 +42,9 @@ def complaint(error: BaseException) -> str | None:
             where = f"{cause.filename}: " if cause.filename else ""
             return f"{where}{cause.strerror}; free some space, or run where this directory is writable"
     for cause in causes:
+        if isinstance(cause, YAMLError):
+            return one_line(f"not valid YAML: {cause}")
+    for cause in causes:
         if isinstance(cause, InstantiationException) and "Error locating target" in str(cause):
             return one_line(_unknown_target(cause))
     for cause in causes:
@@ -70,7 +74,11 @@ def _unknown_target(error: InstantiationException) -> str:
     name = re.sub(r"^([a-z_0-9]+\.)*", "", rest)  # without the modules: `Fleet.of`
     texts = (path.read_text() for path in CONF.rglob("*.yaml"))
     known = {each for text in texts for each in re.findall(r"_target_: *(\S+)", text)}
-    same = [each for each in known if each.startswith(f"{package}.") and each.endswith(f".{name}")]
+    same = [
+        each
+        for each in known
+        if each.startswith(f"{package}.") and each.endswith(f".{name}") and each != target
+    ]
     if len(same) == 1:
         return f"{subject} is unknown, perhaps from another version; here it is {same[0]}"
     return f"{subject} is unknown, perhaps from another version ({reason})"

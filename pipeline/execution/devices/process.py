@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-"""The folder that holds the package `pipeline`."""
+from pipeline.host.processes import module_command, module_environment
+
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
@@ -24,10 +22,7 @@ def start_device(endpoint: str, name: str, turns: str) -> subprocess.Popen[bytes
 
     turns: path of the file that the devices lock in turn.
     """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **KEEP_MEMORY, "PYTHONPATH": path}
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    module = "pipeline.execution.devices.device"
-    command = [sys.executable, "-m", module, endpoint, name, str(os.getpid()), turns]
+    environment = module_environment() | KEEP_MEMORY | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = module_command("pipeline.execution.devices.device", endpoint, name, str(os.getpid()), turns)
     # In a session of its own: Ctrl-C reaches only the coordinator, which then ends its devices in order.
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)

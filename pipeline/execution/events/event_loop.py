@@ -248,7 +248,7 @@ class EventLoop(ABC):
     def _time_out(self, subject: tuple[Request, int]) -> None:
         request, block = subject
         if request.block == block and self._blocked.remove(request):
-            self._reject(request, f"no device took it within {self._settings.max_wait_s:g} s")
+            self._reject(request, f"no device accepted it within {self._settings.max_wait_s:g} s")
 
     # --- a stage on its device ---
 
@@ -323,7 +323,7 @@ class EventLoop(ABC):
     def _lose(self, request: Request, device: str, *, began: bool = False) -> None:
         """Take a task from a device that is down and reassign it; its input is still on the sender."""
         begin_s = min(request.began_s, self.now_s) if began else self.now_s
-        self._log.add(request, COMPUTE, device, begin_s, self.now_s, status=LOST, reason=f"{device} is gone")
+        self._log.add(request, COMPUTE, device, begin_s, self.now_s, status=LOST, reason=f"{device} failed")
         self._used.add(device)
         assert request.task is not None
         self._state.end(request.task, device, None)

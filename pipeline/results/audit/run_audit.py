@@ -104,7 +104,7 @@ def _sci(metrics: Mapping[str, float], accounting: Accounting) -> dict[str, Any]
     why = [f"{' and '.join(missing)} not known"] if missing else []
     if accounting.idle != "full":
         why.append(f"idle power counted by the rule {accounting.idle!r}, and SCI counts reserved hardware")
-    return {"not told, as": "; ".join(why) or "nothing was answered"}
+    return {"not stated, because": "; ".join(why) or "nothing was answered"}
 
 
 def _components(run: AuditedRun) -> pd.DataFrame:

@@ -175,7 +175,7 @@ def test_a_device_that_is_gone_for_a_while_loses_no_request(
     lost = table[table["status"] == "lost"]
     assert len(lost) >= 1
     assert set(lost["device"]) == {"fast"}
-    assert set(lost["reason"]) == {"fast is gone"}
+    assert set(lost["reason"]) == {"fast failed"}
     done = table[(table["kind"] == "compute") & (table["status"] == "ok") & (table["device"] == "fast")]
     began = done["start_s"][done["start_s"] > gone.at_s]
     assert (began >= gone.at_s + gone.duration_s).all()

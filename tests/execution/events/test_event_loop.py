@@ -74,7 +74,7 @@ def test_what_no_device_takes_is_refused_after_the_wait(make_problem: MakeProble
     for plan, scheduler in ((Plan((0, 6), (AUTO,)), Fixed("d0")), (Plan((0, 6), ("d0",)), None)):
         run = simulate(make_problem(fleet(1.0)), plan, At([0.0, 1.0, 2.0]), scheduler, gone, max_wait_s=3)
         rejected = run.table[run.table["kind"] == "rejected"]
-        assert set(rejected["reason"]) == {"no device took it within 3 s"}
+        assert set(rejected["reason"]) == {"no device accepted it within 3 s"}
         assert rejected["end_s"].tolist() == [4.0, 5.0]
         assert len(request_latency_s(run)) == 1
 
@@ -105,7 +105,7 @@ def test_a_task_that_waits_of_its_own_accord_is_asked_again_then(make_problem: M
 
 
 def test_an_outage_moves_what_was_queued_and_loses_none(make_problem: MakeProblem) -> None:
-    # Five at once on two equal devices; d0 is gone after 30 ms, in its second task.
+    # Five at once on two equal devices; d0 fails after 30 ms, in its second task.
     problem = make_problem(fleet(1.0, 1.0))
     run = simulate(problem, Plan((0, 6), (AUTO,)), At([0.0] * 5), LeastBusy(), [Outage("d0", 0.03)])
     table = run.table
@@ -113,7 +113,7 @@ def test_an_outage_moves_what_was_queued_and_loses_none(make_problem: MakeProble
     assert lost["request"].tolist() == [2, 4]
     assert set(lost["device"]) == {"d0"}
     assert lost["end_s"].tolist() == [0.03, 0.03]
-    assert set(lost["reason"]) == {"d0 is gone"}
+    assert set(lost["reason"]) == {"d0 failed"}
     # Request 2 had run since 21.9 ms; request 4 had only waited.
     assert (lost["end_s"] - lost["start_s"]).tolist() == pytest.approx([0.03 - 0.0219, 0])
     answered = table[table["status"] == "ok"].set_index("request")
@@ -130,7 +130,7 @@ def test_a_device_that_comes_back_goes_on(make_problem: MakeProblem) -> None:
 
 
 def test_data_that_is_gone_with_a_device_is_computed_again(make_problem: MakeProblem) -> None:
-    """The second stage waits for d1; the tensor it takes in is on d0, which is gone meanwhile."""
+    """The second stage waits for d1; the tensor it takes in is on d0, which fails meanwhile."""
     problem = make_problem(fleet(1.0, 1.0))
     outages = [Outage("d1", 0.0, 1.0), Outage("d0", 0.5, 0.1)]
     run = simulate(problem, Plan((0, 3, 6), ("d0", "d1")), At([0.0]), None, outages)
@@ -214,7 +214,7 @@ def test_a_wait_for_a_device_begins_when_it_begins(make_problem: MakeProblem) ->
 
 
 def test_a_closed_loop_goes_on_after_requests_that_nobody_could_take(make_problem: MakeProblem) -> None:
-    """The only device is gone for good: every request has its end, after the wait that is configured."""
+    """The only device has failed for good: every request has its end, after the wait that is configured."""
     problem = make_problem(fleet(1.0))
     run = simulate(
         problem, Plan((0, 6), ("d0",)), Closed(5), RoundRobin(), [Outage("d0", 0.03)], max_wait_s=7

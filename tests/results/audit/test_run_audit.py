@@ -58,8 +58,8 @@ def test_ranges_bound_every_component(run: AuditedRun) -> None:
 
 
 def test_what_keeps_a_run_from_having_an_sci(run: AuditedRun) -> None:
-    assert run_audit(run)["sci"] == {"not told, as": "embodied not known"}
-    why = run_audit(replace(run, accounting=Accounting("marginal")))["sci"]["not told, as"]
+    assert run_audit(run)["sci"] == {"not stated, because": "embodied not known"}
+    why = run_audit(replace(run, accounting=Accounting("marginal")))["sci"]["not stated, because"]
     assert why.startswith("embodied not known; idle power counted by the rule 'marginal'")
     metrics = {**run.metrics, "sci_g_per_inf": 0.5}
     assert run_audit(replace(run, metrics=metrics))["sci"] == {"g_per_inference": 0.5, "R": "one inference"}
