@@ -50,8 +50,9 @@ class LinearProgram:
         stage, slot: (tasks,), indices.
         """
         least_g = self.unit_g.min(axis=1)
-        best = np.full(least_g.shape, least_g.shape[1] - 1)
-        for at in range(least_g.shape[1] - 2, -1, -1):
-            best[:, at] = np.where(least_g[:, at] <= self.whenever_g[:, at + 1], at, best[:, at + 1])
+        slots = np.arange(least_g.shape[1])
+        best = np.full(least_g.shape, slots[-1])
+        best[:, :-1] = np.where(least_g[:, :-1] <= self.whenever_g[:, 1:], slots[:-1], slots[-1])
+        best = np.minimum.accumulate(best[:, ::-1], axis=1)[:, ::-1]
         chosen = best[stage, slot]
         return self.unit_g[stage, :, chosen].argmin(axis=1), chosen

@@ -65,7 +65,9 @@ def test_a_new_header_leaves_the_tensors() -> None:
     assert torch.equal(wire.decode(frames)[1]["x"], torch.ones(2))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "vit_b_16", "swin_t", "regnet_y_400mf"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", pytest.param("vit_b_16", marks=pytest.mark.full), "swin_t", "regnet_y_400mf"]
+)
 @torch.inference_mode()
 def test_split_models_answer_bit_for_bit_across_the_wire(name: str) -> None:
     """Programs, parameters and boundary tensors as they travel between devices; strides decide kernels."""
