@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.domain.checks import require
+from partitioners.settings import require_layers
+from pipeline.domain.checks import require, require_whole
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.planning.problem import Problem
 
@@ -29,10 +30,7 @@ class Explicit:
     def __post_init__(self) -> None:
         object.__setattr__(self, "cuts", tuple(self.cuts))
         object.__setattr__(self, "devices", tuple(self.devices))
-        whole = isinstance(self.stages, int) and not isinstance(self.stages, bool)
-        require(
-            whole and self.stages >= 1, f"partitioner.stages: must be at least 1 (stages: {self.stages!r})"
-        )
+        require_whole("partitioner", "stages", self.stages, least=1)
         require(
             len(self.cuts) >= self.stages - 1,
             f"partitioner.cuts: {self.stages} stages need {self.stages - 1} cuts (cuts: {list(self.cuts)})",
@@ -56,10 +54,7 @@ class Explicit:
         memory.
         """
         num_layers = len(problem.graph.layers)
-        require(
-            self.stages <= num_layers,
-            f"partitioner.stages: {problem.graph.name} has {num_layers} layers (stages: {self.stages})",
-        )
+        require_layers(problem, self.stages)
         for index, device in enumerate(self.devices[: self.stages]):
             if device != AUTO:
                 problem.fleet.require_device(f"partitioner.devices.{index}", device)

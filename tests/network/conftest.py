@@ -115,6 +115,17 @@ class ChannelsLast(nn.Module):
         return y + 1
 
 
+class OtherNames(nn.Module):
+    """mul 0; write 1 by a name of its own (a slice, relu_), read 2, write 3 by another (neg_), read 4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 2
+        y[:, :1].relu_()
+        z = y.sigmoid()
+        y[:, 1:].neg_()
+        return y + z
+
+
 class InPlaceResidual(nn.Module):
     """y, changed in place between its two uses: both see the change."""
 

@@ -17,6 +17,7 @@ from tests.network.conftest import (
     SMALL,
     Block,
     InPlaceResidual,
+    OtherNames,
     Run,
     Tensors,
     direct,
@@ -43,17 +44,6 @@ class TwoBranches(nn.Module):
         right = self.right(y.sigmoid()).relu_()
         z: Tensor = left + right
         return z
-
-
-class OtherNames(nn.Module):
-    """mul 0; write 1 by a name of its own (a slice, relu_), read 2, write 3 by another (neg_), read 4."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x * 2
-        y[:, :1].relu_()
-        z = y.sigmoid()
-        y[:, 1:].neg_()
-        return y + z
 
 
 def needs(graph: Graph) -> set[tuple[int, int]]:

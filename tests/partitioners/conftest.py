@@ -19,6 +19,7 @@ from pipeline.domain.profile import Profile
 from pipeline.network.graph import Graph
 from pipeline.planning.problem import Problem
 from tests.conftest import CODECS
+from tests.network.conftest import OtherNames
 
 
 class Fork(nn.Module):
@@ -47,17 +48,6 @@ class TwoRoots(nn.Module):
         return w
 
 
-class InPlace(nn.Module):
-    """Writes in place by other names than those it reads by, which flows alone do not order."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x * 2
-        y[:, :1].relu_()
-        z = y.sigmoid()
-        y[:, 1:].neg_()
-        return y + z
-
-
 class EarlyOutput(nn.Module):
     """One of its two answers is made long before the other."""
 
@@ -66,7 +56,7 @@ class EarlyOutput(nn.Module):
         return early, avg_pool2d(x, 4).exp() * 2
 
 
-MODULES = (Fork, TwoRoots, InPlace, EarlyOutput)
+MODULES = (Fork, TwoRoots, OtherNames, EarlyOutput)
 
 
 def graph_of(kind: Callable[[], nn.Module]) -> Graph:

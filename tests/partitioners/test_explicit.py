@@ -34,7 +34,7 @@ def test_explicit_cuts_at_fractions_of_the_chain(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, [], ["fast"]), r"partitioner.stages: must be at least 1 \(stages: 0\)"),
+        ((0, [], ["fast"]), r"partitioner.stages: must be a whole number >= 1 \(it is 0\)"),
         ((2, [], ["fast", "fast"]), "2 stages need 1 cuts"),
         ((2, [0.5], ["fast"]), "2 stages need 2 devices"),
         ((2, [1.5], ["fast", "fast"]), r"partitioner.cuts.0: .*between 0 and 1 \(cut: 1.5\)"),
