@@ -19,7 +19,7 @@ from torch import Tensor
 from pipeline.domain.checks import ConfigError
 from pipeline.network.models import libraries
 from pipeline.network.models.spec import ModelSpec
-from tests.conftest import ROOT
+from tests.conftest import ROOT, configured
 
 CONF = ROOT / "conf" / "model"
 DAISY = 985
@@ -108,6 +108,22 @@ def test_no_internet_offers_random_weights(library: str, monkeypatch: pytest.Mon
 
 
 # --- random weights -------------------------------------------------------------------------------
+
+
+def test_random_weights_do_not_depend_on_the_threads_of_the_process() -> None:
+    """A served model, with MLflow's threads, has the weights of its run."""
+    threads = torch.get_num_threads()
+    spec = configured("model", "mobilenetv4_conv_small", input_size=64)
+    weights = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            weights.append(spec.build().state_dict())
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    one, two = weights
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_seed_gives_one_model_and_leaves_the_global_generator_alone() -> None:

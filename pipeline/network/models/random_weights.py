@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -28,11 +30,23 @@ def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
             else:
                 nn.init.ones_(weight)
     try:
-        _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
+        with _one_thread():
+            _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(
             f"model.input_size: {name} cannot take {input_size} pixels ({first_line(error)})"
         ) from error
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread, so that the statistics, to the last bit, do not depend on the process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
