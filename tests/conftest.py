@@ -24,7 +24,7 @@ from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.plan import Plan
 from pipeline.domain.profile import Profile
 from pipeline.domain.records import RECORD_COLUMNS, Records
-from pipeline.execution.devices.pool import discard_pools
+from pipeline.execution.devices.pool import discard_pool
 from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.workload import Workload
 from pipeline.network.graph import Graph
@@ -117,7 +117,7 @@ def stage_s(profile: Profile, device: str, begin: int, end: int) -> float:
 
 @pytest.fixture
 def make_problem(tiny_graph: Graph) -> MakeProblem:
-    """The tiny graph, where layer k takes (k + 1) ms of CPU, a start .5 ms and a dispatch .2 ms.
+    """The tiny graph, where layer k takes (k + 1) ms of CPU and a start .5 ms.
 
     A codec of int8 takes .4 ms + 100 ns a byte to encode and half of that to decode, of float16 half of both.
     """
@@ -125,16 +125,12 @@ def make_problem(tiny_graph: Graph) -> MakeProblem:
     def make(fleet: Fleet) -> Problem:
         cpu_s = np.arange(1, 7) / 1000
         speeds = {device.name: device.speed or device.cpu_quota for device in fleet.devices}
-        tables = [
-            pd.DataFrame({"device": name, "layer": range(6), "cpu_s": cpu_s, "wall_s": cpu_s / speeds[name]})
-            for name in speeds
-        ]
+        tables = [pd.DataFrame({"device": name, "layer": range(6), "cpu_s": cpu_s}) for name in speeds]
         profile = Profile(
             pd.concat(tables, ignore_index=True),
             speeds,
             reference_cpu_s=0.02,
             task_cpu_s=dict.fromkeys(speeds, 0.0005),
-            dispatch_s=0.0002,
             codec_cpu_s=dict.fromkeys(speeds, CODECS),
         )
         intensity = {device.name: device.intensity_g_per_kwh or 0.0 for device in fleet.devices}
@@ -160,8 +156,8 @@ def make_job(
 @pytest.fixture(scope="session", autouse=True)
 def _end_devices() -> Iterator[None]:
     yield
-    discard_pools()
-    atexit.unregister(discard_pools)
+    discard_pool()
+    atexit.unregister(discard_pool)
 
 
 INTENSITY = Intensity.constant({"fast": 600.0, "clean": 100.0})

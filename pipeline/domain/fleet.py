@@ -50,9 +50,9 @@ def _sources(owner: str, holder: Any) -> dict[str, str]:
 class Device:
     """A machine that can run stages. Power is that of the whole device, at the wall if the source reports it.
 
-    Its speed relative to one core of this host is the first of these that is given: `speed`; this host's time
-    for the fleet's reference model ÷ `reference_latency_s`, the published time; its CPU quota. Raises
-    ConfigError naming a bad key.
+    Its speed relative to one core is the first of these that is given: `speed`; the core's time for the
+    fleet's reference model ÷ `reference_latency_s`, the published time; its CPU quota. The core is one of
+    this host, or that of the fleet's `core_latency_s`. Raises ConfigError naming a bad key.
     """
 
     name: str
@@ -63,6 +63,9 @@ class Device:
     """CPUs that the device may use: a container's quota, or a board's cores."""
     speed: float | None = None
     reference_latency_s: float | None = None
+    dispatch_s: float = 0.0
+    """Seconds that the device needs to begin a stage, beyond what a profile measures: for example the call of
+    its runtime. 0 where no source gives it."""
     zone: str | None = None
     intensity_g_per_kwh: float | None = None
     """Fixed carbon intensity, which replaces the zone's."""
@@ -89,6 +92,7 @@ class Device:
         require_number(owner, "active_w", self.active_w, least=self.idle_w)
         require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True)
         require_number(owner, "pue", self.pue, least=1)
+        require_number(owner, "dispatch_s", self.dispatch_s, least=0)
         for name in ("speed", "reference_latency_s", "lifetime_years"):
             if getattr(self, name) is not None:
                 require_number(owner, name, getattr(self, name), least=0, above=True)
@@ -186,6 +190,9 @@ class Fleet:
     source: str | None = None
     reference_model: str = "mobilenet_v2"
     """The torchvision model whose published time on a device is its `reference_latency_s`."""
+    core_latency_s: float | None = None
+    """The reference model's seconds on the core to which each `speed` and `cpu_quota` refers; figures are
+    then the same on every host. None: a core of this host, when it was profiled."""
     monolithic: str | None = None
     """The device that runs the unsplit model when results are compared with "monolithic"."""
     by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
@@ -197,6 +204,8 @@ class Fleet:
         for link in self.links:
             for end in link.between or ():
                 self.require_device(f"fleet.links.{link.name}.between", end)
+        if self.core_latency_s is not None:
+            require_number("fleet", "core_latency_s", self.core_latency_s, least=0, above=True)
         if self.source is not None:
             self.require_device("fleet.source", self.source)
         if self.monolithic is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,53 +13,88 @@ import pandas as pd
 
 from pipeline.domain.checks import ConfigError, require, require_number
 
+MAX_INTERVAL = 0.03
+"""Largest `Measurement.interval` of a steady measurement."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """When and under which conditions a profile was measured."""
+
+    utc: str
+    processor: str
+    load_per_core: float
+    """Load average of the host's last minute ÷ its cores, before the measurement began."""
+    interval: float
+    """Half the 95% interval of the median time of the whole model ÷ that median."""
+    passes: int
+    """Number of passes over the model that count."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether the time of the whole model is known to within MAX_INTERVAL."""
+        return self.interval <= MAX_INTERVAL
+
 
 @dataclass(frozen=True)
 class Profile:
-    """Measured times: `table` has one row per device and layer. Raises ConfigError for invalid times.
+    """Measured times: `table` has a row for each layer of each device. Raises ConfigError for invalid times.
 
-    Columns: device, layer, name, op, cpu_s (CPU seconds on this host, measured in the device's process),
-    wall_s (seconds on the device: cpu_s ÷ its speed), param_bytes, peak_bytes, boundary_bytes (entering).
+    Columns: device (its name in `measured_as`), layer, name, op, cpu_s (CPU seconds on this host when the
+    reference model takes `reference_cpu_s`), param_bytes, peak_bytes, boundary_bytes (entering).
+    The mappings below `speeds` have the same names of devices as the table.
     """
 
     table: pd.DataFrame
     speeds: Mapping[str, float]
-    """Speed of each device, relative to this host when it was profiled."""
+    """Speed of each device: a layer takes cpu_s ÷ speed there."""
     reference_cpu_s: float
-    """CPU seconds of the reference model on this host when it was profiled."""
+    """CPU seconds of the reference model, run as a stage, on this host when it was profiled."""
     task_cpu_s: Mapping[str, float]
-    """CPU seconds to start a stage on each device, beyond those of its layers: caches are cold."""
-    dispatch_s: float
-    """Seconds between the moment when a task is ready and its start, without a transfer."""
+    """CPU seconds to start a stage, beyond those of its layers: caches are cold."""
     codec_cpu_s: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """(a, b) by device and codec (such as `int8 encode`): x bytes of float32 take a + b * x CPU seconds."""
     error: Mapping[str, float] = field(default_factory=dict)
-    """95th percentile of |measured ÷ predicted - 1| over held-out stages, by device."""
+    """95th percentile of |measured ÷ predicted - 1| over held-out stages."""
     variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Times of the whole model and of its parts in each pass ÷ their medians, by device."""
+    """Times of the whole model and of its parts in each pass ÷ their medians."""
+    probe_cpu_s: float | None = None
+    """CPU seconds of the reference model run right after a stage, as a probe of this host's drift."""
+    measured_as: Mapping[str, str] = field(default_factory=dict)
+    """The name of a device in the table; a device that is not here has its own. Devices may share rows."""
+    measured: Measurement | None = None
     _cpu_s: Mapping[str, npt.NDArray[np.float64]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_number("profile", "reference_cpu_s", self.reference_cpu_s, least=0, above=True)
-        require_number("profile", "dispatch_s", self.dispatch_s, least=0)
+        if self.probe_cpu_s is not None:
+            require_number("profile", "probe_cpu_s", self.probe_cpu_s, least=0, above=True)
         for name, value in self.speeds.items():
             require_number(f"profile of {name}", "speed", value, least=0, above=True)
-            require_number(f"profile of {name}", "task_cpu_s", self.task_cpu_s.get(name), least=0)
         for device, rows in self.table.groupby("device", sort=False):
             _require_times(str(device), rows)
+            require_number(f"profile of {device}", "task_cpu_s", self.task_cpu_s.get(str(device)), least=0)
         sums = {
             str(device): np.concatenate([[0.0], np.cumsum(rows["cpu_s"].to_numpy(dtype=float))])
             for device, rows in self.table.groupby("device", sort=False)
         }
         object.__setattr__(self, "_cpu_s", sums)
 
+    def _as(self, device: str) -> str:
+        """The device's name in the table."""
+        return self.measured_as.get(device, device)
+
     def cumulative_s(self, device: str) -> npt.NDArray[np.float64]:
         """(layers + 1,): entry k is the seconds of the first k layers on the device."""
-        return self._cpu_s[device] / self.speeds[device]
+        return self._cpu_s[self._as(device)] / self.speeds[device]
 
     def start_s(self, device: str) -> float:
         """Seconds to start a stage on the device."""
-        return self.task_cpu_s[device] / self.speeds[device]
+        return self.task_cpu_s[self._as(device)] / self.speeds[device]
+
+    def error_of(self, device: str) -> float | None:
+        """The device's entry in `error`; None if it is unknown."""
+        return self.error.get(self._as(device))
 
     def encode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Seconds on the device to compress tensors; 0 for float32. num_bytes: their sizes as float32.
@@ -77,7 +112,7 @@ class Profile:
         sizes = np.asarray(num_bytes, dtype=float)
         if codec.startswith("float32 "):
             return np.zeros_like(sizes)
-        line = self.codec_cpu_s.get(device, {}).get(codec)
+        line = self.codec_cpu_s.get(self._as(device), {}).get(codec)
         if line is None:
             raise ConfigError(
                 f"compression: the profile has no time for {codec} on {device}; measure it again"
@@ -104,25 +139,18 @@ class Profile:
 
     def to_json(self) -> str:
         """The whole profile as JSON text."""
-        return json.dumps(
-            {
-                "speeds": dict(self.speeds),
-                "reference_cpu_s": self.reference_cpu_s,
-                "task_cpu_s": dict(self.task_cpu_s),
-                "dispatch_s": self.dispatch_s,
-                "codec_cpu_s": {device: dict(lines) for device, lines in self.codec_cpu_s.items()},
-                "error": dict(self.error),
-                "variation": {device: list(ratios) for device, ratios in self.variation.items()},
-                "table": self.table.to_csv(index=False),
-            }
-        )
+        value = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        value["table"] = self.table.to_csv(index=False)
+        value["measured"] = None if self.measured is None else asdict(self.measured)
+        return json.dumps(value)
 
     @classmethod
     def from_json(cls, text: str) -> Profile:
         """The inverse of `to_json`."""
         value = json.loads(text)
         table = pd.read_csv(io.StringIO(value.pop("table")), float_precision="round_trip")
-        return cls(table=table, **value)
+        measured = value.pop("measured")
+        return cls(table=table, measured=None if measured is None else Measurement(**measured), **value)
 
 
 def _require_times(device: str, rows: pd.DataFrame) -> None:

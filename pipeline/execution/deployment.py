@@ -27,7 +27,7 @@ class StageDeployment:
     input_bytes: int
     """Bytes that cross if it runs on another device than the stage before it."""
     seconds: Mapping[str, float]
-    """Predicted seconds by device that holds the stage; with codecs, without dispatch and transfers."""
+    """Predicted seconds by device that holds the stage; with codecs, without transfers."""
     after_s: float
     """Least seconds of all later stages of the plan, without transfers."""
 
@@ -46,7 +46,7 @@ def deploy(services: Sequence[Service]) -> tuple[StageDeployment, ...]:
     return tuple(work)
 
 
-def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispatch_s: float) -> float:
+def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float]) -> float:
     """Most requests per second that the fleet can answer. shares: share of the requests, by service.
 
     If a stage is on auto, every device that holds all stages takes whole requests; else the busiest device of
@@ -57,7 +57,7 @@ def capacity_rps(work: Sequence[StageDeployment], shares: Sequence[float], dispa
     on_auto = any(stage.planned == AUTO for stage in work)
     for stage in work:
         for name in stage.seconds if on_auto else [stage.planned]:
-            seconds = (stage.seconds[name] + dispatch_s) * shares[stage.service] / total
+            seconds = stage.seconds[name] * shares[stage.service] / total
             busy_s[name] = busy_s.get(name, 0.0) + seconds
     if not on_auto:
         return 1 / max(busy_s.values())
@@ -70,7 +70,7 @@ def arrivals(job: Job, work: Sequence[StageDeployment]) -> Iterator[Requests]:
     shares = [0.0] * len(job.services)
     for kind, each in enumerate(job.workload.classes):
         shares[job.service_of(kind)] += each.share
-    capacity = capacity_rps(work, shares, job.services[0].problem.profile.dispatch_s)
+    capacity = capacity_rps(work, shares)
     return job.workload.arrivals(capacity, job.start_utc)
 
 

@@ -61,8 +61,6 @@ class Tables:
 
     names: tuple[str, ...]
     times: StageTimes
-    dispatch_s: float
-    """Seconds before each stage in which no device and no link is busy."""
     sent_bytes: Floats
     """(L + 1,): bytes that cross at a cut, compressed inside the model."""
     link_latency_s: Floats
@@ -95,7 +93,7 @@ class Tables:
 
         Raises ConfigError where the profile lacks a codec that the compression needs.
         """
-        graph, fleet, profile = problem.graph, problem.fleet, problem.profile
+        graph, fleet = problem.graph, problem.fleet
         names = tuple(fleet.by_name)
         sent = np.array([cut.num_bytes for cut in graph.cuts], dtype=float)
         sent[1:-1] = [compressed_bytes(cut.tensors, problem.compression) for cut in graph.cuts[1:-1]]
@@ -106,7 +104,6 @@ class Tables:
         return cls(
             names=names,
             times=StageTimes.of(problem),
-            dispatch_s=profile.dispatch_s,
             sent_bytes=sent,
             link_latency_s=latency,
             link_s_per_byte=s_per_byte,
@@ -161,7 +158,7 @@ class Tables:
         moved = np.where(moves, self.sent_bytes[begin], 0.0)
         travel_s = self.link_latency_s[sender, where] + moved * self.link_s_per_byte[sender, where]
         travel_s = np.where(moves, travel_s, 0.0)
-        latency_s = (np.where(real, self.dispatch_s, 0.0) + travel_s + busy_s).sum(axis=1)
+        latency_s = (travel_s + busy_s).sum(axis=1)
 
         on_device = row * devices + where
         held = np.bincount(on_device.ravel(), real.ravel(), rows * devices).reshape(rows, devices) > 0
@@ -199,7 +196,7 @@ class Tables:
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:
     """Cost of placed plans, each under its own compression and order.
 
-    latency = sum over stages of (dispatch + transfer to the stage's device + the stage's time there)
+    latency = sum over stages of (transfer to the stage's device + the stage's time there)
     Each array is (plans,). Raises ConfigError for a stage on auto, and for devices that are not connected.
     """
     alike: dict[tuple[tuple[int, ...], str], list[int]] = defaultdict(list)

@@ -18,13 +18,13 @@ class StageTimes:
     """Seconds by device, for D devices in the fleet's order, L layers and L + 1 cuts.
 
     A stage of layers[b:e] takes start + layers + decoding of what it receives + encoding of what it sends.
-    Dispatch and transfers are not part of it.
+    Transfers are not part of it.
     """
 
     layers_s: Floats
     """(D, L + 1): seconds of the first k layers."""
     start_s: Floats
-    """(D,): seconds to start a stage."""
+    """(D,): seconds to start a stage: those that the profile measures, and the device's `dispatch_s`."""
     decode_s: Floats
     """(D, L + 1): seconds to decode the tensors of a cut."""
     encode_s: Floats
@@ -41,7 +41,7 @@ class StageTimes:
         names = problem.fleet.by_name
         return cls(
             layers_s=np.stack([profile.cumulative_s(name) for name in names]),
-            start_s=np.array([profile.start_s(name) for name in names]),
+            start_s=np.array([profile.start_s(d.name) + d.dispatch_s for d in names.values()]),
             decode_s=np.stack([profile.decode_s(name, compression, sizes) for name in names]),
             encode_s=np.stack([profile.encode_s(name, compression, sizes) for name in names]),
         )

@@ -183,7 +183,7 @@ class Summary:
         (service,) = self._services.values()
         predicted_ms = float(predict(service.problem, [placed]).latency_s[0]) * 1e3
         metrics = {"latency_ms_predicted": predicted_ms}
-        errors = [service.problem.profile.error.get(name) for name in placed.devices]
+        errors = [service.problem.profile.error_of(name) for name in placed.devices]
         known = [error for error in errors if error is not None]
         if len(known) == len(errors):
             low, high = interval_keys("latency_ms_predicted")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import platform
 from dataclasses import asdict
 from importlib import metadata
+from typing import Any
 
 import pandas as pd
 import torch
@@ -23,6 +25,7 @@ from pipeline.host.locks import machine_lock
 from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import require_connected
 from pipeline.planning.plan_file import plan_text, read_plan
+from pipeline.results.host_notes import host_notes
 from pipeline.results.metrics import output_max_abs_error, run_name, top1_agreement
 from pipeline.results.summary import Summary
 from pipeline.tracking.datasets import datasets
@@ -37,6 +40,7 @@ SOFTWARE = (
     "carbonedge", "torch", "torchvision", "timm", "mlflow", "hydra-core", "codecarbon", "pandas", "numpy",
 )  # fmt: skip
 """Distributions whose versions a run keeps."""
+_log = logging.getLogger(__name__)
 SHOWN_FIRST = ("carbon_g_per_inf", "latency_ms_p50")
 """Metrics to log before the others: MLflow's compare page draws the first."""
 
@@ -55,6 +59,8 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
         metrics = _metrics(trial, job, records, ledger, summary, host)
         labels = summary.labels(provenance.choices)
         name, stated = run_name(int(metrics["stages"]), labels), summary.boundary(trial.grid.about())
+        for note in (notes := host_notes(records, job.services)):
+            _log.warning(note)
         opened_run.set_tags(
             {
                 "mlflow.runName": name,
@@ -62,13 +68,14 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
                 "measurement": records.measurement,
                 "host_meter": host.method,
                 "boundary": stated,
+                **({"host_notes": "; ".join(notes)} if notes else {}),
             }
         )
         opened_run.log_params({"stages": int(metrics["stages"]), **labels})
         first = {key: metrics[key] for key in SHOWN_FIRST if key in metrics}
         opened_run.log_metrics(first | metrics)
         _log_artifacts(opened_run, trial, job, records, ledger, summary)
-        opened_run.log_text(_about(trial, records, host, stated), "run.json")
+        opened_run.log_text(_about(trial, job, records, host, stated), "run.json")
         if "host_energy_j" in metrics:
             shares = apportioned(metrics["host_energy_j"], records, trial.fleet)
             opened_run.log_table(shares, "meter.json")
@@ -139,10 +146,18 @@ def _log_artifacts(
     run.log_table(pd.concat(profiles, ignore_index=True), "profile.json")
 
 
-def _about(trial: Trial, records: Records, host: Reading, stated: str) -> str:
+def _about(trial: Trial, job: Job, records: Records, host: Reading, stated: str) -> str:
     """The facts that accounting and audits need beside the tables, as JSON."""
     installed = {name: metadata.version(name) for name in SOFTWARE}
     about = records.about() | {"grid": dict(trial.grid.about())}
     about["meter"] = {"method": host.method, **host.about}
     about["boundary"] = stated
+    about["profile"] = {s.problem.graph.name: _profiled(s) for s in job.services}
     return json.dumps(about | {"software": {"python": platform.python_version(), **installed}}, indent=1)
+
+
+def _profiled(service: Service) -> dict[str, Any]:
+    """When and how a service's profile was measured."""
+    profile = service.problem.profile
+    measured = {} if profile.measured is None else asdict(profile.measured)
+    return measured | {"reference_cpu_s": profile.reference_cpu_s, "probe_cpu_s": profile.probe_cpu_s}

@@ -107,9 +107,7 @@ def many(count: int) -> Problem:
             "cpu_s": np.tile(cpu_s, count),
         }
     )
-    profile = Profile(
-        table, speeds, 0.02, dict.fromkeys(speeds, 0.0005), 0.0002, variation={"d0": [0.95, 1, 1.05]}
-    )
+    profile = Profile(table, speeds, 0.02, dict.fromkeys(speeds, 0.0005), variation={"d0": [0.95, 1, 1.05]})
     return Problem(small.graph, fleet, profile, {d.name: d.intensity_g_per_kwh or 0 for d in fleet.devices})
 
 

@@ -76,7 +76,7 @@ def problem(model: str, devices: int, *, idle: bool = False, seed: int = 0) -> P
         pd.DataFrame({"device": name, "layer": range(len(graph)), "cpu_s": seconds})
         for name, seconds in zip(names, layers, strict=True)
     ]
-    profile = Profile(pd.concat(rows, ignore_index=True), speeds, 0.02, dict.fromkeys(names, 2e-4), 2e-4)
+    profile = Profile(pd.concat(rows, ignore_index=True), speeds, 0.02, dict.fromkeys(names, 2e-4))
     return Problem(graph, fleet, profile, {d.name: float(d.intensity_g_per_kwh or 0) for d in fleet.devices})
 
 

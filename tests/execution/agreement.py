@@ -89,7 +89,7 @@ def _plans(problem: Problem) -> dict[str, Plan]:
 def _capacity_rps(service: Service) -> float:
     from pipeline.execution.deployment import capacity_rps, deploy
 
-    return capacity_rps(deploy([service]), [1.0], service.problem.profile.dispatch_s)
+    return capacity_rps(deploy([service]), [1.0])
 
 
 def _figures(records: Records, job: Job) -> dict[str, float]:

@@ -49,7 +49,6 @@ class At:
 
 LAN = Link("lan", bandwidth_bytes_per_s=1e6, latency_s=0.001)
 WHOLE_S = 0.0215  # the tiny model on a device of speed 1: layers of 21 ms and a start of .5 ms
-DISPATCH_S = 0.0002
 
 
 @dataclass(frozen=True)

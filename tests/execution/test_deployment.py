@@ -95,12 +95,12 @@ def work(service: int, planned: str, **seconds: float) -> StageDeployment:
 
 
 def test_the_capacity_of_a_fleet_by_hand() -> None:
-    assert capacity_rps([work(0, "a", a=0.1), work(0, "b", b=0.4)], [1], 0.1) == pytest.approx(2)
+    assert capacity_rps([work(0, "a", a=0.1), work(0, "b", b=0.5)], [1]) == pytest.approx(2)
     # On auto each device answers requests on its own: 1 / .2 and 1 / .5 a second; c holds but one stage.
     auto = [work(0, AUTO, a=0.1, b=0.2, c=0.1), work(0, AUTO, a=0.1, b=0.3)]
-    assert capacity_rps(auto, [1], 0.0) == pytest.approx(5 + 2)
+    assert capacity_rps(auto, [1]) == pytest.approx(5 + 2)
     # Three of four requests ask for the service that takes .1 s, one for that of .5 s: .2 s on average.
-    assert capacity_rps([work(0, AUTO, a=0.1), work(1, AUTO, a=0.5)], [3, 1], 0.0) == pytest.approx(5)
+    assert capacity_rps([work(0, AUTO, a=0.1), work(1, AUTO, a=0.5)], [3, 1]) == pytest.approx(5)
 
 
 def test_a_class_of_an_unknown_model_is_refused(make_problem: MakeProblem, two_devices: Fleet) -> None:

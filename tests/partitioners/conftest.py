@@ -73,9 +73,9 @@ def board(name: str, memory_bytes: float = 1e9) -> Device:
 
 
 def timed(graph: Graph, fleet: Fleet, layer_s: Mapping[str, Sequence[float]], **rest: Any) -> Problem:
-    """Layers that take those seconds on each device, a start .5 ms and a dispatch .2 ms."""
+    """Layers that take those seconds on each device and a start of .5 ms."""
     tables = [
-        pd.DataFrame({"device": name, "layer": range(len(graph)), "cpu_s": times, "wall_s": times})
+        pd.DataFrame({"device": name, "layer": range(len(graph)), "cpu_s": times})
         for name, times in layer_s.items()
     ]
     profile = Profile(
@@ -83,7 +83,6 @@ def timed(graph: Graph, fleet: Fleet, layer_s: Mapping[str, Sequence[float]], **
         dict.fromkeys(layer_s, 1.0),
         reference_cpu_s=0.02,
         task_cpu_s=dict.fromkeys(layer_s, 0.0005),
-        dispatch_s=0.0002,
         codec_cpu_s=dict.fromkeys(layer_s, CODECS),
     )
     intensity = {device.name: device.intensity_g_per_kwh or 0.0 for device in fleet.devices}

@@ -25,7 +25,7 @@ def test_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     # Layers take 1..6 ms of CPU, a start 0.5 ms: 6.5 ms at speed 1, 15.5 ms at speed 0.5. The residual's two
     # tensors of 4x8x8 float32 cross at cut 3: 2048 bytes at 1 MB/s, after 1 ms.
     travel_s = 0.001 + 2048e-6
-    latency_s = 2 * 0.0002 + 0.0065 + travel_s + 0.031
+    latency_s = 0.0065 + travel_s + 0.031
     assert cost.transfer_bytes[0] == 2048
     assert cost.latency_s[0] == pytest.approx(latency_s)
     assert cost.period_s[0] == pytest.approx(0.031)
@@ -44,6 +44,19 @@ def test_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert marginal.energy_j[0] == pytest.approx(dynamic_j)
 
 
+def test_a_stage_takes_its_devices_dispatch_too(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """It occupies the device, as the start of a stage does."""
+    fast, clean = two_devices.devices
+    slow = replace(two_devices, devices=(fast, replace(clean, dispatch_s=0.004)))
+    plans = [Plan((0, 3, 6), ("fast", "clean")), Plan((0, 1, 3, 6), ("clean", "fast", "clean"))]
+    without, stated = (
+        predict(replace(make_problem(fleet), idle="proportional"), plans) for fleet in (two_devices, slow)
+    )
+    assert (stated.latency_s - without.latency_s).tolist() == pytest.approx([0.004, 0.008])
+    assert (stated.period_s - without.period_s).tolist() == pytest.approx([0.004, 0.008])
+    assert (stated.energy_j - without.energy_j).tolist() == pytest.approx([0.004 * 12, 0.008 * 12])
+
+
 def by_definition(problem: Problem, plan: Plan) -> Cost:
     """One plan, stage by stage, as the docstrings of Cost and Problem say it."""
     fleet, graph, profile = problem.fleet, problem.graph, problem.profile
@@ -57,10 +70,11 @@ def by_definition(problem: Problem, plan: Plan) -> Cost:
         before, after = plan.compression_before(stage), plan.compression_before(stage + 1)
         layers_s = profile.cumulative_s(device)
         busy_s = layers_s[end] - layers_s[begin] + profile.start_s(device)
+        busy_s += fleet.by_name[device].dispatch_s
         busy_s += float(profile.decode_s(device, before, graph.cuts[begin].num_bytes))
         busy_s += float(profile.encode_s(device, after, graph.cuts[end].num_bytes))
         load_s[device] += busy_s
-        latency_s += profile.dispatch_s + busy_s
+        latency_s += busy_s
         if place is not None and place != device:
             link = fleet.link(place, device)
             assert link is not None

@@ -17,9 +17,9 @@ from typing import ClassVar
 
 from pipeline.domain.checks import require_number, require_whole
 from pipeline.domain.records import Records
-from pipeline.execution.backends.emulation import Emulation
+from pipeline.execution.backends.emulation import Emulation, used_devices
 from pipeline.execution.deployment import deploy
-from pipeline.execution.devices.pool import discard_pools, shared_pool
+from pipeline.execution.devices.pool import discard_pool, shared_pool
 from pipeline.execution.events.settings import BackendSettings
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import Scheduler
@@ -54,7 +54,7 @@ class Emulated(BackendSettings):
         """
         work = deploy(job.services)
         with machine_lock():
-            pool = shared_pool(list(job.fleet.by_name))
+            pool = shared_pool(used_devices(work))
             emulation = Emulation(
                 self,
                 job,
@@ -68,5 +68,5 @@ class Emulated(BackendSettings):
             try:
                 return emulation.execute()
             except BaseException:
-                discard_pools()  # the state of the device processes is unknown
+                discard_pool()  # the state of the device processes is unknown
                 raise

@@ -49,15 +49,14 @@ class Emulation(EventLoop):
         self._probe_every_s = probe_every_s
         profile = job.services[0].problem.profile
         self._speeds = profile.speeds
-        self._drift = Drift(profile.reference_cpu_s)
+        self._drift = Drift(profile.probe_cpu_s or profile.reference_cpu_s)
         self._clock = FleetClock(_time_scale(job, work, headroom))
         self._late_s = 0.0
-        self._free_s = dict.fromkeys(job.fleet.by_name, 0.0)
-        """Time at which each device ended its last stage."""
-        self._last_busy = next(iter(job.fleet.by_name))
+        self._names = used_devices(work)
+        self._last_busy = self._names[0]
         """The device that most recently ended a stage."""
         self._pending: dict[str, deque[tuple[Request, int] | Request | None]] = {
-            name: deque() for name in job.fleet.by_name
+            name: deque() for name in self._names
         }
         """Unanswered messages by device, in order of sending. A request and its run: run a stage; a request:
         fetch its value; None: the reply is empty."""
@@ -72,7 +71,7 @@ class Emulation(EventLoop):
     def execute(self) -> Records:
         """Deploy the stages, run all requests, collect the answers. Raises DeviceError if a process fails."""
         self._deploy()
-        for name in list(self.job.fleet.by_name) * FIRST_PROBES:
+        for name in list(self._names) * FIRST_PROBES:
             self._probe(name)
         self._clock.begin()
         self.run()
@@ -83,7 +82,7 @@ class Emulation(EventLoop):
             self._pool.call(device, {"op": "fetch", "request": str(request)})[1]["0"]
             for request, device in sorted(self._answers.items())
         ]
-        for name in self.job.fleet.by_name:
+        for name in self._names:
             self._pool.call(name, {"op": "reset"})
         return self.records(
             outputs=tuple(outputs),
@@ -93,8 +92,9 @@ class Emulation(EventLoop):
 
     def _deploy(self) -> None:
         """Send every stage to each device that may run it, and the inputs to those of first stages."""
-        self._pool.set_reference(reference_graph(self.job.fleet.reference_model))
-        for name in self.job.fleet.by_name:
+        reference = reference_graph(self.job.fleet.reference_model)
+        for name in self._names:
+            self._pool.set_reference(name, reference)
             self._pool.call(name, {"op": "reset"})
         for index, work in enumerate(self.work):
             service = self.job.services[work.service]
@@ -122,8 +122,11 @@ class Emulation(EventLoop):
         return time.perf_counter() - self._last_probe >= self._probe_every_s
 
     def clock_s(self, event_s: float) -> float:
-        """The present time, whatever time the event was due at."""
-        return self._clock.now()
+        """The time of the event itself, so that the messages of the emulation take no time in the records.
+
+        An answer that arrives late may be handled after a later event; then the time of that event.
+        """
+        return max(self.now_s, event_s)
 
     def start(self, request: Request, device: str) -> None:
         """Send the device's process a message to run the stage on the value that it holds."""
@@ -138,10 +141,8 @@ class Emulation(EventLoop):
             "slowdown": self._clock.scale / self._speeds[device],
             "drift": self._drift.now,
             "reference_s": self._drift.reference_cpu_s if self._is_probe_due() else math.inf,
-            # The clock's scale does not slow messages down: delay the stage by the profile's dispatch time.
-            "not_before": self._clock.reading(
-                max(request.queued_s, self._free_s[device]) + service.problem.profile.dispatch_s
-            ),
+            "dispatch_s": self.job.fleet.by_name[device].dispatch_s * self._clock.scale,
+            "not_before": self._clock.reading(self.now_s),
         }
         self._pool.send(device, wire.encode(header))
         self._pending[device].append((request, request.runs))
@@ -200,29 +201,34 @@ class Emulation(EventLoop):
 
     def _end_run(self, device: str, request: Request, run: int, reply: dict[str, Any]) -> None:
         """Record that a device has run a stage."""
-        started_s, ended_s = self._clock.at(reply["start"]), self._clock.at(reply["end"])
-        self._free_s[device] = ended_s
+        ended_s = request.began_s + (reply["end"] - reply["start"]) / self._clock.scale
         self._last_busy = device
         if "probe_cpu_s" in reply:
             self._last_probe = time.perf_counter()
             self._drift.add(reply["probe_cpu_s"])
         cpu_s = reply["cpu_s"] / reply["drift"]
-        self._finished.append(Finished(request, device, run, started_s, ended_s, cpu_s))
+        self._finished.append(Finished(request, device, run, request.began_s, ended_s, cpu_s))
         if request.runs == run:
             self._held.pop(request.number, None)
             if self.is_last(request.stage):
                 self._answers[request.number] = device
-        self._late_s += reply["late_s"]
-        if not any(self._pending.values()):
+        if any(self._pending.values()):
+            self._late_s += reply["late_s"]
+        else:
             # A delay by other work on this host is not the device's time: the fleet's clock skips it, unless
             # that would shorten a stage that another device is running.
             self._clock.skip(reply["late_s"])
 
 
+def used_devices(work: Sequence[StageDeployment]) -> tuple[str, ...]:
+    """The devices that may run a stage."""
+    return tuple(dict.fromkeys(name for stage in work for name in stage.seconds))
+
+
 def _time_scale(job: Job, work: Sequence[StageDeployment], headroom: float) -> float:
     """Factor by which the fleet runs slower than real time, so that one core of this host can emulate it."""
     speeds = job.services[0].problem.profile.speeds
-    used = [speeds[name] for name in {name for stage in work for name in stage.seconds}]
+    used = [speeds[name] for name in used_devices(work)]
     # With one request at a time, one device is busy. Otherwise all may be, and only one core is guaranteed.
     # Then add room for one more device as fast as the fastest: waiting for a turn would slow a device down.
     needed = max(used) if job.workload.concurrency == 1 else sum(used) + max(used)

@@ -85,7 +85,6 @@ class _Pipeline:
         """The requests block by block, in order of arrival."""
         job, work = self._job, self._work
         times = ServiceTimes(self._seed, job, work)
-        dispatch_s = job.services[0].problem.profile.dispatch_s
         device_free_s, link_free_s = [0.0] * len(work), [0.0] * len(work)
         count = 0
         for block in arrivals(job, work):
@@ -102,7 +101,7 @@ class _Pipeline:
                     sent.append((ready_s, sent_s - takes_s, sent_s + link.latency_s))
                     ready_s = sent_s + link.latency_s
                 takes_s = stage.seconds[stage.planned] * ratios[:, k]
-                end_s = served_s(ready_s, takes_s + dispatch_s, device_free_s[k])
+                end_s = served_s(ready_s, takes_s, device_free_s[k])
                 device_free_s[k] = end_s[-1]
                 ran.append((ready_s, end_s - takes_s, end_s))
                 ready_s = end_s

@@ -74,14 +74,13 @@ class _Simulation(EventLoop):
     ) -> None:
         super().__init__(settings, job, scheduler, work)
         self._times = ServiceTimes(settings.seed, job, work)
-        self._dispatch_s = [job.services[w.service].problem.profile.dispatch_s for w in work]
         self._finishing: list[tuple[float, int, Finished]] = []
         self._begun = 0
 
     def start(self, request: Request, device: str) -> None:
         """Compute the time at which the stage ends."""
         work = self.work[request.stage]
-        began_s = request.began_s = self.now_s + self._dispatch_s[request.stage]
+        began_s = self.now_s
         ended_s = began_s + work.seconds[device] * request.ratios[work.stage]
         self._begun += 1  # stages that end at the same time are ordered by begin
         finished = Finished(request, device, request.runs, began_s, ended_s, math.nan)

@@ -1,10 +1,9 @@
-"""Measure a model in one device's process. Shell."""
+"""Measure a model in the process of a device, beside the reference model. Shell."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,15 +12,17 @@ import numpy.typing as npt
 import torch
 
 from pipeline.domain.plan import COMPRESSIONS
+from pipeline.execution.devices.device import REFERENCE
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift
-from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line
+from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line, median_interval
 from pipeline.network.compression import decoder, encoded_specs, encoder
 from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
 
-MAX_PROFILE_SLOWDOWN = 4.0
-"""Largest slowdown while profiling: stretching leaves caches cold, as in a run; more has no effect."""
+SLOWDOWN = 2.5
+"""Slowdown while profiling: a device sleeps after each stage, as in a run. Any slowdown from 1 to 6 gave the
+same CPU time, to within 3%."""
 PARTS = 8
 """Number of stages into which the model is cut, to measure the start of a stage and parts of the model."""
 HELD_OUT_PARTS = 4
@@ -32,26 +33,32 @@ CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for wa
 
 
 class Bench:
-    """Times of the model on one device: layer by layer, whole and in parts, and of the codecs.
+    """Times of the model on a device: layer by layer, whole and in parts, of the codecs and the reference.
 
-    Lists grow by one entry a pass; layer_s and parts_s hold one list a pass.
+    All but those of the reference model are divided by the drift. Lists grow by one entry a pass; layer_s and
+    parts_s hold one list a pass.
     """
 
-    def __init__(self, pool: DevicePool, name: str, graph: Graph, slowdown: float, drift: Drift) -> None:
+    def __init__(self, pool: DevicePool, name: str, graph: Graph, reference: Graph, drift: Drift) -> None:
         self._pool = pool
         self._drift = drift
         self._name = name
-        self._slowdown = min(max(1.0, slowdown), MAX_PROFILE_SLOWDOWN)
         self._graph = graph
         (model_input,) = graph.cuts[0].tensors
         self._input = torch.randn(model_input.shape, generator=torch.Generator().manual_seed(0))
         self.layer_s: list[list[float]] = []
         self.whole_s: list[float] = []
         self.parts_s: list[list[float]] = []
-        self.dispatch_s: list[float] = []
+        self.reference_s: list[float] = []
+        """CPU seconds of the reference model, run as a stage."""
+        self.probe_s: list[float] = []
+        """CPU seconds of the probe after it."""
         self._held_out_s: list[list[float]] = []
         self._codec_s: list[list[list[float]]] = []
         pool.call(name, {"op": "reset"})
+        self._put("profile", self._input)
+        (reference_input,) = reference.cuts[0].tensors
+        self._put(REFERENCE, torch.zeros(reference_input.shape))
         num_layers = len(graph)
         self._layers = self._deploy(range(num_layers + 1))
         self._whole = self._deploy([0, num_layers])
@@ -74,29 +81,38 @@ class Bench:
             self._pool.deploy(self._name, stage, self._graph, begin, end)
         return names
 
-    def turns(self, *, keep: bool) -> Iterator[None]:
-        """One pass over each kind of stage; yields after each call of the device. keep: record the times."""
+    def measure(self, *, keep: bool) -> None:
+        """One pass over each kind of stage. keep: record the times."""
+        reference_s, probe_s = self._call(REFERENCE, REFERENCE)
         layers = self._chain(self._layers, [self._input.shape])
-        yield
-        whole = yield from self._run(self._whole)
-        parts = yield from self._run(self._parts)
-        held_out: list[float] = []
-        if len(self.layer_s) % HELD_OUT_EVERY == 0:
-            held_out = yield from self._run(self._held_out)
+        whole = self._run(self._whole)
+        parts = self._run(self._parts)
+        held_out = self._run(self._held_out) if len(self.layer_s) % HELD_OUT_EVERY == 0 else []
         # Each decoder inverts the encoder before it, so one chain can run all codecs of a cut.
-        codecs = []
-        for cut in self._cuts:
-            shapes = [tensor.shape for tensor in cut.tensors]
-            codecs.append(self._chain([f"{codec} {cut.index}" for codec in CODECS], shapes))
-            yield
+        codecs = [
+            self._chain([f"{codec} {cut.index}" for codec in CODECS], [each.shape for each in cut.tensors])
+            for cut in self._cuts
+        ]
         if not keep:
             return
+        self.reference_s.append(reference_s)
+        self.probe_s.append(probe_s)
         self.layer_s.append(layers)
         self.whole_s += whole
         self.parts_s.append(parts)
         self._codec_s.append(codecs)
         if held_out:
             self._held_out_s.append(held_out)
+
+    @property
+    def first_probes_s(self) -> float:
+        """CPU seconds of a probe at which the drift is 1."""
+        return self._drift.reference_cpu_s
+
+    @property
+    def interval(self) -> float:
+        """Half the 95% interval of the median time of the whole model ÷ that median."""
+        return median_interval(self.whole_s)
 
     def codec_cpu_s(self) -> dict[str, list[float]]:
         """[a, b] by codec, which takes a + b * bytes CPU seconds (see Profile)."""
@@ -124,7 +140,7 @@ class Bench:
     def _chain(self, stages: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[float]:
         """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
         header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
-        reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
+        reply, _ = self._pool.call(self._name, {**header, "slowdown": SLOWDOWN})
         return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
 
     def _without_drift(self, cpu_s: Sequence[float], probe_cpu_s: float) -> list[float]:
@@ -132,21 +148,25 @@ class Bench:
         self._drift.add(probe_cpu_s)
         return [seconds / self._drift.now for seconds in cpu_s]
 
-    def _run(self, stages: Sequence[str]) -> Generator[None, None, list[float]]:
-        """CPU seconds of each stage, called as in a run; the rest of a call's time counts as dispatch."""
-        self._pool.call(self._name, {"op": "put", "request": "profile"}, {"0": self._input})
-        cpu_s = []
+    def _run(self, stages: Sequence[str]) -> list[float]:
+        """CPU seconds of stages that run one after the other, each called as in a run."""
+        takes, cpu_s = "profile", []
         for stage in stages:
-            begin = time.perf_counter()
-            header: dict[str, Any] = {"op": "run", "stage": stage, "request": "profile", "takes": "profile"}
-            # Probe each time, whether or not the stage leaves time for it.
-            header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf}
-            reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
-            stage_s = reply["end"] - reply["start"] + reply["late_s"]
-            self.dispatch_s.append(time.perf_counter() - begin - stage_s)
-            cpu_s += self._without_drift([reply["cpu_s"]], reply["probe_cpu_s"])
-            yield
+            seconds, probe_s = self._call(stage, takes)
+            takes = "next"
+            cpu_s += self._without_drift([seconds], probe_s)
         return cpu_s
+
+    def _call(self, stage: str, takes: str) -> tuple[float, float]:
+        """CPU seconds of one stage on a value that the device holds, and of the probe after it."""
+        header: dict[str, Any] = {"op": "run", "stage": stage, "request": "next", "takes": takes}
+        # Probe each time, whether or not the stage leaves time for it.
+        header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf, "slowdown": SLOWDOWN}
+        reply, _ = self._pool.call(self._name, header)
+        return reply["cpu_s"], reply["probe_cpu_s"]
+
+    def _put(self, request: str, value: torch.Tensor) -> None:
+        self._pool.call(self._name, {"op": "put", "request": request}, {"0": value})
 
 
 def _random_bounds(num_layers: int) -> list[int]:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class DevicePool:
     through loopback TCP. Raises DeviceError if a process does not start.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="carbonedge-")
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -49,11 +49,18 @@ class DevicePool:
         address = f"ipc://{self._directory.name}/devices" if os.name == "posix" else "tcp://127.0.0.1:*"
         self._socket.bind(address)
         endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        turns = str(Path(self._directory.name) / "turns")
-        self._processes = {name: start_device(endpoint, name, turns) for name in names}
-        self._reference: Graph | None = None
+        self._where = endpoint, str(Path(self._directory.name) / "turns")
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._references: dict[str, Graph] = {}
+        """The reference model that each device holds."""
+        self.start(names)
+
+    def start(self, names: Iterable[str]) -> None:
+        """Start the processes of these devices, unless they run. Raises DeviceError if one does not start."""
+        endpoint, turns = self._where
+        waiting = set(names) - self._processes.keys()
         try:
-            waiting = set(names)
+            self._processes |= {name: start_device(endpoint, name, turns) for name in waiting}
             while waiting:
                 waiting.discard(self._receive(next(iter(waiting)), START_TIMEOUT_S)[0])
         except BaseException:
@@ -124,13 +131,11 @@ class DevicePool:
         header = {"op": "deploy", "stage": stage, "program": description, "inputs": shapes, "warmup": warmup}
         self.call(name, header, parameters)
 
-    def set_reference(self, graph: Graph) -> None:
-        """Send every device the reference model (see `probe_reference`)."""
-        if self._reference is graph:
-            return
-        for name in self._processes:
+    def set_reference(self, name: str, graph: Graph) -> None:
+        """Send a device the reference model (see `probe_reference`), unless it holds it."""
+        if self._references.get(name) is not graph:
             self.deploy(name, REFERENCE, graph, 0, len(graph), warmup=2)
-        self._reference = graph
+            self._references[name] = graph
 
     def probe_reference(self, name: str) -> float:
         """CPU seconds of the reference model on a device, now."""
@@ -175,20 +180,22 @@ def _unless_failed(name: str, reply: list[bytes]) -> list[bytes]:
     return reply
 
 
-_pools: dict[tuple[str, ...], DevicePool] = {}
+_shared: list[DevicePool] = []
+"""The pool of this process, if there is one."""
 
 
-def shared_pool(names: Sequence[str]) -> DevicePool:
-    """The pool of these devices, kept between the trials of this process: to start one takes seconds."""
-    key = tuple(names)
-    if key not in _pools or not _pools[key].alive():
-        discard_pools()
-        _pools[key] = DevicePool(key)
-    return _pools[key]
+def shared_pool(names: Iterable[str]) -> DevicePool:
+    """The pool of this process, with these devices; kept between trials: to start a device takes seconds."""
+    if _shared and not _shared[0].alive():
+        discard_pool()
+    if not _shared:
+        _shared.append(DevicePool())
+    _shared[0].start(names)
+    return _shared[0]
 
 
 @atexit.register
-def discard_pools() -> None:
-    """End all kept pools, for example after a failure that leaves one in an unknown state."""
-    while _pools:
-        _pools.popitem()[1].close()
+def discard_pool() -> None:
+    """End the kept pool, for example after a failure that leaves it in an unknown state."""
+    while _shared:
+        _shared.pop().close()

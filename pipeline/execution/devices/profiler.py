@@ -1,26 +1,25 @@
-"""Measure the time of each layer on each device, or read a stored profile. Shell."""
+"""Measure the time of each layer on this host, or read a stored profile. Shell."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
+import os
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import torch
 
 from pipeline.domain.checks import require, require_whole
 from pipeline.domain.fleet import Device, Fleet
-from pipeline.domain.profile import Profile
+from pipeline.domain.profile import MAX_INTERVAL, Measurement, Profile
 from pipeline.execution.devices.bench import Bench
-from pipeline.execution.devices.pool import shared_pool
+from pipeline.execution.devices.pool import DevicePool, shared_pool
+from pipeline.execution.devices.profile_fit import HOST, fitted, layers_of
 from pipeline.execution.devices.reference_probe import Drift, reference_graph
-from pipeline.execution.devices.stage_fit import split_times
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 from pipeline.host.processor import processor
@@ -28,40 +27,31 @@ from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 
 FIRST_PROBES = 15
-"""Number of probes on each device before profiling; their median is the reference."""
-METHOD = 2
+"""Number of probes before profiling; times are measured relative to their median."""
+MOST_PASSES = 3
+"""Most passes over the model ÷ `repeats`, where its time is not steady."""
+METHOD = 3
 """Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""
 _log = logging.getLogger(__name__)
 
 
-def _require_complete(profile: Profile, graph: Graph, fleet: Fleet) -> None:
-    """Raise ConfigError unless the profile holds every layer and every other figure of every device."""
-    layers = {str(device): rows["layer"].tolist() for device, rows in profile.table.groupby("device")}
-    complete = layers == {name: list(range(len(graph))) for name in fleet.by_name}
-    kinds = (profile.speeds, profile.task_cpu_s, profile.codec_cpu_s, profile.error, profile.variation)
-    require(
-        complete and all(set(kind) == set(fleet.by_name) for kind in kinds),
-        f"profile of {graph.name}: must hold every layer on every device of {fleet.name}",
-    )
+def speed(device: Device, reference_cpu_s: float, core_latency_s: float | None = None) -> float:
+    """A device's speed relative to one core of this host, when it was profiled (see Device).
 
-
-def speed(device: Device, reference_cpu_s: float) -> float:
-    """A device's speed relative to one core of this host (see Device).
-
-    reference_cpu_s: CPU seconds of the reference model on this host.
+    reference_cpu_s: CPU seconds of the reference model on this host, then. core_latency_s: its seconds on the
+    core to which `speed` and `cpu_quota` refer; None: one of this host.
     """
-    if device.speed is not None:
-        return device.speed
-    if device.reference_latency_s is not None:
+    if device.speed is None and device.reference_latency_s is not None:
         return reference_cpu_s / device.reference_latency_s
-    return device.cpu_quota
+    core = 1.0 if core_latency_s is None else reference_cpu_s / core_latency_s
+    return core * (device.cpu_quota if device.speed is None else device.speed)
 
 
 @dataclass(frozen=True)
 class Profiler:
-    """Measures a profile, or reads a stored one of the same model, devices, torch and processor.
+    """Measures a profile, or reads a stored one of the same model, torch and processor.
 
     Raises ConfigError for a value out of range.
     """
@@ -69,7 +59,7 @@ class Profiler:
     warmup: int = 2
     """Number of passes over all layers before those that count."""
     repeats: int = 20
-    """Number of passes that count."""
+    """Number of passes that count; up to MOST_PASSES times as many, until the model's time is steady."""
     cache_dir: str | None = ".cache/profiles"
     """Folder of the stored profiles; None: measure every time."""
 
@@ -78,90 +68,86 @@ class Profiler:
         require_whole("profiler", "repeats", self.repeats, least=1)
 
     def profile(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> Profile:
-        """The profile of a graph on a fleet, stored or new. Raises DeviceError if a process fails."""
+        """The profile of a graph on a fleet, stored or new. Raises DeviceError if the process fails.
+
+        All devices share one measurement, as they differ in speed only.
+        """
+        measured = self._stored(spec, graph, fleet.reference_model)
+        speeds = {d.name: speed(d, measured.reference_cpu_s, fleet.core_latency_s) for d in fleet.devices}
+        return replace(measured, speeds=speeds, measured_as=dict.fromkeys(speeds, HOST))
+
+    def _stored(self, spec: ModelSpec, graph: Graph, reference: str) -> Profile:
         if self.cache_dir is None:
-            return self.measure(graph, fleet)
-        path = Path(self.cache_dir) / f"{spec.name}-{fleet.name}-{self._fingerprint(spec, graph, fleet)}.json"
+            return self.measure(graph, reference)
+        path = Path(self.cache_dir) / f"{spec.name}-{self._fingerprint(spec, graph, reference)}.json"
         # Ignore a file that is missing, broken, incomplete or of another version.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             kept = Profile.from_json(path.read_text())
-            _require_complete(kept, graph, fleet)
+            _require_complete(kept, graph)
             return kept
-        profile = self.measure(graph, fleet)
+        profile = self.measure(graph, reference)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, profile.to_json())
         return profile
 
-    def _fingerprint(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> str:
+    def _fingerprint(self, spec: ModelSpec, graph: Graph, reference: str) -> str:
         parts = (
             spec,
-            [(layer.name, layer.op, layer.param_bytes, layer.peak_bytes) for layer in graph.layers],
-            [(d.name, d.cpu_quota, d.speed, d.reference_latency_s) for d in fleet.devices],
-            fleet.reference_model,
+            layers_of(graph),
+            reference,
             torch.__version__,
             processor(),
             (self.warmup, self.repeats, METHOD),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-    def measure(self, graph: Graph, fleet: Fleet) -> Profile:
-        """Measure every layer in every device's process, interleaving devices and reference probes."""
-        _log.info("measuring the profile of %s on %d devices (once)", graph.name, len(fleet.devices))
+    def measure(self, graph: Graph, reference: str) -> Profile:
+        """Measure every layer in the process of one device, interleaved with the reference model."""
+        _log.info("measuring the profile of %s (once)", graph.name)
         with machine_lock():
-            return self._measure(graph, fleet)
-
-    def _measure(self, graph: Graph, fleet: Fleet) -> Profile:
-        pool = shared_pool(list(fleet.by_name))
-        pool.set_reference(reference_graph(fleet.reference_model))
-        reference_cpu_s = statistics.median(
-            pool.probe_reference(name) for name in fleet.by_name for _ in range(FIRST_PROBES)
+            load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
+            pool = shared_pool([HOST])
+            bench = self._bench(pool, graph, reference_graph(reference))
+            pool.call(HOST, {"op": "reset"})
+        measured = Measurement(
+            utc=datetime.now(UTC).isoformat(timespec="seconds"),
+            processor=processor(),
+            load_per_core=load_per_core,
+            interval=bench.interval,
+            passes=len(bench.whole_s),
         )
-        drift = Drift(reference_cpu_s)
-        speeds = {device.name: speed(device, reference_cpu_s) for device in fleet.devices}
-        bench = {name: Bench(pool, name, graph, 1 / speeds[name], drift) for name in fleet.by_name}
-        for repeat in range(self.warmup + self.repeats):
-            keep = repeat >= self.warmup
-            # Devices take turns after every stage, as in a run: each finds caches that another has used.
-            for _ in zip(*(device.turns(keep=keep) for device in bench.values()), strict=True):
-                pass
-        for name in bench:
-            pool.call(name, {"op": "reset"})
-        times = {
-            name: split_times(b.layer_s, b.whole_s, b.parts_s, b.part_bounds) for name, b in bench.items()
-        }
-        tables = [_rows(graph, name, speeds[name], layers) for name, (layers, _) in times.items()]
-        profile = Profile(
-            table=pd.concat(tables, ignore_index=True),
-            speeds=speeds,
-            reference_cpu_s=reference_cpu_s,
-            task_cpu_s={name: task for name, (_, task) in times.items()},
-            dispatch_s=float(np.median([wait for b in bench.values() for wait in b.dispatch_s])),
-            codec_cpu_s={name: b.codec_cpu_s() for name, b in bench.items()},
-            error={name: b.error(*times[name]) for name, b in bench.items()},
-            variation={name: b.variation() for name, b in bench.items()},
-        )
-        for name, error in profile.error.items():
-            if error > MAX_ERROR:
-                _log.warning(
-                    "profile of %s on %s: the times of stages that it was not fitted to differ from its "
-                    "predictions by up to %.0f%% (expected: at most %.0f%%); measure again on a quieter host "
-                    "or with more profiler.repeats",
-                    *(graph.name, name, error * 100, MAX_ERROR * 100),
-                )
-        return profile
+        profile = fitted(graph, bench, is_reference=layers_of(graph) == layers_of(reference_graph(reference)))
+        if profile.error[HOST] > MAX_ERROR:
+            _log.warning(
+                "profile of %s: the times of stages that it was not fitted to differ from its predictions by "
+                "up to %.0f%% (expected: at most %.0f%%); measure again on a quieter host or with more "
+                "profiler.repeats",
+                *(graph.name, profile.error[HOST] * 100, MAX_ERROR * 100),
+            )
+        return replace(profile, measured=measured)
+
+    def _bench(self, pool: DevicePool, graph: Graph, reference: Graph) -> Bench:
+        """All passes over the model."""
+        pool.set_reference(HOST, reference)
+        drift = Drift(statistics.median(pool.probe_reference(HOST) for _ in range(FIRST_PROBES)))
+        bench = Bench(pool, HOST, graph, reference, drift)
+        for _ in range(self.warmup):
+            bench.measure(keep=False)
+        for passes in range(1, MOST_PASSES * self.repeats + 1):
+            bench.measure(keep=True)
+            if passes >= self.repeats and bench.interval <= MAX_INTERVAL:
+                break
+        return bench
 
 
-def _rows(graph: Graph, device: str, speed: float, cpu_s: npt.NDArray[np.float64]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "device": device,
-            "layer": [layer.index for layer in graph.layers],
-            "name": [layer.name for layer in graph.layers],
-            "op": [layer.op for layer in graph.layers],
-            "cpu_s": cpu_s,
-            "wall_s": cpu_s / speed,
-            "param_bytes": [layer.param_bytes for layer in graph.layers],
-            "peak_bytes": [layer.peak_bytes for layer in graph.layers],
-            "boundary_bytes": [cut.num_bytes for cut in graph.cuts[:-1]],
-        }
+def _require_complete(profile: Profile, graph: Graph) -> None:
+    """Raise ConfigError unless the profile of HOST has every layer and every other figure."""
+    layers = {str(device): rows["layer"].tolist() for device, rows in profile.table.groupby("device")}
+    kinds = (profile.task_cpu_s, profile.codec_cpu_s, profile.error, profile.variation)
+    require(
+        layers == {HOST: list(range(len(graph)))}
+        and all(set(kind) == {HOST} for kind in kinds)
+        and profile.measured is not None
+        and profile.probe_cpu_s is not None,
+        f"profile of {graph.name}: must hold every layer",
     )

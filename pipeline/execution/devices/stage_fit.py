@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
+from scipy import optimize, stats
 
 CLOCK_S = 1e-9
 """Lower limit of measured times, so that no time is 0."""
@@ -46,6 +47,19 @@ def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.flo
     left = np.maximum(layers - call, 0.0)
     left = left if left.sum() > 0 else np.ones_like(left)
     return np.asarray(left * (total / left.sum()))
+
+
+def median_interval(seconds: Seconds) -> float:
+    """Half the width of a 95% interval of the median of times ÷ their median; infinite for fewer than 6.
+
+    Its ends are order statistics: the k-th smallest and largest, where k - 1 of n fair coins or fewer show
+    heads with probability at most 2.5% (Conover, Practical Nonparametric Statistics, 3.2).
+    """
+    ordered = np.sort(np.asarray(seconds, dtype=float))
+    k = int(stats.binom.ppf(0.025, len(ordered), 0.5))
+    if k < 1:
+        return math.inf
+    return float((ordered[-k] - ordered[k - 1]) / 2 / np.median(ordered))
 
 
 def fit_line(sizes: Sequence[float], seconds: Seconds) -> tuple[float, float]:

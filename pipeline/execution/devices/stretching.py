@@ -62,30 +62,33 @@ class Stretcher:
         probe: Callable[[], float],
         slowdown: float,
         *,
+        dispatch_s: float,
         drift: float,
         not_before: float,
         reference_s: float,
         room: float,
     ) -> Stretched:
-        """Compute, then sleep until the wall time is CPU time ÷ drift * slowdown.
+        """Compute, then sleep until the wall time is dispatch_s + CPU time ÷ drift * slowdown.
 
-        drift: this host's time for the reference model ÷ when profiled, at the last probes. reference_s: that
-        time when profiled. If more than room * reference_s is left and no other device has its turn, probe
-        again and use the mean of both drifts; reference_s infinite: never probe.
+        The stage begins at `not_before`, a reading of time.perf_counter, even if it is called later: the
+        delay of the call is then part of the sleep. drift: this host's time for the reference model ÷ when
+        profiled, at the last probes. reference_s: that time when profiled. If more than room * reference_s is
+        left and no other device has its turn, probe again and use the mean of both drifts; reference_s
+        infinite: never probe.
         """
         sleep_until(not_before)
-        start = time.perf_counter()
+        start = not_before or time.perf_counter()
         with self.turn():
             self.chill_caches()
             output, cpu_s = compute()
         probe_cpu_s = None
-        left_s = start + cpu_s / drift * slowdown - time.perf_counter()
+        left_s = start + dispatch_s + cpu_s / drift * slowdown - time.perf_counter()
         if left_s > room * reference_s:
             with self.turn(wait=False) as is_mine:
                 if is_mine:
                     probe_cpu_s = probe()
                     drift = (drift + probe_cpu_s / reference_s) / 2
-        end = start + cpu_s / drift * slowdown
+        end = start + dispatch_s + cpu_s / drift * slowdown
         sleep_until(end)
         return Stretched(output, start, end, time.perf_counter() - end, cpu_s, drift, probe_cpu_s)
 

@@ -52,8 +52,8 @@ class Prices:
         priced = {
             "latency_s": (
                 layer_s,
-                t.dispatch_s + travel_s + encode_s + receive_s,
-                t.dispatch_s + fetch_s + t.times.start_s,
+                travel_s + encode_s + receive_s,
+                fetch_s + t.times.start_s,
             ),
             "energy_j": (
                 layer_s * w[:, None],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.planning.cost import predict
 from pipeline.planning.problem import Problem
 from tests.conftest import MakeProblem
-from tests.execution.conftest import DISPATCH_S, WHOLE_S, fleet, poisson, simulate, varied
+from tests.execution.conftest import WHOLE_S, fleet, poisson, simulate, varied
 
 UTILISATION = 0.7
 MANY = 400_000
@@ -26,19 +26,17 @@ MANY = 400_000
 
 def test_m_d_1(make_problem: MakeProblem) -> None:
     """Mean wait of a queue with constant service (Pollaczek and Khinchine): rho s / (2 (1 - rho))."""
-    service_s = WHOLE_S + DISPATCH_S
-    run = simulate(make_problem(fleet(1.0)), Plan((0, 6), ("d0",)), poisson(UTILISATION / service_s, MANY))
-    waited_s = request_latency_s(run).mean() - service_s
-    assert waited_s == pytest.approx(UTILISATION * service_s / (2 * (1 - UTILISATION)), rel=0.02)
+    run = simulate(make_problem(fleet(1.0)), Plan((0, 6), ("d0",)), poisson(UTILISATION / WHOLE_S, MANY))
+    waited_s = request_latency_s(run).mean() - WHOLE_S
+    assert waited_s == pytest.approx(UTILISATION * WHOLE_S / (2 * (1 - UTILISATION)), rel=0.02)
     busy = (run.table["end_s"] - run.table["start_s"]).sum() / run.window_s
-    assert busy == pytest.approx(UTILISATION * WHOLE_S / service_s, rel=0.01)
+    assert busy == pytest.approx(UTILISATION, rel=0.01)
 
 
 def exponential(problem: Problem) -> Problem:
-    """Service times whose ratios to their mean are those of an exponential distribution; no dispatch."""
+    """Service times whose ratios to their mean are those of an exponential distribution."""
     ratios = -np.log(1 - (np.arange(20_000) + 0.5) / 20_000)
-    problem = varied(problem, (ratios / ratios.mean()).tolist())
-    return replace(problem, profile=replace(problem.profile, dispatch_s=0.0))
+    return varied(problem, (ratios / ratios.mean()).tolist())
 
 
 def test_m_m_1(make_problem: MakeProblem) -> None:

@@ -12,7 +12,9 @@ import pytest
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import Profile
+from pipeline.execution.devices.profile_fit import HOST
 from pipeline.execution.devices.profiler import Profiler, speed
+from pipeline.execution.devices.reference_probe import reference_graph
 from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 from tests.conftest import MakeProblem
@@ -78,22 +80,33 @@ def test_bad_times_are_refused(
         replace(profile, task_cpu_s={"clean": 0.1})
 
 
-def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
+def test_speeds_refer_to_the_core_that_the_fleet_states() -> None:
+    """A core that takes 40 ms where this host takes 20 is half as fast; a published time stays what it is."""
+    device = Device("d", memory_bytes=1e9, active_w=5, zone="DE", cpu_quota=0.4)
+    assert speed(device, 0.020, 0.040) == 0.2
+    assert speed(replace(device, speed=3.0), 0.020, 0.040) == 1.5
+    assert speed(replace(device, reference_latency_s=0.010), 0.020, 0.040) == 2.0
+
+
+def test_measured_once_for_all_devices_and_kept(
+    tmp_path: Path, tiny_graph: Graph, two_devices: Fleet
+) -> None:
     profiler = Profiler(warmup=1, repeats=3, cache_dir=str(tmp_path))
     profile = profiler.profile(SPEC, tiny_graph, two_devices)
     table = profile.table
-    assert table.groupby("device", sort=False).size().to_dict() == {"fast": 6, "clean": 6}
+    assert table["device"].tolist() == [HOST] * 6
     assert (table["cpu_s"] >= 0).all()
-    assert (table.groupby("device")["cpu_s"].sum() > 1e-5).all()
-    speeds = table["device"].map({"fast": 1.0, "clean": 0.5})
-    np.testing.assert_allclose(table["wall_s"], table["cpu_s"] / speeds)
+    assert table["cpu_s"].sum() > 1e-5
+    assert profile.speeds == {"fast": 1.0, "clean": 0.5}
+    np.testing.assert_allclose(profile.cumulative_s("clean"), 2 * profile.cumulative_s("fast"))
+    assert profile.start_s("clean") == 2 * profile.start_s("fast") == 2 * profile.task_cpu_s[HOST]
     assert table["boundary_bytes"].tolist()[:4] == [768, 1024, 1024, 2048]
     assert table.loc[0, "param_bytes"] == (3 * 3 * 3 * 4 + 4) * 4
 
-    assert set(profile.task_cpu_s) == {"fast", "clean"}
-    assert 0 < profile.dispatch_s < 0.05
-    assert set(profile.error) == {"fast", "clean"}
-    assert all(error >= 0 for error in profile.error.values())
+    assert profile.error_of("fast") == profile.error_of("clean") == profile.error[HOST] >= 0
+    assert profile.measured is not None
+    assert 3 <= profile.measured.passes <= 9
+    assert profile.measured.processor
     for compression in ("float16", "int8"):
         for name in ("fast", "clean"):
             assert 0 < profile.encode_s(name, compression, 1000) < 0.01
@@ -104,12 +117,25 @@ def test_measured_in_every_device_and_kept(tmp_path: Path, tiny_graph: Graph, tw
     assert replace(again, table=table) == replace(profile, table=table)
     assert len(list(tmp_path.iterdir())) == 1
 
+    # Another fleet has the same measurement, another method does not.
     faster = replace(
-        two_devices, devices=(replace(two_devices.devices[0], speed=2.0), two_devices.devices[1])
+        two_devices, devices=(replace(two_devices.devices[0], name="f", speed=2.0), two_devices.devices[1])
     )
-    profiler.profile(SPEC, tiny_graph, faster)
+    other = profiler.profile(SPEC, tiny_graph, faster)
+    assert other.table.equals(table)
+    assert other.speeds == {"f": 2.0, "clean": 0.5}
     replace(profiler, repeats=2).profile(SPEC, tiny_graph, two_devices)
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_reference_model_takes_its_published_time(two_devices: Fleet) -> None:
+    """As it is profiled, and whatever the load of this host is."""
+    published = replace(two_devices.devices[0], speed=None, reference_latency_s=0.01052)
+    fleet = replace(two_devices, devices=(published,), reference_model="mnasnet0_5")
+    profile = Profiler(warmup=0, repeats=2, cache_dir=None).profile(
+        SPEC, reference_graph("mnasnet0_5"), fleet
+    )
+    assert profile.cumulative_s("fast")[-1] + profile.start_s("fast") == pytest.approx(0.01052)
 
 
 def test_a_broken_file_is_measured_anew(
@@ -126,7 +152,7 @@ def test_a_broken_file_is_measured_anew(
         "[]",
         json.dumps(whole | {"table": "".join(rows[:-1])}),
         json.dumps(whole | {"table": "".join([*rows[:-1], rows[-2]])}),
-        json.dumps(whole | {"speeds": {"fast": 1.0}}),
+        json.dumps(whole | {"measured": None}),
         json.dumps(whole | {"error": {}}),
         json.dumps(whole | {"reference_cpu_s": float("nan")}),
     ]
@@ -134,13 +160,13 @@ def test_a_broken_file_is_measured_anew(
         kept.write_text(text)
         profile = profiler.profile(SPEC, tiny_graph, two_devices)
         assert Profile.from_json(kept.read_text()).table.equals(profile.table)
-        assert profile.table["layer"].tolist() == [*range(6), *range(6)]
+        assert profile.table["layer"].tolist() == [*range(6)]
 
 
-def test_a_profile_that_is_far_off_names_its_device(
+def test_a_profile_that_is_far_off_says_so(
     tiny_graph: Graph, two_devices: Fleet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.execution.devices.profiler.MAX_ERROR", 0.0)  # which no measurement attains
     Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
-    assert "tiny on fast: the times of stages that it was not fitted to" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "profile of tiny: the times of stages that it was not fitted to" in caplog.text

@@ -228,7 +228,6 @@ def test_of_a_few_requests_the_scheduler_makes_the_best_schedule(
     problem = make_problem(
         replace(BOARDS, links=(replace(BOARDS.links[0], latency_s=0.0, energy_j_per_byte=0),))
     )
-    problem = replace(problem, profile=replace(problem.profile, dispatch_s=0.0))
     times_s = np.random.default_rng(seed).uniform(0, 0.08, count)
     workload = At(sorted(times_s.tolist()), (RequestClass(deadline_s=0.09),))
     plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
@@ -243,7 +242,6 @@ def test_what_is_late_whatever_one_does_goes_where_it_emits_least(make_problem: 
     problem = make_problem(
         replace(BOARDS, links=(replace(BOARDS.links[0], latency_s=0.0, energy_j_per_byte=0),))
     )
-    problem = replace(problem, profile=replace(problem.profile, dispatch_s=0.0))
     workload = At([0.0, 0.3, 0.6], (RequestClass(deadline_s=1e-4),))
     _, late, found = run_of("oracle", problem, workload, Plan((0, 6), (AUTO,)))
     assert late == 3
@@ -253,7 +251,7 @@ def test_what_is_late_whatever_one_does_goes_where_it_emits_least(make_problem: 
 
 def test_of_many_requests_fewer_are_late_and_there_is_less_to_regret(make_problem: MakeProblem) -> None:
     problem = make_problem(BOARDS)
-    workload = Poisson(utilisation=0.5, duration_s=20, classes=(RequestClass(deadline_s=0.1),), seed=2)
+    workload = Poisson(utilisation=0.6, duration_s=20, classes=(RequestClass(deadline_s=0.1),), seed=2)
     plan = Plan((0, 6), (AUTO,))
     oracle = run_of("oracle", problem, workload, plan)
     constrained = run_of("constrained", problem, workload, plan)
