@@ -21,8 +21,8 @@ def host_notes(records: Records, services: Sequence[Service]) -> list[str]:
         name, measured = service.problem.graph.name, service.problem.profile.measured
         if measured is not None and not measured.steady:
             notes.append(
-                f"the profile of {name} is not steady: its time is known to ±{measured.interval:.1%} after "
-                f"{measured.passes} passes (expected: ±{MAX_INTERVAL:.0%}); measure it again on a quieter host"
+                f"the profile of {name} is not steady: its time is known to ±{measured.interval:.1%} after"
+                f" {measured.passes} passes (expected: ±{MAX_INTERVAL:.0%}); measure again on a quieter host"
             )
     drift, late = records.host_drift, records.host_late
     if drift is not None and abs(drift - 1) > NOTED_DRIFT:

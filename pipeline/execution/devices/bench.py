@@ -27,8 +27,6 @@ PARTS = 8
 """Number of stages into which the model is cut, to measure the start of a stage and parts of the model."""
 HELD_OUT_PARTS = 4
 """Number of stages, cut at random, that are not part of the fit; they measure its prediction error."""
-HELD_OUT_EVERY = 2
-"""Number of passes per run of the held-out stages, so that these do not make profiling much longer."""
 CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for way in ("encode", "decode"))
 
 
@@ -87,7 +85,7 @@ class Bench:
         layers = self._chain(self._layers, [self._input.shape])
         whole = self._run(self._whole)
         parts = self._run(self._parts)
-        held_out = self._run(self._held_out) if len(self.layer_s) % HELD_OUT_EVERY == 0 else []
+        held_out = self._run(self._held_out)
         # Each decoder inverts the encoder before it, so one chain can run all codecs of a cut.
         codecs = [
             self._chain([f"{codec} {cut.index}" for codec in CODECS], [each.shape for each in cut.tensors])
@@ -101,8 +99,7 @@ class Bench:
         self.whole_s += whole
         self.parts_s.append(parts)
         self._codec_s.append(codecs)
-        if held_out:
-            self._held_out_s.append(held_out)
+        self._held_out_s.append(held_out)
 
     @property
     def first_probes_s(self) -> float:

@@ -140,6 +140,7 @@ class DeviceServer:
 def serve(endpoint: str, name: str, parent: int, turns: str) -> None:
     """Answer requests until the message `stop` arrives or the parent process has ended."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as in `pipeline.trial.perform`, where the reason is
     with (
         open(turns, "ab") as lock,
         zmq.Context() as context,
