@@ -1,7 +1,8 @@
-"""Measure a model in the process of a device, beside the reference model. Shell."""
+"""Measure a model in the processes of devices, beside the reference model. Shell."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.domain.plan import COMPRESSIONS
+from pipeline.execution.devices import wire
 from pipeline.execution.devices.device import REFERENCE
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift
@@ -31,16 +33,19 @@ CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for wa
 
 
 class Bench:
-    """Times of the model on a device: layer by layer, whole and in parts, of the codecs and the reference.
+    """Times of the model: layer by layer, whole and in parts, of the codecs and the reference model.
 
-    All but those of the reference model are divided by the drift. Lists grow by one entry a pass; layer_s and
-    parts_s hold one list a pass.
+    The parts run on the devices in turn, as in a run: the start of a stage costs most where another process
+    ran before. All else runs on the first device. All times but the reference model's are divided by the
+    drift. Lists grow by one entry a pass; layer_s and parts_s hold one list a pass.
     """
 
-    def __init__(self, pool: DevicePool, name: str, graph: Graph, reference: Graph, drift: Drift) -> None:
+    def __init__(
+        self, pool: DevicePool, names: Sequence[str], graph: Graph, reference: Graph, drift: Drift
+    ) -> None:
         self._pool = pool
         self._drift = drift
-        self._name = name
+        self._names = names
         self._graph = graph
         (model_input,) = graph.cuts[0].tensors
         self._input = torch.randn(model_input.shape, generator=torch.Generator().manual_seed(0))
@@ -53,10 +58,12 @@ class Bench:
         """CPU seconds of the probe after it."""
         self._held_out_s: list[list[float]] = []
         self._codec_s: list[list[list[float]]] = []
-        pool.call(name, {"op": "reset"})
-        self._put("profile", self._input)
         (reference_input,) = reference.cuts[0].tensors
-        self._put(REFERENCE, torch.zeros(reference_input.shape))
+        for name in names:
+            pool.call(name, {"op": "reset"})
+            pool.call(name, {"op": "put", "request": "profile"}, {"0": self._input})
+        zeros = torch.zeros(reference_input.shape)
+        pool.call(names[0], {"op": "put", "request": REFERENCE}, {"0": zeros})
         num_layers = len(graph)
         self._layers = self._deploy(range(num_layers + 1))
         self._whole = self._deploy([0, num_layers])
@@ -70,18 +77,19 @@ class Bench:
                 compression, way = codec.split()
                 module = (encoder if way == "encode" else decoder)(cut.tensors, compression)
                 inputs = cut.tensors if way == "encode" else encoded_specs(cut.tensors, compression)
-                pool.deploy_module(name, f"{codec} {cut.index}", module, inputs)
+                pool.deploy_module(names[0], f"{codec} {cut.index}", module, inputs)
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
-        """Send the stages between these bounds to the device; returns the stages' names."""
-        names = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
-        for stage, (begin, end) in zip(names, pairwise(bounds), strict=True):
-            self._pool.deploy(self._name, stage, self._graph, begin, end)
-        return names
+        """Send the stages between these bounds to all devices; returns the stages' names."""
+        stages = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
+        for stage, (begin, end) in zip(stages, pairwise(bounds), strict=True):
+            for name in self._names:
+                self._pool.deploy(name, stage, self._graph, begin, end)
+        return stages
 
     def measure(self, *, keep: bool) -> None:
         """One pass over each kind of stage. keep: record the times."""
-        reference_s, probe_s = self._call(REFERENCE, REFERENCE)
+        reference_s, probe_s = self._call(self._names[0], REFERENCE, REFERENCE)
         layers = self._chain(self._layers, [self._input.shape])
         whole = self._run(self._whole)
         parts = self._run(self._parts)
@@ -137,7 +145,7 @@ class Bench:
     def _chain(self, stages: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[float]:
         """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
         header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
-        reply, _ = self._pool.call(self._name, {**header, "slowdown": SLOWDOWN})
+        reply, _ = self._pool.call(self._names[0], {**header, "slowdown": SLOWDOWN})
         return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
 
     def _without_drift(self, cpu_s: Sequence[float], probe_cpu_s: float) -> list[float]:
@@ -146,24 +154,25 @@ class Bench:
         return [seconds / self._drift.now for seconds in cpu_s]
 
     def _run(self, stages: Sequence[str]) -> list[float]:
-        """CPU seconds of stages that run one after the other, each called as in a run."""
-        takes, cpu_s = "profile", []
-        for stage in stages:
-            seconds, probe_s = self._call(stage, takes)
-            takes = "next"
+        """CPU seconds of stages that run one after the other, each called as in a run, on another device."""
+        cpu_s: list[float] = []
+        sender = ""
+        for stage, name in zip(stages, itertools.cycle(self._names), strict=False):
+            if sender not in ("", name):
+                value = self._pool.forward(sender, wire.encode({"op": "fetch", "request": "next"}))
+                self._pool.forward(name, wire.readdress(value, {"op": "put", "request": "next"}))
+            seconds, probe_s = self._call(name, stage, "next" if sender else "profile")
             cpu_s += self._without_drift([seconds], probe_s)
+            sender = name
         return cpu_s
 
-    def _call(self, stage: str, takes: str) -> tuple[float, float]:
+    def _call(self, name: str, stage: str, takes: str) -> tuple[float, float]:
         """CPU seconds of one stage on a value that the device holds, and of the probe after it."""
         header: dict[str, Any] = {"op": "run", "stage": stage, "request": "next", "takes": takes}
         # Probe each time, whether or not the stage leaves time for it.
         header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf, "slowdown": SLOWDOWN}
-        reply, _ = self._pool.call(self._name, header)
+        reply, _ = self._pool.call(name, header)
         return reply["cpu_s"], reply["probe_cpu_s"]
-
-    def _put(self, request: str, value: torch.Tensor) -> None:
-        self._pool.call(self._name, {"op": "put", "request": request}, {"0": value})
 
 
 def _random_bounds(num_layers: int) -> list[int]:

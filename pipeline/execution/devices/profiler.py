@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,11 +27,13 @@ from pipeline.host.processor import processor
 from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 
+DEVICES = ("first", "second")
+"""The processes in which a profile is measured; at most one a core."""
 FIRST_PROBES = 15
 """Number of probes before profiling; times are measured relative to their median."""
 MOST_PASSES = 3
 """Most passes over the model ÷ `repeats`, where its time is not steady."""
-METHOD = 4
+METHOD = 5
 """Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""
@@ -106,9 +109,11 @@ class Profiler:
         _log.info("measuring the profile of %s (once)", graph.name)
         with machine_lock():
             load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
-            pool = shared_pool([HOST])
-            bench = self._bench(pool, graph, reference_graph(reference))
-            pool.call(HOST, {"op": "reset"})
+            names = DEVICES[: os.cpu_count()]
+            pool = shared_pool(names)
+            bench = self._bench(pool, names, graph, reference_graph(reference))
+            for name in names:
+                pool.call(name, {"op": "reset"})
         measured = Measurement(
             utc=datetime.now(UTC).isoformat(timespec="seconds"),
             processor=processor(),
@@ -126,11 +131,12 @@ class Profiler:
             )
         return replace(profile, measured=measured)
 
-    def _bench(self, pool: DevicePool, graph: Graph, reference: Graph) -> Bench:
+    def _bench(self, pool: DevicePool, names: Sequence[str], graph: Graph, reference: Graph) -> Bench:
         """All passes over the model."""
-        pool.set_reference(HOST, reference)
-        drift = Drift(statistics.median(pool.probe_reference(HOST) for _ in range(FIRST_PROBES)))
-        bench = Bench(pool, HOST, graph, reference, drift)
+        for name in names:
+            pool.set_reference(name, reference)
+        drift = Drift(statistics.median(pool.probe_reference(names[0]) for _ in range(FIRST_PROBES)))
+        bench = Bench(pool, names, graph, reference, drift)
         for _ in range(self.warmup):
             bench.measure(keep=False)
         for passes in range(1, MOST_PASSES * self.repeats + 1):
