@@ -116,6 +116,13 @@ def random_tables(
     )
 
 
+def whole_fleet(tables: Tables) -> Tables:
+    """The same problem if each plan holds all devices, and not only its own."""
+    none = np.zeros(len(tables.names))
+    fleet_w, fleet_g_per_s = float(tables.held_w.sum()), float(tables.held_g_per_s.sum())
+    return replace(tables, held_w=none, held_g_per_s=none, fleet_w=fleet_w, fleet_g_per_s=fleet_g_per_s)
+
+
 def all_plans(tables: Tables, rules: PlanRules) -> tuple[Ints, Ints]:
     """Every plan that obeys the rules, neighbouring stages on one device included."""
     layers, devices = tables.num_layers, range(len(tables.names))
@@ -189,6 +196,8 @@ def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], PlanRules]:
         apart=draw(st.sampled_from([0.0, 0.0, 0.5])),
         equal=draw(st.booleans()),
     )
+    if draw(st.booleans()):
+        tables = whole_fleet(tables)
     rules = PlanRules(
         distinct="period_s" in objectives or draw(st.booleans()),
         memory=draw(st.booleans()),
