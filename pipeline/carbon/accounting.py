@@ -17,7 +17,7 @@ IDLE_MEANS = {
     "full": "idle power of {reserved} over the whole run",
 }
 ATTRIBUTIONS = tuple(IDLE_MEANS)
-RESERVED_MEANS = {"used": "each device that ran a stage", "fleet": "each device of the fleet, used or not"}
+RESERVED_MEANS = {"used": "the devices that ran a stage", "fleet": "all devices of the fleet"}
 
 
 @dataclass(frozen=True)

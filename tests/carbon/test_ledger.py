@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting
+from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting, boundary
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import LEDGER_COLUMNS, account, known_components
 from pipeline.domain.checks import ConfigError
@@ -128,6 +128,15 @@ def test_a_device_that_is_not_in_the_fleet_is_refused(two_devices: Fleet) -> Non
     run = records([record(0, 0, "compute", "ghost", 0.0, 1.0)], 1.0, ())
     with pytest.raises(ConfigError, match="records: ghost is not in the fleet .it has fast, clean"):
         account(run, two_devices, INTENSITY, Accounting())
+
+
+def test_the_boundary_names_the_devices_that_count() -> None:
+    whole = boundary({}, Accounting(reserved="fleet"), {})
+    assert "idle (idle power of all devices of the fleet over the whole run)" in whole
+    assert "embodied (manufacture of all devices of the fleet, by the run's share" in whole
+    assert "idle (idle power of the devices that ran a stage over the whole run)" in boundary(
+        {}, Accounting(), {}
+    )
 
 
 def test_an_unknown_rule_is_refused() -> None:
