@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from pipeline.domain.energy import carbon_g
+from pipeline.domain.energy import LINK_PUE, carbon_g
 from pipeline.domain.tasks import Decision, Refuse, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
@@ -99,7 +99,7 @@ def green_g(task: Task, device: DeviceState, state: FleetState) -> float:
         return math.inf
     link = state.shared_link(task.location)
     joules = task.input_bytes * (link.end_j_per_byte or 0.0) if link else 0.0
-    return device.carbon_g(task.stage) + carbon_g(joules, device.intensity_g_per_kwh, device.device.pue)
+    return device.carbon_g(task.stage) + carbon_g(joules, device.intensity_g_per_kwh, LINK_PUE)
 
 
 def least_carbon(task: Task, state: FleetState) -> DeviceState | None:

@@ -14,23 +14,27 @@ COMPONENTS = ("dynamic", "idle", "network", "embodied")
 IDLE_MEANS = {
     "marginal": "none of the idle power",
     "proportional": "idle power while stages ran",
-    "full": "idle power of every reserved device over the whole run",
+    "full": "idle power of {reserved} over the whole run",
 }
 ATTRIBUTIONS = tuple(IDLE_MEANS)
+RESERVED_MEANS = {"used": "the devices that ran a stage", "fleet": "all devices of the fleet"}
 
 
 @dataclass(frozen=True)
 class Accounting:
-    """The idle energy that counts, and the ranges of coefficients.
+    """The idle energy that counts, the devices that count as reserved, and the ranges of coefficients.
 
-    marginal: none. proportional: idle power while a stage runs. full: idle power of every reserved device
-    over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware. Raises ConfigError
-    naming a bad key.
+    idle: marginal: none. proportional: idle power while a stage runs. full: idle power of every reserved
+    device over the whole run, as the SCI specification (ISO/IEC 21031) counts reserved hardware. reserved:
+    used: the devices that ran a stage, for fleets whose other devices are off or serve others. fleet: all
+    devices, for fleets that are on whatever runs. Embodied carbon is that of the reserved devices. Raises
+    ConfigError naming a bad key.
     """
 
     idle: str = "full"
     ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """[low, high] ÷ value by coefficient (COEFFICIENTS), for devices and links without their own range."""
+    reserved: str = "used"
 
     COEFFICIENTS: ClassVar = (*Device.COEFFICIENTS, "energy_j_per_byte")
 
@@ -38,6 +42,10 @@ class Accounting:
         require(
             self.idle in ATTRIBUTIONS,
             f"accounting.idle: must be one of {', '.join(ATTRIBUTIONS)} (idle: {self.idle!r})",
+        )
+        require(
+            self.reserved in RESERVED_MEANS,
+            f"accounting.reserved: must be one of {', '.join(RESERVED_MEANS)} (reserved: {self.reserved!r})",
         )
         ranges: dict[str, Range] = {}
         for name, ends in self.ranges.items():
@@ -51,6 +59,11 @@ class Accounting:
             require(name != "pue" or low == 1, f"accounting.ranges.pue: no PUE is below 1 ({ends})")
             ranges[name] = (low, high)
         object.__setattr__(self, "ranges", ranges)
+
+    @property
+    def is_sci(self) -> bool:
+        """Whether idle power and embodied carbon count as SCI asks: of all hardware that is reserved."""
+        return self.idle == "full" and self.reserved == "fleet"
 
 
 def counted_idle_w(idle_w: Number, attribution: str) -> tuple[Number, Number]:
@@ -67,11 +80,12 @@ def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[
 
     left_out: the missing components and why (`pipeline.carbon.ledger.unknown`). grid: `Grid.about`.
     """
+    reserved = RESERVED_MEANS[accounting.reserved]
     included = {
         "dynamic": "power above idle while stages ran",
-        "idle": IDLE_MEANS[accounting.idle],
+        "idle": IDLE_MEANS[accounting.idle].format(reserved=reserved),
         "network": "links, half at each end",
-        "embodied": "manufacture, by the run's share of the lifetime",
+        "embodied": f"manufacture of {reserved}, by the run's share of the lifetime",
     }
     counted = "; ".join(f"{c} ({included[c]})" for c in COMPONENTS if c not in left_out)
     missing = [f"{c} (unknown: {why})" for c, why in left_out.items()]

@@ -99,9 +99,10 @@ def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[f
     """The minimum and maximum of the sum of `parts`, with each coefficient anywhere in its range.
 
     parts: a table from `parts`, or the difference of two runs' tables, whose errors are then shared and whose
-    values may be negative. A device's grams are price * (active + idle + links) + embodied / lifetime, linear
-    in each coefficient, so the extremes lie at corners. The sign of a value selects the corner of a
-    coefficient that belongs to one device; devices share those of links, so all corners of links are tried.
+    values may be negative. A device's grams are intensity * (pue * (active + idle) + links) + embodied /
+    lifetime, linear in each coefficient, so the extremes lie at corners. The sign of a value selects the
+    corner of a coefficient that belongs to one device; devices share those of links, so all corners of links
+    are tried.
     """
     devices = [fleet.by_name[str(name)] for name in parts.index]
     links = [link for link in fleet.links if (parts.get(f"link {link.name}", pd.Series(0.0)) != 0).any()]
@@ -110,10 +111,11 @@ def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[f
         return np.array([relative(device, name, accounting) for device in devices]).reshape(-1, 2)
 
     powers = {"active": ends("active_w"), "idle": ends("idle_w")}
-    drawn = sum(np.sort(parts[[part]].to_numpy() * shares, axis=1) for part, shares in powers.items())
+    by_part = [np.sort(parts[[part]].to_numpy() * shares, axis=1) for part, shares in powers.items()]
+    drawn = _times(np.sum(by_part, axis=0), ends("pue"))
     moved = parts[[f"link {link.name}" for link in links]].to_numpy(dtype=float)
     of_links = np.array([relative(link, "energy_j_per_byte", accounting) for link in links]).reshape(-1, 2)
-    price = ends("intensity_g_per_kwh") * ends("pue")
+    price = ends("intensity_g_per_kwh")
     made = ends("embodied_kg") / ends("lifetime_years")[:, ::-1]
     embodied = _times(parts[["embodied"]].to_numpy() * [1, 1], made).sum(axis=0)
     if len(links) > MAX_LINKS:

@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.carbon.accounting import COMPONENTS, Accounting, counted_idle_w
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.checks import require
-from pipeline.domain.energy import carbon_g, embodied_g, stage_energy_j
+from pipeline.domain.energy import LINK_PUE, carbon_g, embodied_g, stage_energy_j
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
 
@@ -45,20 +45,24 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     dynamic = (active_w - idle_w) * busy_s and idle = idle_w * the seconds that the attribution rule counts.
     The intensity of a row is the mean over the time in which its energy was drawn.
     Idle and embodied rows belong to the run, not to a request (request and stage are -1). Each end of a link
-    accounts for half of its energy. A component with unknown coefficients (see `unknown`) has no rows. Raises
-    ConfigError for records of a device that is not in the fleet.
+    accounts for half of its energy, at the end's intensity and LINK_PUE. A component with unknown
+    coefficients (see `unknown`) has no rows. Raises ConfigError for records of a device that is not in the
+    fleet.
     """
     known = known_components(records, fleet)
-    drawn = _computing(records, fleet, accounting.idle)
+    reserved = _reserved(records, fleet, accounting)
+    drawn = _computing(records, fleet, accounting.idle, reserved)
     if "network" in known:
         drawn += _moving(records, fleet)
     rows = _Rows.together(drawn)
     pue = np.array([device.pue for device in fleet.devices])[rows.device]
+    pue = np.where(rows.component == COMPONENTS.index("network"), LINK_PUE, pue)
     mean_g_per_kwh = intensity.mean(rows.device, rows.begin_s, rows.end_s)
     ledger = _table(fleet, rows, mean_g_per_kwh, pue, carbon_g(rows.energy_j, mean_g_per_kwh, pue))
     if "embodied" not in known:
         return ledger
-    made = _table(fleet, _of_the_run("embodied", records, fleet), np.nan, np.nan, _embodied_g(records, fleet))
+    rows = _of_the_run("embodied", records, reserved)
+    made = _table(fleet, rows, np.nan, np.nan, _embodied_g(records, fleet, reserved))
     return pd.concat([ledger, made], ignore_index=True)
 
 
@@ -139,21 +143,21 @@ def _table(
     )
 
 
-def _of_the_run(component: str, records: Records, fleet: Fleet, energy_j: npt.ArrayLike = 0.0) -> _Rows:
+def _of_the_run(component: str, records: Records, reserved: Ints, energy_j: npt.ArrayLike = 0.0) -> _Rows:
     """One row for each reserved device, over the whole run."""
     return _Rows.of(
-        component, energy_j, request=-1, stage=-1, device=_reserved(records, fleet), begin_s=0.0,
-        end_s=records.window_s,
-    )  # fmt: skip
+        component, energy_j, request=-1, stage=-1, device=reserved, begin_s=0.0, end_s=records.window_s
+    )
 
 
-def _reserved(records: Records, fleet: Fleet) -> Ints:
+def _reserved(records: Records, fleet: Fleet, accounting: Accounting) -> Ints:
     """Indices of the reserved devices."""
+    names = fleet.by_name if accounting.reserved == "fleet" else records.reserved
     places = {name: place for place, name in enumerate(fleet.by_name)}
-    return np.array([places[name] for name in records.reserved], dtype=np.int64)
+    return np.array([places[name] for name in names], dtype=np.int64)
 
 
-def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
+def _computing(records: Records, fleet: Fleet, attribution: str, reserved: Ints) -> list[_Rows]:
     """Dynamic and idle energy: idle in one row a device, or under `proportional` in one for each task."""
     done = records.table[(records.table["kind"] == "compute").to_numpy()]
     device = _indices(done["device"], list(fleet.by_name))
@@ -172,8 +176,7 @@ def _computing(records: Records, fleet: Fleet, attribution: str) -> list[_Rows]:
     if attribution == "proportional":
         joules = stage_energy_j(end_s - begin_s, busy_idle_w[device])
         return [dynamic, _Rows.of("idle", request=-1, stage=-1, energy_j=joules, **busy)]
-    joules = records.window_s * reserved_w[_reserved(records, fleet)]
-    return [dynamic, _of_the_run("idle", records, fleet, joules)]
+    return [dynamic, _of_the_run("idle", records, reserved, records.window_s * reserved_w[reserved])]
 
 
 def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
@@ -197,10 +200,10 @@ def _moving(records: Records, fleet: Fleet) -> list[_Rows]:
     return [_Rows.of("network", device=ends[way, side], **own) for side in (0, 1)]
 
 
-def _embodied_g(records: Records, fleet: Fleet) -> Floats:
+def _embodied_g(records: Records, fleet: Fleet, reserved: Ints) -> Floats:
     """(reserved devices,): embodied carbon * window / lifetime (SCI: M = TE * TS)."""
     made_kg, lifetime_years = (
-        np.array([getattr(fleet.by_name[name], key) for name in records.reserved], dtype=float)
+        np.array([getattr(fleet.devices[place], key) for place in reserved], dtype=float)
         for key in ("embodied_kg", "lifetime_years")
     )
     return embodied_g(made_kg, lifetime_years, records.window_s)

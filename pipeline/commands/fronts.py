@@ -12,6 +12,7 @@ from pipeline.domain.checks import require
 
 if TYPE_CHECKING:
     import pandas as pd
+    from omegaconf import DictConfig
 
     from pipeline.results.front import Front
     from pipeline.tracking.stored import Stored
@@ -41,18 +42,21 @@ def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
     console.print(f"wrote {path}", markup=False)
 
 
-def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
-    """Fronts, by name, of the sweeps with the objectives of the last one that has two; names of the others.
+def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str]]:
+    """Fronts, by name, and why other sweeps are left out, by name.
 
-    sweeps: finished ones. Raises ConfigError where none has trials and two objectives.
+    They have the objectives and the boundary of the last sweep that has two objectives. sweeps: finished
+    ones. Raises ConfigError where none has trials and two objectives.
     """
     from omegaconf import OmegaConf
 
+    from pipeline.results.accountant import is_carbon_metric
     from pipeline.results.front import Front
 
     found: dict[str, Front] = {}
-    others = []
+    others: dict[str, str] = {}
     wanted: dict[str, str] | None = None
+    counted: Any = None
     for stored in reversed(sweeps):
         if not (stored.has("trials.json") and stored.has("multirun.yaml")):
             continue
@@ -63,13 +67,32 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], list[str]]:
         if len(objectives) == 2:
             wanted = wanted or objectives
         if objectives != wanted:
-            others.append(label)
+            others[label] = "it has other objectives"
             continue
-        trials = _feasible(stored.table("trials.json"), OmegaConf.select(config, "sweep.constraints") or {})
+        table = stored.table("trials.json")
+        boundary = _boundary(config, table) if any(map(is_carbon_metric, objectives)) else None
+        counted = boundary if counted is None else counted
+        if boundary != counted:
+            others[label] = "its carbon has another boundary"
+            continue
+        trials = _feasible(table, OmegaConf.select(config, "sweep.constraints") or {})
         found[label] = Front.of(trials, list(objectives), list(objectives.values()))
     none = "has two objectives, as fronts in one figure must" if others else "has trials"
     require(len(found) > 0, f"no sweep of the experiment {none}")
     return found, others
+
+
+def _boundary(config: DictConfig, trials: pd.DataFrame) -> tuple[str, ...]:
+    """What a sweep's carbon contains: its rules for idle power and reserved devices, and its components."""
+    from omegaconf import OmegaConf
+
+    from pipeline.carbon.accounting import COMPONENTS, Accounting
+
+    rules = (
+        str(OmegaConf.select(config, f"accounting.{rule}", default=getattr(Accounting, rule)))
+        for rule in ("idle", "reserved")
+    )
+    return (*rules, *(each for each in COMPONENTS if f"carbon_{each}_g" in trials))
 
 
 def _feasible(trials: pd.DataFrame, constraints: Mapping[Any, Any]) -> pd.DataFrame:

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 J_PER_KWH = 3.6e6
 SECONDS_PER_YEAR = 365.25 * 24 * 3600
+LINK_PUE = 1.0
+"""PUE of a link's energy, whatever that of its ends: its J/byte covers all that moving a byte takes, such as
+the cooling of routers in the kWh/GB of a wide-area network."""
 LINK_END_SHARE = 0.5
 """Share of a link's energy that each of its two ends accounts for."""
 

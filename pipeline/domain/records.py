@@ -50,7 +50,7 @@ class Records:
     window_s: float
     """Length of the run in seconds; reserved devices draw idle power for all of it."""
     reserved: tuple[str, ...]
-    """Devices that were held for this run."""
+    """Devices that ran a stage; `accounting.reserved=fleet` counts the fleet's others as reserved too."""
     measurement: str
     """measured, emulated or simulated."""
     outputs: tuple[torch.Tensor, ...] = ()

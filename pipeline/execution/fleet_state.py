@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeVar, cast
 
 from pipeline.carbon.intensity import Intensity
-from pipeline.domain.energy import carbon_g
+from pipeline.domain.energy import LINK_PUE, carbon_g
 from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.tasks import Task
 from pipeline.execution.deployment import StageDeployment
@@ -150,7 +150,7 @@ class FleetState:
             return grams
         joules = task.input_bytes * link.end_j_per_byte
         ends = (self.devices[task.location], device)
-        return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, d.device.pue) for d in ends)
+        return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, LINK_PUE) for d in ends)
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
         """The view under a scheduler's key; `make` builds it, also after each change of intensity."""

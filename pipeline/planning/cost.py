@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.carbon.accounting import counted_idle_w
 from pipeline.domain.checks import ConfigError, require
-from pipeline.domain.energy import carbon_g, embodied_g, stage_energy_j
+from pipeline.domain.energy import LINK_PUE, carbon_g, embodied_g, stage_energy_j
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.network.compression import compressed_bytes
 from pipeline.planning.memory import needed_bytes
@@ -35,7 +35,7 @@ class Cost:
     """Predicted cost of one request alone in the fleet. Each array is (plans,).
 
     Energy and carbon follow the ledger's rules (`Accounting`). Embodied carbon counts if it is known for
-    every device; a link of unknown energy counts as 0.
+    every device, the network's energy if it is known for every link.
     """
 
     latency_s: Floats
@@ -86,6 +86,10 @@ class Tables:
     """(L + 1, L + 1) by [b, e]: bytes of the parameters of layers[b:e]."""
     peak_bytes: Floats = field(repr=False)
     """(L + 1, L + 1) by [b, e]: most bytes of activations alive at once in layers[b:e]."""
+    fleet_w: float = 0.0
+    """Idle power that counts from arrival to answer in every plan, if the whole fleet is reserved."""
+    fleet_g_per_s: float = 0.0
+    """Carbon of `fleet_w` and of the whole fleet's manufacture, per second from arrival to answer."""
 
     @classmethod
     def of(cls, problem: Problem) -> Self:
@@ -98,8 +102,12 @@ class Tables:
         sent = np.array([cut.num_bytes for cut in graph.cuts], dtype=float)
         sent[1:-1] = [compressed_bytes(cut.tensors, problem.compression) for cut in graph.cuts[1:-1]]
         idle_w = np.array([device.idle_w for device in fleet.devices])
-        g_per_j = np.array([carbon_g(1.0, problem.intensity_g_per_kwh[d.name], d.pue) for d in fleet.devices])
+        g_per_kwh = np.array([problem.intensity_g_per_kwh[device.name] for device in fleet.devices])
+        g_per_j = carbon_g(np.ones(len(names)), g_per_kwh, np.array([d.pue for d in fleet.devices]))
+        end_g_per_j = carbon_g(np.ones(len(names)), g_per_kwh, np.full(len(names), LINK_PUE))
         busy_idle_w, held_w = counted_idle_w(idle_w, problem.idle)
+        held_g_per_s = held_w * g_per_j + _embodied_g_per_s(problem)
+        by_plan, always = (0.0, 1.0) if problem.reserved == "fleet" else (1.0, 0.0)
         latency, s_per_byte, j_per_byte, end_j_per_byte = _links(problem, names)
         return cls(
             names=names,
@@ -108,16 +116,18 @@ class Tables:
             link_latency_s=latency,
             link_s_per_byte=s_per_byte,
             link_j_per_byte=j_per_byte,
-            link_g_per_byte=end_j_per_byte * (g_per_j[:, None] + g_per_j[None, :]),
+            link_g_per_byte=end_j_per_byte * (end_g_per_j[:, None] + end_g_per_j[None, :]),
             dynamic_w=np.array([device.above_idle_w for device in fleet.devices]),
             busy_idle_w=busy_idle_w,
-            held_w=held_w,
+            held_w=by_plan * held_w,
             g_per_j=g_per_j,
-            held_g_per_s=held_w * g_per_j + _embodied_g_per_s(problem),
+            held_g_per_s=by_plan * held_g_per_s,
             memory_bytes=np.array([device.memory_bytes for device in fleet.devices]),
             source=NOWHERE if fleet.source is None else names.index(fleet.source),
             param_bytes=graph.stage_param_bytes_table(),
             peak_bytes=graph.stage_peak_bytes_table(),
+            fleet_w=always * float(held_w.sum()),
+            fleet_g_per_s=always * float(held_g_per_s.sum()),
         )
 
     @property
@@ -168,7 +178,8 @@ class Tables:
 
         link_j = moved * self.link_j_per_byte[sender, where]
         dynamic_j = (stage_energy_j(busy_s, self.dynamic_w[where]) + link_j).sum(axis=1)
-        idle_j = stage_energy_j(busy_s, self.busy_idle_w[where]).sum(axis=1) + held @ self.held_w * latency_s
+        idle_j = stage_energy_j(busy_s, self.busy_idle_w[where]).sum(axis=1)
+        idle_j = idle_j + (held @ self.held_w + self.fleet_w) * latency_s
         busy_g_per_s = (self.dynamic_w + self.busy_idle_w) * self.g_per_j
         link_g = moved * self.link_g_per_byte[sender, where]
         return Cost(
@@ -178,7 +189,7 @@ class Tables:
             dynamic_j=dynamic_j,
             idle_j=idle_j,
             carbon_g=(busy_s * busy_g_per_s[where] + link_g).sum(axis=1)
-            + held @ self.held_g_per_s * latency_s,
+            + (held @ self.held_g_per_s + self.fleet_g_per_s) * latency_s,
             transfer_bytes=moved.sum(axis=1),
         )
 
@@ -237,7 +248,11 @@ def require_connected(problem: Problem, plan: Plan) -> None:
 
 
 def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Latency, seconds per byte, J per byte, and J per byte at each end: (D, D) by sender and receiver."""
+    """Latency, seconds per byte, J per byte, and J per byte at each end: (D, D) by sender and receiver.
+
+    All energies are 0 unless that of every link is known, as the ledger then leaves the network out.
+    """
+    known = all(link.energy_j_per_byte is not None for link in problem.fleet.links)
     latency, s_per_byte, j_per_byte, end_j_per_byte = (np.zeros((len(names), len(names))) for _ in range(4))
     for i, a in enumerate(names):
         for j, b in enumerate(names):
@@ -247,8 +262,8 @@ def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floa
             latency[i, j] = np.inf if link is None else link.latency_s
             if link is not None:
                 s_per_byte[i, j] = 1 / link.bandwidth_bytes_per_s
-                j_per_byte[i, j] = link.energy_j_per_byte or 0.0
-                end_j_per_byte[i, j] = link.end_j_per_byte or 0.0
+                j_per_byte[i, j] = known * (link.energy_j_per_byte or 0.0)
+                end_j_per_byte[i, j] = known * (link.end_j_per_byte or 0.0)
     return latency, s_per_byte, j_per_byte, end_j_per_byte
 
 

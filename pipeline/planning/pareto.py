@@ -42,29 +42,6 @@ def non_dominated(points: ArrayLike) -> NDArray[np.bool_]:
     return mask
 
 
-def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
-    """(points, points): whether point a dominates point b, wherever the values lie in their intervals.
-
-    low, high: the ends of the intervals, (points, objectives). [a, b] is true if the high end of a is nowhere
-    above the low end of b, and below it in some objective.
-    """
-    least, most = (np.asarray(each, dtype=float) for each in (low, high))
-    worse, better = most[:, None, :] > least[None, :, :], most[:, None, :] < least[None, :, :]
-    return np.asarray(~worse.any(axis=2) & better.any(axis=2))
-
-
-def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
-    """(points,): whether no other point can dominate a point, wherever the values lie in their intervals.
-
-    low, high: the ends of the intervals, (points, objectives). For each other point there is an objective in
-    which the point's interval lies entirely below the other's.
-    """
-    least, most = (np.asarray(each, dtype=float) for each in (low, high))
-    better = np.asarray((most[:, None, :] < least[None, :, :]).any(axis=2))
-    np.fill_diagonal(better, True)
-    return np.asarray(better.all(axis=1) & _finite(most))
-
-
 def reference_point(points: ArrayLike, margin: float = 0.1) -> Points:
     """(objectives,): the worst finite value of each objective, plus `margin` × its absolute value.
 

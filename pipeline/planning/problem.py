@@ -27,6 +27,8 @@ class Problem:
     """Format in which tensors cross between devices, in every plan for this problem."""
     idle: str = "full"
     """Rule for the idle energy that counts, as in `pipeline.carbon.accounting.Accounting`."""
+    reserved: str = "used"
+    """Rule for the devices that count as reserved, likewise."""
 
     def plan(self, bounds: Sequence[int], devices: Sequence[str], order: Sequence[int] = ()) -> Plan:
         """A plan under the problem's compression.

@@ -34,7 +34,8 @@ class Front:
         """The front of a table of trials.
 
         trials: one row a trial; trials without a finite value of each objective are left out. Columns: the
-        objectives; optional ones: those of `units.PLAN`, `number`, `<objective>_lo`, `<objective>_hi`.
+        objectives; optional ones: those of `units.PLAN`, `number`, `repeats`, `<objective>_lo`,
+        `<objective>_hi`.
         Raises ConfigError for an unknown direction.
         """
         trials = trials.reindex(columns=list(dict.fromkeys([*trials.columns, *objectives])))
@@ -84,10 +85,13 @@ class Front:
 
     @property
     def title(self) -> str:
-        """The title of a figure: how many of the trials are on the front."""
+        """The title of a figure: how many of the trials are on the front, and of how many repetitions."""
+        counts = sorted({*map(int, self.trials.get("repeats", ()))}) or [1]
+        of = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+        means = f", means of n = {of}" if counts[-1] > 1 else ""
         if len(self.objectives) == 1:
-            return f"Best of {len(self.trials)} trials"
-        return f"Pareto front: {self.member.sum()} of {len(self.trials)} trials"
+            return f"Best of {len(self.trials)} trials{means}"
+        return f"Pareto front: {self.member.sum()} of {len(self.trials)} trials{means}"
 
     def axis(self, index: int) -> tuple[str, float]:
         """Title of an objective's axis, and the factor from its key's unit to the unit shown there."""

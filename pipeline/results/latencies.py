@@ -7,6 +7,9 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
+
+from pipeline.results.metric_keys import interval_keys
 
 MAX_EXACT = 2**16
 """Most latencies that are kept one by one; more are counted in bins of width BIN_WIDTH."""
@@ -44,10 +47,28 @@ class Latencies:
         """A percentile (0 to 100) of the latencies; there must be at least one latency."""
         if self._kept is not None:
             return float(np.percentile(self._kept, percent))
+        return self._ordered_s(percent / 100 * (self.count - 1))
+
+    def percentile_interval_s(self, percent: float) -> tuple[float, float] | None:
+        """The 95% interval of a percentile of the distribution from which the latencies are drawn.
+
+        It holds for any distribution of independent latencies: its ends are order statistics, since the
+        number of latencies below the percentile is binomial (David and Nagaraja, "Order Statistics", 7.1).
+        None where there are too few latencies for both ends: 6 for the median, 368 for the 99th percentile.
+        """
+        below = special.bdtr(np.arange(self.count + 1.0), self.count, percent / 100)
+        low, high = (int(np.searchsorted(below, tail)) for tail in (0.025, 0.975))
+        if low == 0 or high >= self.count:
+            return None
+        return self._ordered_s(low - 1), self._ordered_s(high)
+
+    def _ordered_s(self, place: float) -> float:
+        """The latency at a place in ascending order, from 0; the middle of its bin where they are counted."""
+        if self._kept is not None:
+            return float(np.partition(self._kept, int(place))[int(place)])
         places = sorted(self._bins)
         upto = np.cumsum([self._bins[place] for place in places])
-        place = places[int(np.searchsorted(upto, percent / 100 * (self.count - 1), side="right"))]
-        return float((1 + BIN_WIDTH) ** (place + 0.5))
+        return float((1 + BIN_WIDTH) ** (places[int(np.searchsorted(upto, place, side="right"))] + 0.5))
 
 
 class ClassTotals:
@@ -84,4 +105,13 @@ class ClassTotals:
             metrics["latency_ms_mean"] = self.latencies.sum_s / self.latencies.count * 1e3
             for percent in PERCENTS:
                 metrics[f"latency_ms_p{percent}"] = self.latencies.percentile_s(percent) * 1e3
+        return metrics
+
+    def latency_intervals(self) -> dict[str, float]:
+        """The ends of the percentiles' 95% intervals (`Latencies.percentile_interval_s`), where known."""
+        metrics: dict[str, float] = {}
+        for percent in PERCENTS:
+            ends_s = self.latencies.percentile_interval_s(percent)
+            keys = interval_keys(f"latency_ms_p{percent}")
+            metrics |= {key: end_s * 1e3 for key, end_s in zip(keys, ends_s or (), strict=False)}
         return metrics

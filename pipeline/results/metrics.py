@@ -50,7 +50,7 @@ def carbon_metrics(
     metrics["energy_j_per_inf"] = float(spent["energy_j"].sum()) / num_ok
     if "network" in known:
         metrics["network_j_per_inf"] = float(spent["energy_j"]["network"]) / num_ok
-    if accounting.idle == "full" and len(known) == len(COMPONENTS):
+    if accounting.is_sci and len(known) == len(COMPONENTS):
         metrics["sci_g_per_inf"] = total_g / num_ok
     if total_g > 0:
         metrics["inferences_per_g"] = num_ok / total_g

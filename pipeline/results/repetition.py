@@ -2,68 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
-from pipeline.planning.pareto import Points
-from pipeline.results.front import interval_costs
-from pipeline.results.metric_keys import interval_keys, interval_of
-
-Floats = npt.NDArray[np.float64]
+from pipeline.planning.pareto import signed
+from pipeline.results.metric_keys import interval_keys
+from pipeline.results.significance import Floats, interval, p_value
 
 SEEDS = ("repeat", "workload.seed", "backend.seed", "scheduler.seed", "images.seed")
 """Keys of the config that seed random draws: trials that differ only in these are repetitions."""
-RESAMPLES = 10_000
 CHANGES = ("change", *EFFECTS)
 """Columns of `against`: the change of carbon and its parts, as shares of the baseline's carbon."""
 
 
-def interval(values: Floats) -> tuple[Floats, Floats]:
-    """Low and high ends of the 95% bootstrap interval of each column's mean: (columns,) each.
+def aligned(trials: pd.DataFrame, by: Sequence[str], objectives: Mapping[str, str]) -> Floats:
+    """The objectives, minimised, by repetition and group: (repetitions, groups, objectives).
 
-    values: (repetitions, columns), at least two repetitions. Percentiles of the means of RESAMPLES draws with
-    replacement (Efron, "Bootstrap methods", Annals of Statistics 7, 1979). The interval is too narrow for few
-    repetitions, and never exceeds their range. `scipy.stats.bootstrap` draws the same resamples from the same
-    seed, but sums them in another order, so that the last digit differs, and takes twice as long.
+    The groups are the rows of `grouped`. Trials with the same seeds are the same repetition; NaN where a
+    group lacks one. objectives: metric key -> direction.
     """
-    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    weights = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(values)) / len(values)
-    low, high = np.percentile(weights @ values, [2.5, 97.5], axis=0)
-    return low, high
-
-
-def p_value(differences: Floats) -> float:
-    """Two-sided p-value of the mean of paired differences: (pairs,).
-
-    Fisher's randomisation test: the share of sign combinations whose mean is at least as far from 0. All
-    combinations for up to 16 pairs, RESAMPLES random ones beyond. For n pairs it is at least 2 ** (1 - n), so
-    three pairs cannot show much. `scipy.stats.permutation_test` gives the same for up to 16 pairs; beyond, it
-    draws other signs.
-    """
-    count = len(differences)
-    if count <= 16:
-        signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1, 1], (RESAMPLES, count))
-    means = np.abs(signs @ differences)
-    return float(np.mean(means >= abs(differences.sum()) * (1 - 1e-9)))
-
-
-def ends(groups: pd.DataFrame, objectives: Mapping[str, str]) -> tuple[Points, Points] | None:
-    """Best and worst ends of the objectives' intervals, minimised: (groups, objectives) each.
-
-    groups: a table that `grouped` returned. objectives: metric key -> direction. None where any objective of
-    any group has no interval: no difference between groups can then be shown to exceed chance.
-    """
-    found = [interval_of(groups, key) for key in objectives]
-    if any(each is None or each[0].isna().any() for each in found):
-        return None
-    return interval_costs(groups, [*objectives], [*objectives.values()])
+    groups = _groups(trials, by)
+    places: dict[Hashable, int] = {}
+    cells = []
+    for number, group in enumerate(groups.values()):
+        again: Counter[Hashable] = Counter()
+        costs = signed(group[[*objectives]].to_numpy(dtype=float), [*objectives.values()])
+        for seeds, row in zip(_keys(group, [key for key in SEEDS if key in group]), costs, strict=True):
+            again[seeds] += 1
+            cells.append((places.setdefault((seeds, again[seeds]), len(places)), number, row))
+    found = np.full((len(places), len(groups), len(objectives)), np.nan)
+    for place, number, row in cells:
+        found[place, number] = row
+    return found
 
 
 def grouped(trials: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -99,8 +74,9 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
     trials: columns `by`, those of SEEDS that varied, and those that `Footprint.of` reads. baseline: values of
     some columns of `by`; the others are the same on both sides. Trials with the same seeds are compared with
     each other. Columns: `by`; CHANGES, as shares of the baseline's mean carbon (the effects add up to
-    `change`); with several repetitions also `_lo` and `_hi` of each, and `p_value` of the change. Groups
-    without a counterpart, or whose counterpart emits nothing, are left out.
+    `change`); with several repetitions also `_lo` and `_hi` of each (of the paired differences), `p_value`
+    of the change and `pairs`, their number. Groups without a counterpart, or whose counterpart emits nothing,
+    are left out.
     """
     groups = _groups(trials, by)
     rows = []
@@ -122,7 +98,7 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
         shares = np.column_stack([shares.sum(axis=1), shares])
         row = dict(zip(CHANGES, shares.mean(axis=0), strict=True))
         if len(shares) > 1:
-            row |= _interval_row(CHANGES, shares) | {"p_value": p_value(shares[:, 0])}
+            row |= _interval_row(CHANGES, shares) | {"p_value": p_value(shares[:, 0]), "pairs": len(shares)}
         rows.append({**name, **row})
     return pd.DataFrame(rows)
 
@@ -152,8 +128,12 @@ def _pairs(group: pd.DataFrame, counterpart: pd.DataFrame) -> list[tuple[dict[An
 
 def _groups(trials: pd.DataFrame, by: Sequence[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
     """The trials by their values of `by`, in order of appearance."""
-    keys = list(zip(*(trials[column] for column in by), strict=True)) if by else [()] * len(trials)
     places: dict[tuple[Any, ...], list[int]] = {}
-    for place, key in enumerate(keys):
+    for place, key in enumerate(_keys(trials, by)):
         places.setdefault(key, []).append(place)
     return {key: trials.iloc[rows] for key, rows in places.items()}
+
+
+def _keys(trials: pd.DataFrame, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """The values of the columns, one tuple a trial."""
+    return [*zip(*(trials[column] for column in columns), strict=True)] if columns else [()] * len(trials)

@@ -29,8 +29,12 @@ from pipeline.results.metrics import carbon_metrics, summed
 class Summary:
     """The totals from which a run's metrics follow; its memory does not grow with the number of requests."""
 
-    def __init__(self, services: Sequence[Service], accounting: Accounting | None = None) -> None:
+    def __init__(
+        self, services: Sequence[Service], accounting: Accounting | None = None, *, alone: bool = False
+    ) -> None:
         self._accounting = accounting or Accounting()
+        self._alone = alone
+        """Whether requests come one at a time: in a queue one latency depends on the one before."""
         self._services = {service.problem.graph.name: service for service in services}
         self._fleet = services[0].problem.fleet
         self._all = ClassTotals()
@@ -142,6 +146,7 @@ class Summary:
         if self._num_decisions:
             metrics["scheduling_us_per_task"] = self._scheduling_s / self._num_decisions * 1e6
         if num_ok:
+            metrics |= self._all.latency_intervals() if self._alone else {}
             metrics["throughput_rps"] = num_ok / self._end.window_s
             metrics["transfer_bytes_per_inf"] = self._num_bytes / num_ok
             if any(service.plan.compression != COMPRESSIONS[0] for service in self._services.values()):

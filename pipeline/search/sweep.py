@@ -16,6 +16,7 @@ from pipeline.domain.checks import ConfigError, first_line, one_line, require
 from pipeline.planning import pareto
 from pipeline.planning.problem import InvertiblePartitioner
 from pipeline.results import repetition
+from pipeline.results.accountant import is_carbon_metric
 from pipeline.results.paper.published import published_metrics
 from pipeline.search.exact_reference import BESIDE_THE_PROBLEM, ExactReference
 from pipeline.search.jobs import trial_config
@@ -249,7 +250,16 @@ def _composed(space: SearchSpace, session: Session) -> DictConfig:
 
 
 def _require_consistent(settings: Settings, space: SearchSpace) -> None:
-    """Raise ConfigError for repeats, conditions and a baseline that do not fit the keys that vary."""
+    """Raise ConfigError for repeats, conditions, objectives and a baseline that do not fit what varies."""
+    mixed = [
+        key for key in space.dimensions if key in ("accounting", "accounting.idle", "accounting.reserved")
+    ]
+    counted = [key for key in settings.objectives if is_carbon_metric(key)]
+    require(
+        not (mixed and counted),
+        f"{', '.join(mixed)}: varies, and {', '.join(counted)} cannot be compared between trials that count "
+        "different things; carbonedge reaccount accounts a finished run by other rules",
+    )
     require(
         settings.repeats == 1 or "repeat" not in space.dimensions,
         f"repeat: sweep.repeats={settings.repeats} varies it already",

@@ -152,4 +152,5 @@ class Trial:
         intensity = intensity or Intensity.of(self.fleet, self.grid, self.begin_utc())
         _, graph = built(spec, self.models)
         profile = self.profiler.profile(spec, graph, self.fleet)
-        return Problem(graph, self.fleet, profile, intensity.at(0.0), self.compression, self.accounting.idle)
+        rules = self.accounting.idle, self.accounting.reserved
+        return Problem(graph, self.fleet, profile, intensity.at(0.0), self.compression, *rules)

@@ -116,6 +116,16 @@ def test_a_link_s_error_is_the_same_for_all_devices(two_devices: Fleet) -> None:
     assert bounds(first - second, fleet, accounting) == pytest.approx((0, 0), abs=1e-15)
 
 
+def test_the_pue_of_an_end_does_not_bound_the_network(two_devices: Fleet) -> None:
+    """1 MB at 1 µJ: half a joule at 600 g/kWh and half at 100, whatever the range of fast's PUE."""
+    fast = replace(two_devices.devices[0], ranges={"pue": [1.0, 3.0]})
+    fleet = replace(two_devices, devices=(fast, two_devices.devices[1]))
+    run = replace(TWO_STAGES, table=moved("fast->clean"), reserved=())
+    accounting = Accounting("marginal")
+    found = bounds(parts(account(run, fleet, INTENSITY, accounting), fleet), fleet, accounting)
+    assert found == pytest.approx((0.5 * 700 / 3.6e6, 0.5 * 700 / 3.6e6))
+
+
 def moved(way: str) -> pd.DataFrame:
     return pd.DataFrame([record(0, 0, "transfer", way, 0.0, 1.0, bytes=10**6)])
 

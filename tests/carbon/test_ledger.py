@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting
+from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting, boundary
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import LEDGER_COLUMNS, account, known_components
 from pipeline.domain.checks import ConfigError
@@ -39,6 +39,35 @@ def test_components_by_hand(rule: str, idle_j: float, two_devices: Fleet) -> Non
     carbon = ledger.groupby(["component", "device"])["carbon_g"].sum()
     assert carbon["dynamic", "fast"] == pytest.approx(40 / 3.6e6 * 600 * 1.5)
     assert carbon["network", "clean"] == pytest.approx(2 / 3.6e6 * 100)
+    assert carbon["network", "fast"] == pytest.approx(2 / 3.6e6 * 600)  # no PUE: the link's figure covers all
+
+
+ONLY_FAST = replace(TWO_STAGES, table=TWO_STAGES.table[:1], reserved=("fast",))
+
+
+@pytest.mark.parametrize(("reserved", "idle_j", "made"), [("used", 100, 1), ("fleet", 100 + 20, 2)])
+def test_a_reserved_device_that_did_nothing(
+    reserved: str, idle_j: float, made: int, two_devices: Fleet
+) -> None:
+    """fast idles at 10 W and clean at 2 W for 10 s; each weighs 40 kg for four years."""
+    devices = tuple(replace(d, embodied_kg=40.0, lifetime_years=4.0) for d in two_devices.devices)
+    fleet = replace(two_devices, devices=devices)
+    ledger = account(ONLY_FAST, fleet, INTENSITY, Accounting(reserved=reserved))
+    assert ledger.loc[ledger["component"] == "idle", "energy_j"].sum() == idle_j
+    embodied_g = ledger.loc[ledger["component"] == "embodied", "carbon_g"]
+    assert embodied_g.tolist() == pytest.approx([40e3 * 10 / (4 * 365.25 * 86400)] * made)
+    assert ledger.loc[ledger["component"] == "dynamic", "energy_j"].sum() == 40
+
+
+def test_runs_of_one_powered_fleet_differ_by_what_they_add(two_devices: Fleet) -> None:
+    """Whichever device works, idle power is that of both: the runs differ in dynamic energy only."""
+    whole = Accounting(reserved="fleet")
+    ways = [records([record(0, 0, "compute", name, 0.0, 5.0)], 10.0, (name,)) for name in ("fast", "clean")]
+    fast, clean = (account(run, two_devices, INTENSITY, whole) for run in ways)
+    idle = [each.loc[each["component"] == "idle", "carbon_g"].tolist() for each in (fast, clean)]
+    assert idle[0] == idle[1]
+    added = [each.loc[each["component"] == "dynamic", "carbon_g"].sum() for each in (fast, clean)]
+    assert fast["carbon_g"].sum() - clean["carbon_g"].sum() == pytest.approx(added[0] - added[1])
 
 
 @pytest.mark.parametrize(
@@ -101,15 +130,26 @@ def test_a_device_that_is_not_in_the_fleet_is_refused(two_devices: Fleet) -> Non
         account(run, two_devices, INTENSITY, Accounting())
 
 
-def test_an_unknown_attribution_is_refused() -> None:
+def test_the_boundary_names_the_devices_that_count() -> None:
+    whole = boundary({}, Accounting(reserved="fleet"), {})
+    assert "idle (idle power of all devices of the fleet over the whole run)" in whole
+    assert "embodied (manufacture of all devices of the fleet, by the run's share" in whole
+    assert "idle (idle power of the devices that ran a stage over the whole run)" in boundary(
+        {}, Accounting(), {}
+    )
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match="accounting.reserved: must be one of used, fleet .reserved: 'all'"):
+        Accounting(reserved="all")
     with pytest.raises(ConfigError, match="accounting.idle: must be one of marginal, proportional, full"):
         Accounting("none")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-@given(run=runs(), rule=st.sampled_from(ATTRIBUTIONS))
-def test_components_add_up_to_the_total(run: Records, rule: str, two_devices: Fleet) -> None:
-    ledger = account(run, two_devices, INTENSITY, Accounting(rule))
+@given(run=runs(), rule=st.sampled_from(ATTRIBUTIONS), reserved=st.sampled_from(["used", "fleet"]))
+def test_components_add_up_to_the_total(run: Records, rule: str, reserved: str, two_devices: Fleet) -> None:
+    ledger = account(run, two_devices, INTENSITY, Accounting(rule, reserved=reserved))
     total = float(ledger["carbon_g"].sum())
     by_component = ledger.groupby("component")["carbon_g"].sum()
     assert set(by_component.index) <= set(known_components(run, two_devices))

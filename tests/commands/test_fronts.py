@@ -29,13 +29,19 @@ def sweep(
     name: str,
     points: list[tuple[float, float]],
     objectives: dict[str, str | None],
+    accounting: dict[str, str] | None = None,
     **constraints: float,
 ) -> None:
     with tracking.open_run(name, {"sweep": "grid"}, {}) as run:
         table = pd.DataFrame(points, columns=["carbon_g_per_inf", "latency_ms_p50"])
         run.log_table(table.assign(number=range(len(points)), cuts="none"), "trials.json")
         run.log_text(
-            OmegaConf.to_yaml({"sweep": {"objectives": objectives, "constraints": constraints}}),
+            OmegaConf.to_yaml(
+                {
+                    "sweep": {"objectives": objectives, "constraints": constraints},
+                    "accounting": accounting or {},
+                }
+            ),
             "multirun.yaml",
         )
 
@@ -59,6 +65,17 @@ def test_fronts_are_told_from_one_reference(store: Tracking, capsys: pytest.Capt
     shown = Path("front-try-out.html").read_text()
     assert "second" in shown
     assert "<script src=" not in shown
+
+
+def test_carbon_of_another_boundary_is_left_out(store: Tracking) -> None:
+    """Sweeps of before `reserved` counted the used devices; latency and bytes have no boundary."""
+    for name, rules in (("before", {"idle": "full"}), ("fleet", {"reserved": "fleet"}), ("used", {})):
+        sweep(store, name, [(1, 1)], {**TWO}, rules)
+    found, others = fronts_of(store.sweeps("try out"))
+    assert [name.split(" · ")[0] for name in found] == ["used", "before"]
+    assert [(n.split(" · ")[0], why) for n, why in others.items()] == [
+        ("fleet", "its carbon has another boundary")
+    ]
 
 
 def test_what_breaks_a_sweeps_constraint_is_not_on_its_front(store: Tracking) -> None:

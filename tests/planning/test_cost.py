@@ -32,7 +32,8 @@ def test_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     fast_j, clean_j, link_j = 0.0065 * 30, 0.031 * 12, 2048e-6
     assert cost.energy_j[0] == pytest.approx(fast_j + clean_j + link_j)
     fast_g, clean_g = 600 * 1.5 / 3.6e6, 100 / 3.6e6
-    carbon_g = fast_j * fast_g + clean_j * clean_g + link_j * (fast_g + clean_g) / 2
+    # No PUE on the link: its figure covers all that moving a byte takes.
+    carbon_g = fast_j * fast_g + clean_j * clean_g + link_j * (600 + 100) / 3.6e6 / 2
     assert cost.carbon_g[0] == pytest.approx(carbon_g)
     # SCI counts both devices' idle power (10 W and 2 W) from the request's arrival to its answer.
     full = predict(replace(problem, idle="full"), [Plan((0, 3, 6), ("fast", "clean"))])
@@ -85,10 +86,11 @@ def by_definition(problem: Problem, plan: Plan) -> Cost:
             bytes_moved += moved
             joules = moved * (link.energy_j_per_byte or 0.0)
             link_j += joules
-            link_g += joules * (g_per_j[place] + g_per_j[device]) / 2
+            ends = (problem.intensity_g_per_kwh[place], problem.intensity_g_per_kwh[device])
+            link_g += joules * sum(ends) / 2 / 3.6e6
         place = device
     dynamic_j = idle_j = carbon_g = 0.0
-    for name in set(plan.devices):
+    for name in {"used": set(plan.devices), "fleet": set(fleet.by_name)}[problem.reserved]:
         own = fleet.by_name[name]
         counted_s = {"full": latency_s, "proportional": load_s[name], "marginal": 0.0}[problem.idle]
         dynamic_j += load_s[name] * (own.active_w - own.idle_w)
@@ -122,6 +124,7 @@ def test_by_definition(data: st.DataObject, make_problem: MakeProblem, two_devic
     devices = tuple(replace(d, embodied_kg=embodied, lifetime_years=4.0) for d in two_devices.devices)
     problem = make_problem(Fleet("two", devices, two_devices.links, source))
     problem = replace(problem, idle=data.draw(st.sampled_from(["full", "proportional", "marginal"])))
+    problem = replace(problem, reserved=data.draw(st.sampled_from(["used", "fleet"])))
     plans = []
     for _ in range(data.draw(st.integers(1, 5))):  # of any number of stages, under any compression
         stages = data.draw(st.integers(1, 4))
@@ -134,6 +137,27 @@ def test_by_definition(data: st.DataObject, make_problem: MakeProblem, two_devic
         expected = by_definition(problem, plan)
         for name in Cost.__annotations__:
             assert getattr(found, name)[index] == pytest.approx(getattr(expected, name)[0], rel=1e-9), name
+
+
+def test_a_reserved_fleet_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """All on fast: 22 ms and a dispatch. clean idles at 2 W if the whole fleet is reserved."""
+    used = make_problem(two_devices)
+    plan, latency_s = Plan((0, 6), ("fast",)), 0.0002 + 0.0215
+    assert predict(used, [plan]).idle_j[0] == pytest.approx(10 * latency_s)
+    cost = predict(replace(used, reserved="fleet"), [plan])
+    assert cost.idle_j[0] == pytest.approx(12 * latency_s)
+    idle_g = latency_s * (10 * 600 * 1.5 + 2 * 100) / 3.6e6
+    assert cost.carbon_g[0] == pytest.approx(0.0215 * 20 * 600 * 1.5 / 3.6e6 + idle_g)
+
+
+def test_the_network_counts_if_every_link_is_known(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """As in the ledger, where a component counts for the whole fleet or not at all."""
+    other = Link("slow", 1e5, between=("fast", "third"))
+    third = replace(two_devices.devices[1], name="third")
+    fleet = Fleet("three", (*two_devices.devices, third), (*two_devices.links, other))
+    tables = Tables.of(make_problem(fleet))
+    assert not tables.link_j_per_byte.any()
+    assert not tables.link_g_per_byte.any()
 
 
 def test_along_another_order(make_problem: MakeProblem, two_devices: Fleet) -> None:

@@ -115,14 +115,19 @@ def random_tables(
     )
 
 
+def whole_fleet(tables: Tables) -> Tables:
+    """The same problem if each plan holds all devices, and not only its own."""
+    none, fleet_w, fleet_g_per_s = 0 * tables.held_w, tables.held_w.sum(), tables.held_g_per_s.sum()
+    return replace(tables, held_w=none, held_g_per_s=none, fleet_w=fleet_w, fleet_g_per_s=fleet_g_per_s)
+
+
 def all_plans(tables: Tables, rules: PlanRules) -> tuple[Ints, Ints]:
     """Every plan that obeys the rules, neighbouring stages on one device included."""
     layers, devices = tables.num_layers, range(len(tables.names))
     bounds, where = [], []
     for stages in range(1, min(layers, rules.max_stages or layers) + 1):
-        for cuts, placed in product(
-            combinations(range(1, layers), stages - 1), product(devices, repeat=stages)
-        ):
+        chosen = combinations(range(1, layers), stages - 1)
+        for cuts, placed in product(chosen, product(devices, repeat=stages)):
             ends = (0, *cuts, layers)
             if rules.distinct and len(set(placed)) < stages:
                 continue
@@ -130,10 +135,8 @@ def all_plans(tables: Tables, rules: PlanRules) -> tuple[Ints, Ints]:
                 continue
             bounds.append(ends + (layers,) * (layers - stages))
             where.append(placed + (0,) * (layers - stages))
-    shape = (len(bounds), layers)
-    return np.array(bounds, dtype=int).reshape(shape[0], layers + 1), np.array(where, dtype=int).reshape(
-        shape
-    )
+    whole, placements = np.array(bounds, dtype=int), np.array(where, dtype=int)
+    return whole.reshape(-1, layers + 1), placements.reshape(-1, layers)
 
 
 def needs(tables: Tables, ends: tuple[int, ...], placed: tuple[int, ...]) -> list[tuple[int, float]]:
@@ -188,6 +191,7 @@ def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], PlanRules]:
         apart=draw(st.sampled_from([0.0, 0.0, 0.5])),
         equal=draw(st.booleans()),
     )
+    tables = whole_fleet(tables) if draw(st.booleans()) else tables
     rules = PlanRules(
         distinct="period_s" in objectives or draw(st.booleans()),
         memory=draw(st.booleans()),

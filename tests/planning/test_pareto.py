@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pipeline.domain.checks import ConfigError
 from pipeline.planning.pareto import (
-    confident_dominance,
-    confident_front,
     hypervolume,
     knee,
     non_dominated,
@@ -101,28 +99,3 @@ def test_signed_negates_what_is_maximised_and_refuses_other_words() -> None:
     assert values.tolist() == [[1, 2]]
     with pytest.raises(ConfigError, match="minimize or maximize"):
         signed(values, ["min", "maximize"])
-
-
-def test_what_intervals_settle_by_hand() -> None:
-    """a: [1, 2] x [1, 2] beats b: [3, 4] x [2, 3] whatever; c overlaps a in one, is worse in the other."""
-    low, high = np.array([[1, 1], [3, 2], [0, 3]]), np.array([[2, 2], [4, 3], [1.5, 4]])
-    assert confident_dominance(low, high).tolist() == [[False, True, False], [False] * 3, [False] * 3]
-    # c may be better than a in the first, or not: that c is not dominated by a is not sure.
-    assert confident_front(low, high).tolist() == [True, False, False]
-
-
-@given(
-    arrays(np.float64, st.tuples(st.integers(1, 6), st.just(2)), elements=st.integers(0, 5).map(float)),
-    arrays(np.float64, st.tuples(st.just(6), st.just(2)), elements=st.integers(0, 2).map(float)),
-    st.data(),
-)
-def test_what_is_sure_holds_wherever_values_lie(
-    low: NDArray[np.float64], widths: NDArray[np.float64], data: st.DataObject
-) -> None:
-    high = low + widths[: len(low)]
-    share = data.draw(arrays(np.float64, low.shape, elements=st.sampled_from([0.0, 0.5, 1.0])))
-    somewhere = low + share * (high - low)
-    front = non_dominated(somewhere)
-    assert not (confident_front(low, high) & ~front).any()
-    for a, b in np.argwhere(confident_dominance(low, high)):
-        assert dominates(somewhere[a], somewhere[b])

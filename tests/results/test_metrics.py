@@ -1,11 +1,17 @@
-"""Metrics of a model's answers, worked by hand."""
+"""Metrics of a ledger and of a model's answers, worked by hand."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pipeline.results.metrics import output_max_abs_error, top1_agreement
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.ledger import account
+from pipeline.domain.fleet import Fleet
+from pipeline.results.metrics import carbon_metrics, output_max_abs_error, summed, top1_agreement
+from tests.conftest import INTENSITY, record, records
 
 
 def test_agreement_is_the_share_of_equal_top_classes() -> None:
@@ -13,3 +19,23 @@ def test_agreement_is_the_share_of_equal_top_classes() -> None:
     expected = [torch.tensor([[0.4, 0.6]]), torch.tensor([[0.3, 0.7]])]
     assert top1_agreement(answers, expected) == 0.5
     assert output_max_abs_error(answers, expected) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("rules", "stated"),
+    [(("full", "fleet"), True), (("full", "used"), False), (("marginal", "fleet"), False)],
+)
+def test_an_sci_counts_all_reserved_hardware(
+    rules: tuple[str, str], stated: bool, two_devices: Fleet
+) -> None:
+    """One request on fast: only with idle power and manufacture of clean too is its carbon an SCI."""
+    accounting = Accounting(rules[0], reserved=rules[1])
+    devices = tuple(replace(d, embodied_kg=40.0, lifetime_years=4.0) for d in two_devices.devices)
+    fleet = replace(two_devices, devices=devices)
+    run = records([record(0, 0, "compute", "fast", 0.0, 2.0)], 10.0, ("fast",))
+    found = carbon_metrics(summed(account(run, fleet, INTENSITY, accounting)), (), 1, fleet, accounting)
+    assert ("sci_g_per_inf" in found) == stated
+    if stated:
+        made_g = 2 * 40e3 * 10 / (4 * 365.25 * 86400)
+        used_g = (20 * 2 + 10 * 10) * 600 * 1.5 / 3.6e6 + 2 * 10 * 100 / 3.6e6
+        assert found["sci_g_per_inf"] == pytest.approx(made_g + used_g)

@@ -129,6 +129,11 @@ def test_a_baseline_must_vary(multirun: Multirun) -> None:
         multirun("partitioner.stages=1,2", "+sweep.baseline.partitioner.stages=3")
 
 
+def test_trials_of_different_boundaries_are_not_compared(multirun: Multirun) -> None:
+    with pytest.raises(ConfigError, match=r"accounting.reserved: varies, and carbon_g_per_inf cannot be"):
+        multirun("+accounting.reserved=used,fleet")
+
+
 def test_repetitions_are_varied_once(multirun: Multirun) -> None:
     with pytest.raises(ConfigError, match=r"repeat: sweep.repeats=3 varies it already"):
         multirun("repeat=0,1", "sweep.repeats=3")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.carbon.intensity import Intensity
-from pipeline.domain.energy import carbon_g, stage_energy_j
+from pipeline.domain.energy import LINK_PUE, carbon_g, stage_energy_j
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
 from pipeline.execution.deployment import StageDeployment, arrivals
@@ -149,8 +149,7 @@ class Situation:
             return 0.0
         end_j = self.work[k].input_bytes * (link.end_j_per_byte or 0.0)
         least = dict(zip(self.fleet.by_name, self.g_per_kwh.min(axis=1).tolist(), strict=True))
-        ends = (sender, receiver)
-        return math.fsum(carbon_g(end_j, least[end], self.fleet.by_name[end].pue) for end in ends)
+        return math.fsum(carbon_g(end_j, least[end], LINK_PUE) for end in (sender, receiver))
 
     def moving_s(self, k: int, sender: str, receiver: str) -> float:
         """Seconds of moving a stage's input over a free link."""

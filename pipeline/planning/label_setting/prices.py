@@ -67,6 +67,11 @@ class Prices:
             ),
             "transfer_bytes": (np.zeros_like(layer_s), moved, fetched),
         }
+        # Where every plan holds the whole fleet, each second of latency costs the same: a price of each step.
+        for name, rate in (("energy_j", t.fleet_w), ("carbon_g", t.fleet_g_per_s)):
+            if rate:  # 0 times the infinite latency of a missing link is NaN
+                own_s = zip(priced[name], priced["latency_s"], strict=True)
+                priced[name] = tuple(own + rate * seconds for own, seconds in own_s)
         layer, move, start = zip(*(priced[name] for name in self.sums), strict=True)
         self.layer_cost = np.stack(layer, axis=-1)  # (D, L, sums)
         self.move_cost = np.stack(

@@ -73,7 +73,11 @@ def run_audit(run: AuditedRun) -> dict[str, Any]:
             "host": about.get("meter", run.tags.get("host_meter", "none")),
             "sources": list(SOURCES),
         },
-        "window": {key: about[key] for key in ("start_utc", "window_s", "reserved")},
+        "window": {
+            "start_utc": about["start_utc"],
+            "window_s": about["window_s"],
+            "reserved": list(run.fleet.by_name) if run.accounting.reserved == "fleet" else about["reserved"],
+        },
         "grid": about.get("grid", {}),
         "metrics": dict(run.metrics),
         "sci": _sci(run.metrics, run.accounting),
@@ -104,6 +108,8 @@ def _sci(metrics: Mapping[str, float], accounting: Accounting) -> dict[str, Any]
     why = [f"{' and '.join(missing)} not known"] if missing else []
     if accounting.idle != "full":
         why.append(f"idle power counted by the rule {accounting.idle!r}, and SCI counts reserved hardware")
+    if accounting.reserved != "fleet":
+        why.append("devices without a task are left out (accounting.reserved: used)")
     return {"not stated, because": "; ".join(why) or "nothing was answered"}
 
 

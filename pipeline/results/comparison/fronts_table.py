@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 from rich.console import Console
@@ -26,13 +26,13 @@ def fronts_table(fronts: Mapping[str, Front]) -> pd.DataFrame:
     return table.assign(share=table["hypervolume"] / table["hypervolume"].max())
 
 
-def print_fronts(console: Console, title: str, table: pd.DataFrame, left_out: Collection[str]) -> None:
-    """Print a `fronts_table`; left_out: names of sweeps that have other objectives."""
+def print_fronts(console: Console, title: str, table: pd.DataFrame, left_out: Mapping[str, str]) -> None:
+    """Print a `fronts_table`; left_out: why other sweeps are left out, by name."""
     shown = Table("sweep", title=title, title_justify="left")
     for heading in ("trials", "front", "hypervolume, of the largest"):
         shown.add_column(heading, justify="right")
     for row in table.to_dict("records"):
         shown.add_row(row["sweep"], str(row["trials"]), str(row["front"]), number(row["share"]))
     console.print(shown)
-    for name in left_out:
-        console.print(f"left out, as it has other objectives: {name}", markup=False)
+    for name, reason in left_out.items():
+        console.print(f"left out, as {reason}: {name}", markup=False)

@@ -33,6 +33,8 @@ class Side:
     """Model, fleet, measurement and workload of the run, as far as they are known."""
     parts: pd.DataFrame | None = None
     """Grams per inference: one row a device, columns as `coefficients.parts` returns them."""
+    reserved: tuple[str, ...] = ()
+    """Devices whose idle power or manufacture counts."""
 
     @classmethod
     def of_run(
@@ -45,6 +47,8 @@ class Side:
         about: Mapping[str, str],
     ) -> Self:
         """The side of a run that answered requests; ledger: columns LEDGER_COLUMNS."""
+        of_devices = ledger["component"].isin(["idle", "embodied"]) & (ledger["carbon_g"] > 0)
+        held = set(ledger.loc[of_devices, "device"].astype(str))
         return cls(
             name,
             Footprint.of(metrics),
@@ -54,6 +58,7 @@ class Side:
             accounting,
             about,
             coefficients.parts(ledger, fleet) / metrics["requests_ok"],
+            tuple(name for name in fleet.by_name if name in held),
         )
 
     @classmethod
@@ -73,7 +78,7 @@ class Side:
 
 
 def require_one_boundary(a: Side, b: Side) -> None:
-    """Raise ConfigError where two runs count different components, or idle power by different rules."""
+    """Raise ConfigError where two runs count different components, devices or idle power."""
     if a.components is None or b.components is None or a.accounting is None or b.accounting is None:
         return
     differ = set(a.components) ^ set(b.components)
@@ -82,9 +87,10 @@ def require_one_boundary(a: Side, b: Side) -> None:
         f"boundary: only one of {a.name!r} and {b.name!r} counts {' and '.join(sorted(differ))}; give both "
         "fleets the same figures, or use carbonedge reaccount",
     )
-    idle = [a.accounting.idle, b.accounting.idle]
-    require(
-        idle[0] == idle[1],
-        f"accounting.idle: {a.name!r} counts {idle[0]} and {b.name!r} {idle[1]}; first use "
-        "carbonedge reaccount to account one of them by the other's rule",
-    )
+    for rule in ("idle", "reserved"):
+        one, other = getattr(a.accounting, rule), getattr(b.accounting, rule)
+        require(
+            one == other,
+            f"accounting.{rule}: {a.name!r} counts {one} and {b.name!r} {other}; first use "
+            "carbonedge reaccount to account one of them by the other's rule",
+        )

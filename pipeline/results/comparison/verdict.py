@@ -18,6 +18,7 @@ def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
         _change(a, b),
         _cleaner_electricity(a, b),
         _different_runs(a, b),
+        _different_devices(a, b),
         "" if bounds is None else _within(bounds, a.footprint.total_g),
     ]
     return " ".join(filter(None, sentences))
@@ -52,6 +53,25 @@ def _cleaner_electricity(a: Side, b: Side) -> str:
 def _different_runs(a: Side, b: Side) -> str:
     differ = [key for key in a.about if key in b.about and a.about[key] != b.about[key]]
     return f"The runs also differ in: {', '.join(differ)}." if differ else ""
+
+
+def _different_devices(a: Side, b: Side) -> str:
+    """A warning where each run counts the idle power and the manufacture of its own devices only."""
+    reserved = [each.reserved for each in (a, b)]
+    if (
+        a.accounting is None
+        or a.accounting.reserved == "fleet"
+        or reserved[0] == reserved[1]
+        or not all(reserved)
+    ):
+        return ""
+    lists = " and ".join(
+        f"{side.name} of {', '.join(own)}" for side, own in zip((a, b), reserved, strict=True)
+    )
+    return (
+        f"Idle power and manufacture count on the devices that each used only: {lists}; if the others are on "
+        "too, account both again with accounting.reserved=fleet."
+    )
 
 
 def _within(bounds: tuple[float, float], before_g: float) -> str:

@@ -28,7 +28,7 @@ def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Se
     """An interactive figure of a sweep, whose points show the plan and the objectives on hover.
 
     trials: one row a trial, columns as `Front.of` takes them. One objective: its history. Two: the front,
-    with 95% intervals and the region in which it may lie, where known. Three: a 3D plot, with intervals.
+    with 95% intervals and the region between their ends, where known. Three: a 3D plot, with intervals.
     More: all pairs.
     """
     front = Front.of(trials, objectives, directions)

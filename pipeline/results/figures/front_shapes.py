@@ -14,7 +14,7 @@ from pipeline.results.metric_keys import interval_of
 
 GREY, BLUE, ORANGE = "#8C8C8C", "#0072B2", "#D55E00"
 """Okabe and Ito's blue and vermilion, distinct for colour-blind readers too (jfly.uni-koeln.de/color)."""
-REGION = "where the front lies (95% intervals)"
+REGION = "between all best and all worst ends of 95% intervals"
 """Legend of a front's region."""
 
 
@@ -31,10 +31,10 @@ def trial_numbers(trials: pd.DataFrame) -> pd.Series[Any]:
 
 
 def front_region(front: Front) -> NDArray[np.float64] | None:
-    """Outline of the region in which a front of two objectives may lie, with each value in its interval.
+    """Outline of the region between the fronts of the intervals' best ends and of their worst ends.
 
-    (corners, 2), in the units of the objectives' keys: from the front of all best ends to that of all worst
-    ends. None where there are no intervals.
+    (corners, 2), in the units of the two objectives' keys. Each interval holds its own mean with 95%, not all
+    of them together. None where there are no intervals.
     """
     if front.ends is None or not front.member.any():
         return None

@@ -88,8 +88,7 @@ def about(figures: pd.DataFrame, tags: Mapping[str, str], measured_on: str) -> l
     return [
         f"Emulated on fleet=paper: three nodes of 1.0, 0.6 and 0.4 CPU at 620, 530 and 380 g/kWh. {repeats} "
         f"repetitions of {requests} requests each, one at a time; means, and in brackets their 95% "
-        "bootstrap interval (of three repetitions it is little more than their range). Published: "
-        "CarbonEdge, arXiv 2603.27420.",
+        f"interval by Student's t (n = {repeats}). Published: CarbonEdge, arXiv 2603.27420.",
         "Host by quota is the paper's accounting: the energy of this host while a configuration ran "
         f"({tags.get('host_meter', 'no meter')}), at the intensity of the node to which it is attributed. "
         "Per device is ours: a node's own power (quota × 140 W, as the paper's figures imply) while it "

@@ -18,8 +18,6 @@ from pipeline.results.units import PLAN, scaled, scaled_label, text, with_interv
 
 COMPARED = ("latency_ms_p95", "slo_miss_rate", "requests_rejected", "regret_to_oracle")
 """Metrics that a comparison shows beside the objectives, where they are known."""
-FEW = 5
-"""Number of repetitions below which the table warns that a bootstrap interval is narrow."""
 
 
 def summary_table(groups: pd.DataFrame, by: Sequence[str], changes: pd.DataFrame | None) -> pd.DataFrame:
@@ -46,13 +44,12 @@ def print_summary(
     baseline: columns and values of the configuration with which the others are compared; empty for none.
     """
     repeats = int(table["repeats"].max())
-    title = f"Mean of {repeats}, and the mean's 95% interval" if repeats > 1 else "Compared"
-    if 1 < repeats < FEW:
-        title += f" (for fewer than {FEW}, hardly more than their range)"
+    title = "Means of n repetitions, and their 95% intervals (Student's t)" if repeats > 1 else "Compared"
     caption = ""
     if "change" in table:
         name = " and ".join(f"{key}={value}" for key, value in baseline.items())
-        caption = f"carbon against {name}: its change and the parts of it, as shares of the baseline's"
+        caption = f"carbon against {name}: its change and the parts of it, as shares of the baseline's; "
+        caption += "intervals and p are those of the differences, seed by seed"
     shown = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     for column in by:
         shown.add_column(PLAN.get(column, column))
@@ -66,32 +63,35 @@ def print_summary(
     tested = ["p_value"] if "p_value" in table else []
     for _ in tested:
         shown.add_column("p (paired)", justify="right")
+    if repeats > 1:
+        shown.add_column("n", justify="right")
     for row in table.sort_values(list(by), kind="stable").to_dict("records"):
         shown.add_row(
             *[text(row[column]) for column in by],
             *[with_interval(row, key, partial(scaled, factor)) for key, _, factor in scales],
             *[with_interval(row, key, "{:+.1%}".format) for key in shares],
-            *[with_interval(row, key, "{:.3f}".format) for key in tested],
+            *[with_interval(row, key, "{:.2g}".format) for key in tested],
+            *([f"{row['repeats']:.0f}"] if repeats > 1 else []),
         )
     console.print(shown)
 
 
 def print_dominance(console: Console, names: Sequence[str], dominates: npt.NDArray[np.bool_]) -> None:
-    """Print which configurations dominate which others, beyond their intervals.
+    """Print which configurations dominate which others beyond chance.
 
-    dominates: (names, names), as `pareto.confident_dominance` returns it.
+    dominates: (names, names), as `significance.dominance` returns it.
     """
     for name, row in zip(names, dominates, strict=True):
         if row.any():
             beaten = ", ".join(other for other, is_so in zip(names, row, strict=True) if is_so)
-            console.print(f"{name} dominates {beaten}: their intervals do not overlap", markup=False)
+            console.print(f"Beyond chance, {name} dominates {beaten}", markup=False)
 
 
 def print_confident(console: Console, names: Sequence[str], confident: npt.NDArray[np.bool_]) -> None:
-    """Print which configurations are on the front wherever in its interval each value lies.
+    """Print which configurations are on the front beyond chance.
 
-    confident: one value a name, as `pareto.confident_front` returns it.
+    confident: one value a name, as `significance.on_front` returns it.
     """
     kept = [name for name, is_so in zip(names, confident, strict=True) if is_so]
     listed = ", ".join(kept) if kept else "none"
-    console.print(f"On the front wherever each value lies in its interval: {listed}", markup=False)
+    console.print(f"On the front beyond chance (all of these with 95% confidence): {listed}", markup=False)

@@ -34,14 +34,14 @@ def front_table(
 
     trials: one row a trial, columns as `Front.of` takes them. Columns of the result, where known: `number`,
     those of PLAN, those of `varied`, the objectives, HEADLINE, those of LOST that any trial has above 0;
-    the ends of their intervals; `alike` (number of equal trials) where any is more than 1; `knee`. Metrics
-    are in the units of their keys.
+    the ends of their intervals; `repeats`, the number of repetitions behind them; `alike` (number of equal
+    trials) where any is more than 1; `knee`. Metrics are in the units of their keys.
     """
     front = Front.of(trials, objectives, directions)
     lost = [key for key in LOST if key in front.trials and (front.trials[key] > 0).any()]
     figures = dict.fromkeys([*objectives, *HEADLINE, *lost])
     ends = [end for key in figures for end in interval_keys(key)]
-    wanted = dict.fromkeys(["number", *PLAN, *varied, *figures, *ends])
+    wanted = dict.fromkeys(["number", *PLAN, *varied, *figures, *ends, "repeats"])
     members = front.distinct(varied)
     last = [*(["alike"] if (members["alike"] > 1).any() else []), "knee"]
     return members[[column for column in wanted if column in members] + last].reset_index(drop=True)
@@ -81,21 +81,27 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
     plan, metrics = _shown_columns(table)
     scales = [scaled_label(key, table[key]) for key in metrics]
     alike = "alike" in table
+    repeated = "repeats" in table and table["repeats"].max() > 1
     of = f"{len(table)} plans, of {table['alike'].sum()} trials" if alike else str(len(table))
     shown = Table(title=f"Pareto front ({of})", caption="◆ knee: the best compromise")
     shown.add_column()
     for column in plan:
         shown.add_column("trial" if column == "number" else PLAN.get(column, column.rpartition(".")[2]))
-    for title in [*(title for title, _ in scales), *(["equal trials"] if alike else [])]:
+    for title in [
+        *(title for title, _ in scales),
+        *(["n"] if repeated else []),
+        *(["equal trials"] if alike else []),
+    ]:
         shown.add_column(title, justify="right")
     for row in table.to_dict("records"):
         shown.add_row(
             "◆" if row["knee"] else "",
             *[text(_weight(row) if column == "carbon_weight" else row[column]) for column in plan],
             *[
-                with_interval(row, key, partial(scaled, factor))
+                with_interval(row, key, partial(scaled, factor)) if repeated else scaled(factor, row[key])
                 for key, (_, factor) in zip(metrics, scales, strict=True)
             ],
+            *([f"{row['repeats']:.0f}"] if repeated else []),
             *([str(row["alike"])] if alike else []),
         )
     console.print(shown)
@@ -104,7 +110,7 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
 def _shown_columns(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """The columns of a `front_table` to print: those that identify or distinguish plans, and metrics."""
     columns = list(map(str, table))
-    not_plan = {*METRICS, *(end for key in METRICS for end in interval_keys(key)), "alike", "knee"}
+    not_plan = {*METRICS, *(end for key in METRICS for end in interval_keys(key)), "repeats", "alike", "knee"}
     known = [column for column in columns if column in ("number", *PLAN) or column not in not_plan]
     always = {"cuts", "devices", "number" if "number" in known else "name"}
     chosen = [column for column in known if column in ("scheduler", "carbon_weight") or column not in PLAN]

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.planning import pareto
-from pipeline.results import repetition
-from pipeline.results.repetition import Floats
+from pipeline.results import repetition, significance
+from pipeline.results.significance import Floats
 from pipeline.search.settings import Settings
 from pipeline.search.studies.sweep_trial import SweepTrial
 
@@ -91,16 +91,18 @@ class Findings:
         return pareto.non_dominated(self.costs)
 
     @cached_property
-    def ends(self) -> tuple[Floats, Floats] | None:
-        """The ends of the 95% intervals of `costs`, in its shape; None where there are no repetitions."""
-        return (
-            repetition.ends(self.means, self.settings.objectives) if self.repeated and self.varied else None
-        )
+    def repetitions(self) -> Floats | None:
+        """The costs of each repetition: (repetitions, rows of `means`, objectives); None without several."""
+        if not (self.repeated and self.varied):
+            return None
+        costs = repetition.aligned(self.each, self.varied, self.settings.objectives)
+        return costs if len(costs) > 1 else None
 
     @cached_property
     def confident(self) -> NDArray[np.bool_]:
-        """Whether each row of `means` is on the front wherever in its interval each value lies: (rows,)."""
-        return self.on_front & (pareto.confident_front(*self.ends) if self.ends else False)
+        """Whether repetitions show beyond chance that each row of `means` is on the front: (rows,)."""
+        shown = self.repetitions is not None and significance.on_front(self.repetitions)
+        return self.on_front & shown
 
     def runs(self, chosen: NDArray[np.bool_]) -> set[str]:
         """The ids of the runs of the chosen rows of `means`; chosen: (rows,)."""

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.domain.plan import Plan
-from pipeline.planning import pareto
 from pipeline.planning.plan_file import plan_text
-from pipeline.results import repetition
+from pipeline.results import repetition, significance
 from pipeline.results.figures import front_figure, front_picture, schedulers_figure
 from pipeline.results.front import Front
 from pipeline.results.paper import saving
@@ -68,7 +67,7 @@ class Report:
         return table
 
     def repetitions(self, found: Findings) -> None:
-        """Log and print means, intervals, confident dominance, and the differences from the baseline."""
+        """Log and print means, intervals, dominance beyond chance, and the differences from the baseline."""
         settings, means, by = found.settings, found.means, found.varied
         names = [f"trial {number}" for number in means["number"]]
         if found.repeated or settings.baseline:
@@ -79,11 +78,10 @@ class Report:
             if settings.sampler == GRID:  # a study's points are many, and all different
                 names = [" ".join(str(row[key]) for key in by) for row in means.to_dict("records")]
                 comparison_table.print_summary(self.console, summary, by, [*settings.objectives], baseline)
-                if found.ends:
-                    comparison_table.print_dominance(
-                        self.console, names, pareto.confident_dominance(*found.ends)
-                    )
-        if found.ends:
+                if found.repetitions is not None:
+                    dominates = significance.dominance(found.repetitions)
+                    comparison_table.print_dominance(self.console, names, dominates)
+        if found.repetitions is not None:
             comparison_table.print_confident(self.console, names, found.confident)
 
     def comparison(

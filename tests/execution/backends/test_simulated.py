@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.domain.fleet import Link
+from pipeline.carbon.accounting import ATTRIBUTIONS, COMPONENTS, RESERVED_MEANS, Accounting
+from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.ledger import account
+from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.domain.records import RECORD_COLUMNS, request_latency_s
 from pipeline.domain.tasks import Assign, Decision, Task, Wait
@@ -90,6 +93,29 @@ def test_one_request_takes_what_the_cost_model_says(make_problem: MakeProblem) -
         assert request_latency_s(run).tolist() == pytest.approx([expected.latency_s[0]] * 2)
         assert run.window_s == pytest.approx(2 * expected.latency_s[0])
         assert tuple(run.table.columns) == RECORD_COLUMNS
+
+
+@pytest.mark.parametrize("reserved", RESERVED_MEANS)
+@pytest.mark.parametrize("idle", ATTRIBUTIONS)
+def test_a_run_s_ledger_is_what_the_cost_model_says(
+    idle: str, reserved: str, make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    """Two devices and one that does nothing; idle power, PUE, manufacture and the network all count."""
+    link = replace(two_devices.links[0], energy_j_per_byte=1e-3)
+    third = replace(two_devices.devices[1], name="third", idle_w=5.0)
+    devices = [replace(d, embodied_kg=4e4, lifetime_years=4.0) for d in (*two_devices.devices, third)]
+    problem = make_problem(Fleet("three", tuple(devices), (link,), source="clean"))
+    problem = replace(problem, idle=idle, reserved=reserved)
+    intensity = Intensity.constant(problem.intensity_g_per_kwh)
+    for plan in (Plan((0, 6), ("fast",)), Plan((0, 2, 4, 6), ("fast", "clean", "fast"))):
+        run = simulate(problem, plan, Closed(3))
+        ledger = account(run, problem.fleet, intensity, Accounting(idle, reserved=reserved))
+        assert set(ledger["component"]) == {*COMPONENTS}
+        expected = predict(problem, [plan])
+        assert ledger["energy_j"].sum() == pytest.approx(3 * expected.energy_j[0])
+        assert ledger["carbon_g"].sum() == pytest.approx(3 * expected.carbon_g[0])
+        counted_j = ledger.loc[ledger["component"] == "idle", "energy_j"].sum()
+        assert counted_j == pytest.approx(3 * expected.idle_j[0])
 
 
 def test_the_same_seed_gives_the_same_records_and_another_does_not(make_problem: MakeProblem) -> None:

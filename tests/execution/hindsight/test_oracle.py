@@ -19,8 +19,10 @@ from pipeline.carbon.ledger import account
 from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.domain.requests import RequestClass
+from pipeline.domain.tasks import Task
 from pipeline.execution.backends.simulated import Simulated
 from pipeline.execution.deployment import StageDeployment, deploy
+from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.hindsight.lp_bound import bound_g
 from pipeline.execution.hindsight.milp_schedule import MAX_TASKS, best_schedule
 from pipeline.execution.hindsight.oracle import hindsight, num_late, regret
@@ -29,6 +31,7 @@ from pipeline.execution.job import Outage
 from pipeline.execution.scheduler import scheduler_for
 from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.execution.workloads.open_loop import Poisson
+from schedulers.feasibility import green_g
 from tests.conftest import MakeProblem, configured, make_job
 from tests.execution.conftest import At
 
@@ -49,6 +52,18 @@ def tasks(*windows: tuple[float, float], ratios: Sequence[float] | None = None) 
     count = len(windows)
     ratio = np.array(ratios or [1.0] * count, dtype=float)
     return Tasks(np.arange(count), np.zeros(count, dtype=np.int64), ratio, release, due)
+
+
+def test_moving_a_tensor_has_no_pue(two_devices: Fleet) -> None:
+    """1 MB at 1 µJ a byte, half at each end: .5 J at 600 and at 100 g/kWh; fast has a PUE of 1.5."""
+    work = [*WORK, StageDeployment(0, 1, AUTO, 0, 10**6, {"fast": 1.0, "clean": 2.0}, 0.0)]
+    where = Situation(work, two_devices, Intensity.constant({"fast": 600, "clean": 100}))
+    assert where.moving_g(1, "fast", "clean") == pytest.approx(0.5 * (600 + 100) / 3.6e6)
+    state = FleetState(two_devices, work, where.intensity)
+    task, own_g = Task(0, 1, 0.1, 0, 10**6, "clean"), 20 * 1.0 * 600 * 1.5 / 3.6e6  # 20 W above idle
+    fast = state.devices["fast"]
+    assert state.carbon_g(task, fast) == pytest.approx(own_g + 0.5 * (600 + 100) / 3.6e6)
+    assert green_g(task, fast, state) == pytest.approx(own_g + 0.5 * 600 / 3.6e6)  # the receiver's half
 
 
 def exact_g(found: Tasks, max_late: int) -> float:

@@ -58,7 +58,11 @@ def test_ranges_bound_every_component(run: AuditedRun) -> None:
 
 
 def test_what_keeps_a_run_from_having_an_sci(run: AuditedRun) -> None:
-    assert run_audit(run)["sci"] == {"not stated, because": "embodied not known"}
+    why = run_audit(run)["sci"]["not stated, because"]
+    assert why == "embodied not known; devices without a task are left out (accounting.reserved: used)"
+    whole = replace(run, accounting=Accounting(reserved="fleet"))
+    assert run_audit(whole)["sci"] == {"not stated, because": "embodied not known"}
+    assert run_audit(whole)["window"]["reserved"] == ["fast", "clean"]
     why = run_audit(replace(run, accounting=Accounting("marginal")))["sci"]["not stated, because"]
     assert why.startswith("embodied not known; idle power counted by the rule 'marginal'")
     metrics = {**run.metrics, "sci_g_per_inf": 0.5}

@@ -30,7 +30,12 @@ def test_hypervolumes_have_one_reference_point() -> None:
 
 def test_sweeps_with_other_objectives_are_named() -> None:
     console = Console(width=120, file=io.StringIO())
-    print_fronts(console, "Sweeps of 'x'", fronts_table({"first": front((1, 1))}), ["other [/b]"])
+    print_fronts(
+        console,
+        "Sweeps of 'x'",
+        fronts_table({"first": front((1, 1))}),
+        {"other [/b]": "it has other objectives"},
+    )
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
     assert "Sweeps of 'x'" in text
     assert "left out, as it has other objectives: other [/b]" in text

@@ -34,3 +34,5 @@ def test_runs_that_count_different_things_are_not_compared(fast: Side, lifetimes
     assert fast.fleet is not None
     with pytest.raises(ConfigError, match="accounting.idle: 'on fast' counts full and 'on clean' marginal"):
         require_one_boundary(fast, side(fast.fleet, "clean", Accounting("marginal")))
+    with pytest.raises(ConfigError, match="accounting.reserved: 'on fast' counts used and 'on clean' fleet"):
+        require_one_boundary(fast, side(fast.fleet, "clean", Accounting(reserved="fleet")))

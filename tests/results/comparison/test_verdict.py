@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.decomposition import Footprint
+from pipeline.domain.fleet import Fleet
 from pipeline.results.comparison.side import Side
 from pipeline.results.comparison.verdict import verdict
+from tests.results.comparison.conftest import side
 
 
 def test_how_much_why_and_whether_the_order_holds(fast: Side, clean: Side) -> None:
@@ -32,3 +35,16 @@ def test_equal_runs_and_a_run_that_emits_nothing(fast: Side) -> None:
     assert verdict(fast, other, None) == "same emits as much as on fast: no effect differs."
     none = Side("none", Footprint(0.0, 0.0))
     assert verdict(none, fast, None) == "none emits nothing, and on fast 0.07500 g per inference."
+
+
+def test_runs_that_reserve_other_devices_say_so(two_devices: Fleet, fast: Side, clean: Side) -> None:
+    """Under `used` each run has the idle power of its own device; under `fleet` both have that of both."""
+    assert (fast.reserved, clean.reserved) == (("fast",), ("clean",))
+    warning = (
+        "Idle power and manufacture count on the devices that each used only: on fast of fast and on clean"
+    )
+    assert warning in verdict(fast, clean, None)
+    assert warning not in verdict(fast, replace(fast, name="same"), None)
+    whole = [side(two_devices, name, Accounting(reserved="fleet")) for name in ("fast", "clean")]
+    assert whole[0].reserved == whole[1].reserved == ("fast", "clean")
+    assert warning not in verdict(whole[0], whole[1], None)

@@ -30,11 +30,10 @@ def test_trials_that_differ_by_seed_alone_are_repetitions(
     ]  # fmt: skip
     waste = (0.33 - 0.5) ** 2 + 0.1
     for row in rows:
-        # Seeds 1, 2 and 3 add .25, .5 and .75; the means of resamples stay within.
+        # Seeds 1, 2 and 3 add .25, .5 and .75: Student's t of 4.303 times .25 ÷ the root of 3.
         assert row["carbon_g_per_inf"] == pytest.approx(1.5 - row["carbon_weight"] + waste + 0.5)
         low, high = (row[f"carbon_g_per_inf_{end}"] - row["carbon_g_per_inf"] for end in ("lo", "hi"))
-        assert -0.2501 < low < -0.15
-        assert 0.15 < high < 0.2501
+        assert (low, high) == pytest.approx((-0.62104, 0.62104), abs=1e-5)
     # The weight decides, and performance of the same weight is no better: nothing sets green apart.
     assert [row["change"] for row in rows] == [None, None, 0, 0]
     # Not only objectives: 2 J whatever the seed.
@@ -45,12 +44,12 @@ def test_trials_that_differ_by_seed_alone_are_repetitions(
     assert len(tagged) == 12
     assert parent.data.metrics["front_size"] == 4
     printed = capsys.readouterr().out
-    assert "Mean of 3, and the mean's 95% interval" in printed
+    assert "Means of n repetitions, and their 95% intervals (Student's t)" in printed
     assert "carbon against scheduler=performance" in printed
     assert [row["p_value"] for row in rows] == [None, None, 1, 1]
-    # Equals with the same intervals: neither is confidently better in anything.
-    assert "On the front wherever each value lies in its interval: none" in printed
-    assert not [child for child in children if "pareto_confident" in child.data.tags]
+    # Weights differ by the same amounts at each seed, schedulers of one weight not at all: all are on it.
+    assert "On the front beyond chance (all of these with 95% confidence): performance 0.1, " in printed
+    assert [child.data.tags.get("pareto_confident") for child in children] == ["true"] * 12
 
 
 def test_what_is_on_the_front_beyond_chance_is_tagged(
@@ -60,7 +59,9 @@ def test_what_is_on_the_front_beyond_chance_is_tagged(
     multirun("scheduler.carbon_weight=0.1,0.9", "sweep.repeats=3", "partitioner.stages=1")
     _, children = runs(root)
     assert [child.data.tags.get("pareto_confident") for child in children] == ["true"] * 6
-    assert "On the front wherever each value lies in its interval: 0.1, 0.9" in capsys.readouterr().out
+    assert (
+        "On the front beyond chance (all of these with 95% confidence): 0.1, 0.9" in capsys.readouterr().out
+    )
 
 
 def test_each_trial_of_a_study_is_repeated(
@@ -84,7 +85,7 @@ def test_each_trial_of_a_study_is_repeated(
     assert parent.data.metrics["front_size"] == 4
     assert all(child.data.tags["pareto"] == "true" for child in children)
     printed = capsys.readouterr().out
-    assert "On the front wherever each value lies in its interval: " in printed
+    assert "On the front beyond chance (all of these with 95% confidence): " in printed
     assert re.search(r"\d to \d", printed)
     with pytest.raises(ConfigError, match=r"sweep.repeats was 3 and is 2"):
         multirun(*study, *more, "sweep.n_trials=5", "sweep.repeats=2")
