@@ -83,9 +83,9 @@ class Deferring:
             if begin_s > latest_s:
                 break
             for device in able:
-                if device.free_at_s > latest_s:
+                if device.free_at_s(state.now_s) > latest_s:
                     continue
-                grams = outlook.grams(task, device, max(begin_s, device.free_at_s), state)
+                grams = outlook.grams(task, device, max(begin_s, device.free_at_s(state.now_s)), state)
                 if grams < now_g:
                     best_s, now_g = begin_s, grams
         return best_s

@@ -168,7 +168,7 @@ class FleetState:
         """Record that a task is assigned to a device."""
         self.num_assigned += 1
         state = self.devices[device]
-        state.begin(task, self.now_s)
+        state.begin(task, self.now_s, self.now_s + self.transfer_s(task, device))
         grams = self.carbon_g(task, state)
         self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
         self._touch(state.index)

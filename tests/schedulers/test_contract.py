@@ -73,9 +73,8 @@ def plain(name: str, task: Task, state: FleetState) -> str | None:
     ]
 
     def done_s(d: DeviceState) -> float:
-        return max(state.now_s + state.transfer_s(task, d.name), d.free_at_s) + float(
-            d.seconds[task.stage] or 0
-        )
+        ready_s = state.now_s + state.transfer_s(task, d.name)
+        return max(ready_s, d.free_at_s(state.now_s)) + float(d.seconds[task.stage] or 0)
 
     def grams(d: DeviceState) -> float:
         return state.carbon_g(task, d)
@@ -91,9 +90,13 @@ def plain(name: str, task: Task, state: FleetState) -> str | None:
     if name == "constrained":
         left_s = task.deadline_s - state.work[task.stage].after_s - state.now_s
         in_time = [d for d in able if done_s(d) <= state.now_s + left_s / (1 + cached(name).margin)]
-        able = sorted(in_time, key=grams)[:1] or able
+        able = sorted(in_time, key=lambda d: (grams(d), d.in_flight > 0))[:1] or able
         name = "fastest"
-    keys: dict[str, Any] = {"fastest": done_s, "greenest": grams, "least_loaded": lambda d: d.backlog_s}
+    keys: dict[str, Any] = {
+        "fastest": lambda d: (done_s(d), d.in_flight > 0),
+        "greenest": grams,
+        "least_loaded": lambda d: d.backlog_s,
+    }
     best = min(able, default=None, key=keys[name])
     return None if best is None else best.name
 
