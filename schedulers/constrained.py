@@ -19,7 +19,8 @@ class Constrained:
     """The device of least carbon among those predicted to meet the deadline; else the earliest completion.
 
     A task must leave enough time for the later stages, each on its fastest device. Without a deadline: least
-    carbon. Raises ConfigError naming the setting that is out of range.
+    carbon. Of devices of equal carbon an idle one is preferred, else the first. Raises ConfigError naming the
+    setting that is out of range.
     """
 
     slo_s: float | None = None
@@ -48,20 +49,25 @@ class _ByCarbon:
 
     def __init__(self, task: Task, state: FleetState) -> None:
         self.changed: set[int] = set()
-        self._devices, self._stage = state.in_order, task.stage
+        self._devices, self.stage = state.in_order, task.stage
         # A stage's carbon on a device changes only with the intensity, and the state then discards its views.
         grams = [green_g(task, device, state) for device in state.in_order]
         self.order = sorted(range(len(grams)), key=lambda index: (grams[index], index))
+        self.tier: list[int] = []
+        """The first place of equal carbon, by place."""
+        for place, index in enumerate(self.order):
+            same = place > 0 and grams[index] == grams[self.order[place - 1]]
+            self.tier.append(self.tier[-1] if same else place)
         self._places = {index: place for place, index in enumerate(self.order)}
-        self.idle = Ranking([idle_s(self._devices[index], self._stage) for index in self.order])
-        self.busy = Ranking([busy_until_s(self._devices[index], self._stage) for index in self.order])
+        self.idle = Ranking([idle_s(self._devices[index], self.stage) for index in self.order])
+        self.busy = Ranking([busy_until_s(self._devices[index], self.stage) for index in self.order])
 
     def refreshed(self) -> _ByCarbon:
         """This view, updated for the devices that changed."""
         for index in self.changed:
             device, place = self._devices[index], self._places[index]
-            self.idle.set(place, idle_s(device, self._stage))
-            self.busy.set(place, busy_until_s(device, self._stage))
+            self.idle.set(place, idle_s(device, self.stage))
+            self.busy.set(place, busy_until_s(device, self.stage))
         self.changed.clear()
         return self
 
@@ -79,29 +85,25 @@ def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceStat
         ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
         key = ("by carbon", task.stage, task.location is None)
         view = state.view(key, lambda: _ByCarbon(task, state)).refreshed()
-        found += _first(view, state.in_order, apart, task.stage, ready_s, limit_s)
+        found += _first(view, state, apart, ready_s, limit_s)
     if len(found) < 2:
         return found[0] if found else None
-    return min(found, key=lambda device: (state.carbon_g(task, device), device.index))
+    return min(found, key=lambda device: (state.carbon_g(task, device), device.in_flight > 0, device.index))
 
 
 def _first(
-    view: _ByCarbon,
-    devices: Sequence[DeviceState],
-    apart: Sequence[DeviceState],
-    stage: int,
-    ready_s: float,
-    limit_s: float,
+    view: _ByCarbon, state: FleetState, apart: Sequence[DeviceState], ready_s: float, limit_s: float
 ) -> list[DeviceState]:
     """The first device in order of carbon that finishes by limit_s, as a list of one; empty if none does."""
     best: int | None = None
+    end = len(view.order)
     for ranking, within in ((view.idle, limit_s - ready_s), (view.busy, limit_s)):
         place = ranking.first_within(within)
-        while place is not None and (best is None or place < best):
-            device = devices[view.order[place]]
-            # The input may arrive after a busy device is free; the ranking does not consider that.
-            if device not in apart and device.done_at_s(stage, ready_s) <= limit_s:
-                best = place
+        while place is not None and place < end:
+            device = state.in_order[view.order[place]]
+            # The ranking does not consider a late task, nor an input that arrives after the device is free.
+            if device not in apart and device.done_at_s(view.stage, state.now_s, ready_s) <= limit_s:
+                best, end = place, view.tier[place]  # a busy device must emit less than an idle one
                 break
             place = ranking.first_within(within, place + 1)
-    return [] if best is None else [devices[view.order[best]]]
+    return [] if best is None else [state.in_order[view.order[best]]]

@@ -44,19 +44,23 @@ def first_able(task: Task, state: FleetState, ranking: Ranking) -> DeviceState |
 
 def done_at_s(task: Task, device: DeviceState, state: FleetState) -> float:
     """Predicted completion of a task on a device: after the transfer, the device's queue and the stage."""
-    return device.done_at_s(task.stage, state.now_s + state.transfer_s(task, device.name))
+    return device.done_at_s(task.stage, state.now_s, state.now_s + state.transfer_s(task, device.name))
 
 
 def earliest(task: Task, state: FleetState) -> DeviceState | None:
     """The able device with the earliest predicted completion, or None.
 
-    Idle devices are ranked by the stage's time alone, busy ones by completion with the input already there.
+    Of equal completions that of an idle device is preferred, as a busy one may be late. Idle devices are
+    ranked by the stage's time alone, busy ones by completion with the input there and no task late.
     """
-    stage, best, best_s = task.stage, None, math.inf
+    stage = task.stage
+    best, best_key = None, (math.inf, False, 0)
     apart = state.apart(task.location)
     for device in apart:
-        if is_able(task, device, state) and (at_s := done_at_s(task, device, state)) < best_s:
-            best, best_s = device, at_s
+        if is_able(task, device, state):
+            key = (done_at_s(task, device, state), device.in_flight > 0, device.index)
+            if key < best_key:
+                best, best_key = device, key
     link = state.shared_link(task.location)
     if task.location is not None and link is None:
         return best
@@ -64,13 +68,12 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
     for by, offset_s in ((idle_s, ready_s), (busy_until_s, 0.0)):
         ranking = state.ranking((by, stage), partial(by, stage=stage))
         for index in ranking.ascending():
-            if ranking.key(index) + offset_s > best_s:
+            if ranking.key(index) + offset_s > best_key[0]:
                 break  # no later device of the ranking can finish sooner
             device = state.in_order[index]
-            at_s = device.done_at_s(stage, ready_s)
-            sooner = at_s < best_s or (at_s == best_s and best is not None and index < best.index)
-            if device not in apart and sooner:
-                best, best_s = device, at_s
+            key = (device.done_at_s(stage, state.now_s, ready_s), device.in_flight > 0, index)
+            if device not in apart and key < best_key:
+                best, best_key = device, key
     return best
 
 
@@ -80,8 +83,11 @@ def idle_s(device: DeviceState, stage: int) -> float:
 
 
 def busy_until_s(device: DeviceState, stage: int) -> float:
-    """Predicted time at which a busy device has finished its queue and a stage; infinite for an idle one."""
-    return device.free_at_s + _seconds(device, stage) if device.in_flight else math.inf
+    """Time at which a busy device should have finished its queue and a stage; infinite for an idle one.
+
+    It is later if the running task is late (`DeviceState.free_at_s`), which a ranking cannot know.
+    """
+    return device.due_s + device.behind_s + _seconds(device, stage) if device.in_flight else math.inf
 
 
 def _seconds(device: DeviceState, stage: int) -> float:

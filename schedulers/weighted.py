@@ -3,7 +3,8 @@
 Implemented verbatim, with its pitfalls: S_C depends on the unit of E_est (the paper states kWh; its formula
 W * ms / 3 600 000 gives Wh, and only Wh gives the published scores). Values that the paper does not state are
 from AMP4EC's code (arXiv 2504.00407): the CPU that a task needs, and the history of 100 executions.
-Each component of S_R is clipped to [0, 1], as the paper writes "each component is normalised".
+Each component of S_R is clipped to [0, 1], as the paper writes "each component is normalised"; for a device
+that may take the task, both are then 1.
 """
 
 from __future__ import annotations
@@ -122,15 +123,23 @@ class Weighted:
         )
 
     def may_take(self, task: Task, device: DeviceState) -> bool:
-        """Whether a device is up, holds the stage, has enough free CPU and is not loaded; ignores links."""
+        """Whether a device is up, holds the stage, has the free CPU and memory, and is not loaded; no links.
+
+        Like the paper, it counts a task's whole need as long as the task is queued or runs.
+        """
         quota, in_use = device.device.cpu_quota, device.cpu_in_use
-        return in_use / quota <= self.max_load and task.cpu_need <= quota - in_use and device.fits(task.stage)
+        return (
+            in_use / quota <= self.max_load
+            and task.cpu_need <= quota - in_use
+            and task.memory_need_bytes <= device.device.memory_bytes - device.memory_in_use_bytes
+            and device.fits(task.stage)
+        )
 
     def _nobody(self, task: Task, state: FleetState) -> Decision:
         reasons = []
         for name, device in state.devices.items():
             latency_s = state.link_latency_s(task, name)
-            if device.seconds[task.stage] is None:
+            if device.seconds[task.stage] is None or task.memory_need_bytes > device.device.memory_bytes:
                 reasons.append(f"{name} has too little memory")
             elif latency_s is None:
                 reasons.append(f"{name} is not connected to {task.location}")

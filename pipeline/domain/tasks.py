@@ -25,16 +25,30 @@ class Task(NamedTuple):
     """Latest answer to its request, in seconds from the run's start."""
 
 
+class Slot(NamedTuple):
+    """A time in which a device is reserved for one stage of a request."""
+
+    stage: int
+    """Index among all stages of all services, like a task's."""
+    device: str
+    begin_s: float
+    end_s: float
+
+
 class Assign(NamedTuple):
     """Run the task on this device, after the tasks that it already has."""
 
     device: str
+    slots: tuple[Slot, ...] = ()
+    """Reserved for the later stages of its request; they replace the request's former ones."""
 
 
 class Wait(NamedTuple):
     """Decide again at that time (seconds from the run's start); inf: when a task ends or a device returns."""
 
     until_s: float
+    slots: tuple[Slot, ...] = ()
+    """Reserved for the task and the later stages of its request; they replace the request's former ones."""
 
 
 class Refuse(NamedTuple):

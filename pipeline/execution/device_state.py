@@ -43,11 +43,13 @@ class DeviceState:
     """One device at present: its tasks, its free resources, and the time of each stage on it."""
 
     __slots__ = (
+        "_queue",
         "_times",
         "backlog_s",
+        "behind_s",
         "cpu_in_use",
         "device",
-        "free_at_s",
+        "due_s",
         "in_flight",
         "index",
         "intensity_g_per_kwh",
@@ -81,8 +83,12 @@ class DeviceState:
         self.memory_in_use_bytes = 0.0
         self.backlog_s = 0.0
         """Predicted seconds of all tasks in flight."""
-        self.free_at_s = 0.0
-        """Predicted end of all tasks in flight, updated when a task is assigned or ends."""
+        self.due_s = math.inf
+        """Time at which the running task should end; infinite without one."""
+        self.behind_s = 0.0
+        """Predicted seconds from the end of the running task to that of the last in flight."""
+        self._queue: deque[float] = deque()
+        """Predicted seconds of each task in flight, in the order of their assignment."""
         self.up = True
         """Whether the device is up: no outage is in effect."""
         self._times: list[RunningMean | None] = [None] * len(seconds)
@@ -116,34 +122,52 @@ class DeviceState:
         joules = stage_energy_j(self.predicted_s(stage), self.task_w)
         return carbon_g(joules, self.intensity_g_per_kwh, self.device.pue)
 
-    def done_at_s(self, stage: int, ready_s: float) -> float:
+    def free_at_s(self, now_s: float) -> float:
+        """Predicted end of all tasks in flight; the present on an idle device.
+
+        A running task that is late is expected to take as long again as it is late already: how far it is
+        from its end cannot be known, but the later it is, the less its prediction says.
+        """
+        if not self.in_flight:
+            return now_s
+        late_s = now_s - self.due_s
+        return self.due_s + self.behind_s + (2 * late_s if late_s > 0 else 0.0)
+
+    def done_at_s(self, stage: int, now_s: float, ready_s: float) -> float:
         """Predicted end of a stage whose input arrives here at `ready_s`."""
-        return max(ready_s, self.free_at_s) + self.predicted_s(stage)
+        return max(ready_s, self.free_at_s(now_s)) + self.predicted_s(stage)
 
     def predicted_s(self, stage: int) -> float:
         """Predicted seconds of a stage; infinite if the device does not hold it."""
         seconds = self.seconds[stage]
         return math.inf if seconds is None else seconds
 
-    def begin(self, task: Task, now_s: float) -> None:
-        """Add a task that is assigned to the device."""
+    def begin(self, task: Task, now_s: float, ready_s: float) -> None:
+        """Add a task that is assigned to the device, and whose input arrives here at `ready_s`."""
         seconds = self.predicted_s(task.stage)
+        if self.in_flight:
+            self.behind_s += seconds + max(0.0, ready_s - self.free_at_s(now_s))
+        else:
+            self.due_s, self.behind_s = ready_s + seconds, 0.0
+        self._queue.append(seconds)
         self.in_flight += 1
         self.cpu_in_use += task.cpu_need
         self.memory_in_use_bytes += task.memory_need_bytes
         self.backlog_s += seconds
-        self.free_at_s = (self.free_at_s if self.free_at_s > now_s else now_s) + seconds
 
     def end(self, task: Task, now_s: float, execution_s: float | None) -> None:
         """Remove a task that has ended; execution_s: None if an outage ended it."""
         self.in_flight -= 1
+        seconds = self.predicted_s(task.stage)
+        self._queue.remove(seconds)
         if self.in_flight:
             self.cpu_in_use -= task.cpu_need
             self.memory_in_use_bytes -= task.memory_need_bytes
-            self.backlog_s -= self.predicted_s(task.stage)
+            self.backlog_s -= seconds
+            self.due_s, self.behind_s = now_s + self._queue[0], self.backlog_s - self._queue[0]
         else:  # an idle device is exactly empty, which float subtraction does not guarantee
-            self.cpu_in_use = self.memory_in_use_bytes = self.backlog_s = 0.0
-        self.free_at_s = now_s + self.backlog_s
+            self.cpu_in_use = self.memory_in_use_bytes = self.backlog_s = self.behind_s = 0.0
+            self.due_s = math.inf
         if execution_s is not None:
             mean = self._times[task.stage]
             if mean is None:

@@ -13,6 +13,7 @@ from pipeline.domain.tasks import Task
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.ranking import Ranking
+from pipeline.execution.reservations import Reservations
 
 
 class View(Protocol):
@@ -68,20 +69,8 @@ class FleetState:
         """Number of tasks assigned so far."""
         self.spent_g: dict[str, float] = {}
         """Predicted grams of each tenant's tasks in the current hour of the run."""
-        self.waiting_s = 0.0
-        """Seconds that all devices together would need for the deferred tasks (`together_s`)."""
-        self._num_waiting = 0
-        rates = [sum(1 / max(s, 1e-12) for s in stage.seconds.values()) for stage in work]
-        own_s = [1 / rate if rate else math.inf for rate in rates]
-        self.together_s = tuple(
-            sum(
-                own_s[j]
-                for j, later in enumerate(work)
-                if later.service == w.service and later.stage >= w.stage
-            )
-            for w in work
-        )
-        """Seconds that all devices together need for a stage and its successors, by stage."""
+        self.reservations = Reservations()
+        """The times for which a scheduler has reserved devices."""
         self._views: dict[Hashable, View] = {}
         self._told: list[set[int]] = []
         """The `changed` set of every view."""
@@ -168,7 +157,7 @@ class FleetState:
         """Record that a task is assigned to a device."""
         self.num_assigned += 1
         state = self.devices[device]
-        state.begin(task, self.now_s)
+        state.begin(task, self.now_s, self.now_s + self.transfer_s(task, device))
         grams = self.carbon_g(task, state)
         self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
         self._touch(state.index)
@@ -178,17 +167,6 @@ class FleetState:
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
         self._touch(state.index)
-
-    def wait(self, task: Task) -> None:
-        """Record that a scheduler defers a task."""
-        self._num_waiting += 1
-        self.waiting_s += self.together_s[task.stage]
-
-    def wake(self, task: Task) -> None:
-        """Record that a deferred task is ready again."""
-        self._num_waiting -= 1
-        # Set to exactly 0 without deferred tasks, which float subtraction does not guarantee.
-        self.waiting_s = self.waiting_s - self.together_s[task.stage] if self._num_waiting else 0.0
 
     def set_up(self, device: str, up: bool) -> None:
         """Record that a device goes down or is up again."""

@@ -27,7 +27,13 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, list[StageDeployment], list[tupl
     count = draw(st.integers(1, 6))
     number = st.sampled_from([0.5, 1.0, 2.0, 3.0])
     devices = [
-        Device(f"d{k}", 1e9, active_w=draw(number) * 10, speed=1, intensity_g_per_kwh=draw(number) * 100)
+        Device(
+            f"d{k}",
+            draw(number) * 2e8,
+            active_w=draw(number) * 10,
+            speed=1,
+            intensity_g_per_kwh=draw(number) * 100,
+        )
         for k in range(count)
     ]
     names = [device.name for device in devices]
@@ -67,29 +73,36 @@ def plain(name: str, task: Task, state: FleetState) -> str | None:
     ]
 
     def done_s(d: DeviceState) -> float:
-        return max(state.now_s + state.transfer_s(task, d.name), d.free_at_s) + float(
-            d.seconds[task.stage] or 0
-        )
+        ready_s = state.now_s + state.transfer_s(task, d.name)
+        return max(ready_s, d.free_at_s(state.now_s)) + float(d.seconds[task.stage] or 0)
 
     def grams(d: DeviceState) -> float:
         return state.carbon_g(task, d)
 
     if name in ("green", "performance", "balanced"):
         w = cached(name).weights
-        able = [d for d in able if d.load <= 0.8 and task.cpu_need <= d.cpu_free]
+        able = [d for d in able if _has_room(task, d)]
         best = max(able, default=None, key=lambda d: (_score(w, scores(task, d)), -d.index))
         return None if best is None else best.name
     if name == "normalized":
-        able = [d for d in able if d.load <= 0.8 and task.cpu_need <= d.cpu_free]
+        able = [d for d in able if _has_room(task, d)]
         return scaled_best(cached(name).weights, [(d, scores(task, d)) for d in able])
     if name == "constrained":
         left_s = task.deadline_s - state.work[task.stage].after_s - state.now_s
         in_time = [d for d in able if done_s(d) <= state.now_s + left_s / (1 + cached(name).margin)]
-        able = sorted(in_time, key=grams)[:1] or able
+        able = sorted(in_time, key=lambda d: (grams(d), d.in_flight > 0))[:1] or able
         name = "fastest"
-    keys: dict[str, Any] = {"fastest": done_s, "greenest": grams, "least_loaded": lambda d: d.backlog_s}
+    keys: dict[str, Any] = {
+        "fastest": lambda d: (done_s(d), d.in_flight > 0),
+        "greenest": grams,
+        "least_loaded": lambda d: d.backlog_s,
+    }
     best = min(able, default=None, key=keys[name])
     return None if best is None else best.name
+
+
+def _has_room(task: Task, d: DeviceState) -> bool:
+    return d.load <= 0.8 and task.cpu_need <= d.cpu_free and task.memory_need_bytes <= d.memory_free_bytes
 
 
 def _score(w: Any, s: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
 from pipeline.domain.checks import ConfigError
-from pipeline.domain.fleet import Fleet
+from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.domain.requests import RequestClass
-from pipeline.domain.tasks import Assign, Wait
+from pipeline.domain.tasks import Assign, Slot, Wait
 from pipeline.execution.backends.simulated import Simulated
+from pipeline.execution.deployment import StageDeployment
+from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.workloads.open_loop import Poisson
 from pipeline.results.summary import Summary
 from schedulers.budget import Budget
@@ -31,30 +34,54 @@ HOURS = Intensity(("d",), np.array([0.0, 3600, 7200]), np.array([[500.0, 100, 30
 def test_deferring_by_hand() -> None:
     state = timed_state({"d": 10.0}, HOURS)
     defer = Deferring()
-    assert defer.decide(TASK._replace(deadline_s=4 * 3600.0), state) == Wait(3600)
-    # 10 s for itself and 10 s of the fleet, and a tenth more: it may begin until 22 s before the deadline.
-    assert defer.decide(TASK._replace(deadline_s=3623.0), state) == Wait(3600)
-    assert defer.decide(TASK._replace(deadline_s=3621.0), state) == Assign("d")
+    clean = Wait(3600, (Slot(0, "d", 3600, 3610),))
+    assert defer.decide(TASK._replace(deadline_s=4 * 3600.0), state) == clean
+    # 10 s for itself, and a tenth more: it may begin until 11 s before the deadline.
+    assert defer.decide(TASK._replace(deadline_s=3611.0), state) == clean
+    assert defer.decide(TASK._replace(deadline_s=3610.9), state) == Assign("d")
     assert defer.decide(TASK, state) == Assign("d")  # no deadline
-    waiting = TASK._replace(deadline_s=3700.0)
-    assert defer.decide(waiting, state) == Wait(3600)
-    for _ in range(10):
-        state.wait(waiting)
-    assert defer.decide(waiting, state) == Assign("d")  # behind ten others it would be late
-    for _ in range(10):
-        state.wake(waiting)
-    assert state.waiting_s == 0
+    for other in range(1, 11):
+        decision = defer.decide(TASK._replace(request=other, deadline_s=3700.0), state)
+        begin_s = 3590.0 + 10 * other
+        assert decision == (
+            # Behind nine others the reserve of a tenth does not suffice.
+            Wait(begin_s, (Slot(0, "d", begin_s, begin_s + 10),)) if other < 10 else Assign("d")
+        )
+        if isinstance(decision, Wait):
+            state.reservations.replace(other, decision.slots)
     state.advance(3600)
-    assert defer.decide(TASK._replace(deadline_s=4 * 3600.0), state) == Assign("d")
+    first = TASK._replace(request=1, deadline_s=3700.0)
+    assert defer.decide(first, state) == Assign("d")
+    state.begin(first, "d")
+    state.reservations.replace(1, ())
+    state.advance(3612)  # the first is late: the second follows at once upon its end
+    assert defer.decide(TASK._replace(request=2, deadline_s=3700.0), state) == Assign("d")
+
+
+def test_a_wait_reserves_all_stages() -> None:
+    """Two stages of 10 and 20 s; the second is on its planned device, and the first would keep it busy."""
+    fleet = Fleet("f", tuple(Device(name, 1e9, 36, intensity_g_per_kwh=1) for name in "de"))
+    work = [
+        StageDeployment(0, 0, AUTO, 1e6, 0, {"d": 10.0}, 20.0),
+        StageDeployment(0, 1, "e", 1e6, 0, {"e": 20.0}, 0.0),
+    ]
+    both = Intensity(("d", "e"), HOURS.since_s, np.repeat(HOURS.g_per_kwh, 2, axis=0))
+    linked = replace(fleet, links=(Link("lan", 1e15, 0.0),))
+    state = FleetState(linked, work, both)
+    for request, begin_s in enumerate((3600.0, 3620.0, 3640.0)):
+        decision = Deferring().decide(TASK._replace(request=request, deadline_s=5000.0), state)
+        assert decision == Wait(
+            begin_s, (Slot(0, "d", begin_s, begin_s + 10), Slot(1, "e", begin_s + 10, begin_s + 30))
+        )
+        state.reservations.replace(request, decision.slots)
 
 
 def test_what_a_forecast_does_not_know_is_not_waited_for() -> None:
     task = TASK._replace(deadline_s=4 * 3600.0)
     assert Deferring(forecast="persistence").decide(task, timed_state({"d": 10.0}, HOURS)) == Assign("d")
     assert Deferring(forecast="none").decide(task, timed_state({"d": 10.0}, HOURS)) == Assign("d")
-    assert Deferring(forecast="noisy", forecast_error=0).decide(
-        task, timed_state({"d": 10.0}, HOURS)
-    ) == Wait(3600)
+    noisy = Deferring(forecast="noisy", forecast_error=0).decide(task, timed_state({"d": 10.0}, HOURS))
+    assert noisy == Wait(3600, (Slot(0, "d", 3600, 3610),))
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ class EventLoop(ABC):
 
     def _leave(self, request: Request, at_s: float) -> None:
         self._log.close(request)
+        self._state.reservations.replace(request.number, ())
         self.in_fleet -= 1
         self._end_s = at_s
         if self.job.workload.concurrency is not None:
@@ -217,8 +218,10 @@ class EventLoop(ABC):
         decision = self._scheduler.decide(task, state)
         self._log.scheduling_s.append(time.perf_counter() - begin)
         if type(decision) is Assign:
+            state.reservations.replace(request.number, decision.slots)
             self._assign(request, task, decision.device)
         elif type(decision) is Wait:
+            state.reservations.replace(request.number, decision.slots)
             self._wait(request, decision.until_s)
         else:
             assert isinstance(decision, Refuse)
@@ -228,8 +231,6 @@ class EventLoop(ABC):
         self.hold(request)
         if until_s < math.inf:
             self.in_fleet -= 1  # its scheduler defers it: it does not wait for a busy fleet
-            assert request.task is not None
-            self._state.wait(request.task)
             self._push(max(until_s, self.now_s), self._wake, request)
             return
         self._blocked.add(request)
@@ -241,8 +242,6 @@ class EventLoop(ABC):
     def _wake(self, request: Request) -> None:
         self.in_fleet += 1
         request.blocked_s = math.nan  # a wait for a device begins now
-        assert request.task is not None
-        self._state.wake(request.task)
         self._ready(request)
 
     def _time_out(self, subject: tuple[Request, int]) -> None:

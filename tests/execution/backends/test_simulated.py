@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,11 @@ from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
 from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.plan import AUTO, Plan
-from pipeline.domain.records import RECORD_COLUMNS, request_latency_s
-from pipeline.domain.tasks import Assign, Decision, Task, Wait
-from pipeline.execution.fleet_state import FleetState
+from pipeline.domain.records import RECORD_COLUMNS, Records, request_latency_s
 from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.planning.cost import predict
 from pipeline.planning.problem import Problem
-from tests.conftest import MakeProblem
+from tests.conftest import MakeProblem, configured
 from tests.execution.conftest import WHOLE_S, fleet, poisson, simulate, varied
 
 UTILISATION = 0.7
@@ -65,20 +64,48 @@ def test_tandem_queues(make_problem: MakeProblem) -> None:
 
 
 def test_m_m_2_through_a_scheduler(make_problem: MakeProblem) -> None:
-    """Two equal servers and one queue (Erlang C): tasks wait until a device is idle."""
-
-    @dataclass(frozen=True)
-    class WhenIdle:
-        def decide(self, task: Task, state: FleetState) -> Decision:
-            idle = [device.name for device in state.in_order if not device.in_flight]
-            return Assign(idle[0]) if idle else Wait(math.inf)
-
-    problem = exponential(make_problem(fleet(1.0, 1.0)))
+    """Two equal servers and one queue (Erlang C): without any load allowed, tasks wait until one is idle."""
     offered = 2 * UTILISATION
-    run = simulate(problem, Plan((0, 6), (AUTO,)), poisson(offered / WHOLE_S, 60_000), WhenIdle())
+    run = two_servers(make_problem, UTILISATION, configured("scheduler", "performance", max_load=0))
     erlang_c = (offered**2 / 2 / (1 - UTILISATION)) / (1 + offered + offered**2 / 2 / (1 - UTILISATION))
     expected_s = WHOLE_S + erlang_c * WHOLE_S / (2 - offered)
     assert request_latency_s(run).mean() == pytest.approx(expected_s, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["fastest", "least_loaded"])
+def test_two_queues_of_which_the_shorter_is_joined(make_problem: MakeProblem, name: str) -> None:
+    """At .3 of capacity the mean wait is .144 s (Haight, 1958, "Two queues in parallel"): .099 s in M/M/2."""
+    expected = shortest_queue_wait(0.3)
+    assert expected == pytest.approx(0.144, abs=0.0005)
+    run = two_servers(make_problem, 0.3, configured("scheduler", name))
+    assert request_latency_s(run).mean() / WHOLE_S - 1 == pytest.approx(expected, rel=0.08)
+
+
+def two_servers(make_problem: MakeProblem, utilisation: float, scheduler: Any) -> Records:
+    """Two equal devices with exponential service."""
+    problem = exponential(make_problem(fleet(1.0, 1.0)))
+    return simulate(problem, Plan((0, 6), (AUTO,)), poisson(2 * utilisation / WHOLE_S, 40_000), scheduler)
+
+
+def shortest_queue_wait(utilisation: float, most: int = 20) -> float:
+    """Mean wait ÷ mean service, from the balance equations of both queues, cut off at `most` tasks each."""
+    rates = np.zeros((most, most, most, most))
+    for i, j in np.ndindex(most, most):
+        joins = [1.0, 0.0] if i < j else [0.0, 1.0] if i > j else [0.5, 0.5]
+        for (to_i, to_j), rate in {
+            (i + 1, j): 2 * utilisation * joins[0],
+            (i, j + 1): 2 * utilisation * joins[1],
+            (i - 1, j): 1.0,
+            (i, j - 1): 1.0,
+        }.items():
+            if 0 <= to_i < most and 0 <= to_j < most:
+                rates[to_i, to_j, i, j] += rate
+                rates[i, j, i, j] -= rate
+    balance = rates.reshape(most**2, most**2)
+    balance[0] = 1  # in place of one equation, which follows from the others: the sum of all shares
+    shares = np.linalg.solve(balance, np.eye(most**2)[0]).reshape(most, most)
+    tasks = float((shares * np.add.outer(np.arange(most), np.arange(most))).sum())
+    return tasks / (2 * utilisation) - 1  # Little's law
 
 
 def test_one_request_takes_what_the_cost_model_says(make_problem: MakeProblem) -> None:
