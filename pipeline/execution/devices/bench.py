@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 
 from pipeline.domain.plan import COMPRESSIONS
+from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift
 from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line
-from pipeline.network.compression import decoder, encoded_specs, encoder
+from pipeline.network.compression import decoder, encoder
 from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
 
@@ -53,6 +54,8 @@ class Bench:
         self._codec_s: list[list[list[float]]] = []
         pool.call(name, {"op": "reset"})
         num_layers = len(graph)
+        self._layouts = {0: [Layout.of(self._input)]}
+        """Layouts of the tensors at each cut before which a stage has run."""
         self._layers = self._deploy(range(num_layers + 1))
         self._whole = self._deploy([0, num_layers])
         self.part_bounds = sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)})
@@ -64,19 +67,21 @@ class Bench:
             for codec in CODECS:
                 compression, way = codec.split()
                 module = (encoder if way == "encode" else decoder)(cut.tensors, compression)
-                inputs = cut.tensors if way == "encode" else encoded_specs(cut.tensors, compression)
-                pool.deploy_module(name, f"{codec} {cut.index}", module, inputs)
+                pool.deploy_module(name, f"{codec} {cut.index}", module)
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
-        """Send the stages between these bounds to the device; returns the stages' names."""
+        """Send the stages between these bounds to the device and run each once; returns the stages' names."""
         names = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
         for stage, (begin, end) in zip(names, pairwise(bounds), strict=True):
-            self._pool.deploy(self._name, stage, self._graph, begin, end)
+            inputs = self._layouts[begin]
+            self._layouts[end] = self._pool.deploy(
+                self._name, stage, self._graph, begin, end, inputs=inputs, warmup=1
+            )
         return names
 
     def turns(self, *, keep: bool) -> Iterator[None]:
         """One pass over each kind of stage; yields after each call of the device. keep: record the times."""
-        layers = self._chain(self._layers, [self._input.shape])
+        layers = self._chain(self._layers, 0)
         yield
         whole = yield from self._run(self._whole)
         parts = yield from self._run(self._parts)
@@ -86,8 +91,7 @@ class Bench:
         # Each decoder inverts the encoder before it, so one chain can run all codecs of a cut.
         codecs = []
         for cut in self._cuts:
-            shapes = [tensor.shape for tensor in cut.tensors]
-            codecs.append(self._chain([f"{codec} {cut.index}" for codec in CODECS], shapes))
+            codecs.append(self._chain([f"{codec} {cut.index}" for codec in CODECS], cut.index))
             yield
         if not keep:
             return
@@ -121,9 +125,9 @@ class Bench:
         predicted = np.maximum(predicted, CLOCK_S)
         return float(np.percentile(np.abs(measured / predicted - 1), 95))
 
-    def _chain(self, stages: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[float]:
-        """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
-        header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
+    def _chain(self, stages: Sequence[str], cut: int) -> list[float]:
+        """CPU seconds of stages that run one after the other in one call, on noise like the cut's tensors."""
+        header = {"op": "profile", "stages": stages, "inputs": self._layouts[cut], "seed": 0}
         reply, _ = self._pool.call(self._name, {**header, "slowdown": self._slowdown})
         return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
 

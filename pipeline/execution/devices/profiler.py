@@ -29,7 +29,7 @@ from pipeline.network.models.spec import ModelSpec
 
 FIRST_PROBES = 15
 """Number of probes on each device before profiling; their median is the reference."""
-METHOD = 2
+METHOD = 3
 """Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""
