@@ -46,11 +46,11 @@ def confident_dominance(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:
     """(points, points): whether point a dominates point b, wherever the values lie in their intervals.
 
     low, high: the ends of the intervals, (points, objectives). [a, b] is true if the high end of a is nowhere
-    above the low end of b, and below it in some objective.
+    above the low end of b, and below it in some objective; so it is false where an end that matters is NaN.
     """
     least, most = (np.asarray(each, dtype=float) for each in (low, high))
-    worse, better = most[:, None, :] > least[None, :, :], most[:, None, :] < least[None, :, :]
-    return np.asarray(~worse.any(axis=2) & better.any(axis=2))
+    no_worse, better = most[:, None, :] <= least[None, :, :], most[:, None, :] < least[None, :, :]
+    return np.asarray(no_worse.all(axis=2) & better.any(axis=2))
 
 
 def confident_front(low: ArrayLike, high: ArrayLike) -> NDArray[np.bool_]:

@@ -47,6 +47,15 @@ def test_all_copies_of_a_front_point_are_kept_and_nan_never_is() -> None:
     assert non_dominated(points).tolist() == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize(("row", "ends"), [(0, "high"), (1, "low")])
+def test_an_unknown_end_is_no_dominance(row: int, ends: str) -> None:
+    """The first point beats the second in one objective; of the other nothing is known."""
+    both = {"low": np.array([[1.0, 1], [5, 5]]), "high": np.array([[2.0, 2], [6, 6]])}
+    assert confident_dominance(**both).tolist() == [[False, True], [False, False]]
+    both[ends][row, 1] = np.nan
+    assert not confident_dominance(**both).any()
+
+
 @given(BOXES)
 def test_hypervolume_counts_the_dominated_unit_cubes(points: NDArray[np.float64]) -> None:
     before = points.copy()

@@ -84,6 +84,14 @@ def test_nothing_is_a_share_of_nothing() -> None:
     assert against(none, BY, {"scheduler": "fastest"}).empty
 
 
+def test_a_pair_without_a_carbon_is_left_out_and_is_no_evidence() -> None:
+    known = against(TRIALS[TRIALS["workload.seed"] == 0], BY, {"scheduler": "fastest"})
+    lost = TRIALS["workload.seed"].ne(0) & TRIALS["scheduler"].ne("fastest")
+    trials = TRIALS.assign(carbon_g_per_inf=TRIALS["carbon_g_per_inf"].mask(lost))
+    assert against(trials, BY, {"scheduler": "fastest"})["change"].tolist() == known["change"].tolist()
+    assert p_value(np.array([1.0, 2.0, 3.0, math.nan])) == 1.0
+
+
 def test_the_paired_test_by_hand() -> None:
     """Of three pairs all in one direction 2 of 8 signs are as far out; of ten 2 of 1,024."""
     assert p_value(np.array([1.0, 2.0, 3.0])) == 0.25
