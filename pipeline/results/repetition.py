@@ -99,9 +99,9 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
 
     trials: columns `by`, those of SEEDS that varied, and those that `Footprint.of` reads. baseline: values of
     some columns of `by`; the others are the same on both sides. Trials with the same seeds are compared with
-    each other, if the carbon of both is known. Columns: `by`; CHANGES, as shares of the baseline's mean carbon
-    (the effects add up to `change`); with several repetitions also `_lo` and `_hi` of each, and `p_value` of
-    the change. Groups without a counterpart, or whose counterpart emits nothing, are left out.
+    each other, if the carbon of both is known. Columns: `by`; CHANGES, as shares of the baseline's mean
+    carbon (the effects add up to `change`); with several repetitions also `_lo` and `_hi` of each, and
+    `p_value` of the change. Groups without a counterpart, or whose counterpart emits nothing, are left out.
     """
     groups = _groups(trials, by)
     rows = []
