@@ -49,19 +49,19 @@ def fitting_input(name: str, input_size: int) -> Iterator[None]:
 
 
 def _first_not_finite(model: nn.Module, x: Tensor) -> str:
-    """Name and type of the innermost module that is the first to return NaN or infinity."""
+    """Name and type of the innermost module that is the first to turn finite tensors into others."""
     found: list[str] = []
 
-    def look(module: nn.Module, output: Any) -> None:
-        if not found and not is_finite(output):
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and is_finite(inputs) and not is_finite(output):
             found.append(f"{names[module] or 'the model itself'} ({type(module).__name__})")
 
     names = {module: path for path, module in model.named_modules()}
-    hooks = [each.register_forward_hook(lambda module, _, output: look(module, output)) for each in names]
+    hooks = [module.register_forward_hook(look) for module in names]
     try:
         with torch.no_grad():
             model(x)
     finally:
         for hook in hooks:
             hook.remove()
-    return next(iter(found), "no layer of a second try")
+    return next(iter(found), "its input")
