@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """A model that the fleet serves: its problem, its plan, and the inputs of its requests.
+    """A model that the fleet serves: its problem, its plan, the inputs of its requests, the answers to them.
 
     Its name is that of its graph; a run has at most one service per model.
     """
@@ -31,6 +31,8 @@ class Service:
     plan: Plan
     inputs: Sequence[torch.Tensor] = ()
     """Tensors that the requests use in turn; empty where the backend does not compute."""
+    answers: Sequence[torch.Tensor] = ()
+    """The unsplit model's answers to the inputs; empty if the run's answers are not compared with them."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ et al., CVPR 2018, arXiv 1712.05877, Eq. 1): x = scale * (q - zero), where q and
 that 0 stays 0. Scale and zero come from the least and the greatest value of each channel (dimension 1), or of
 the whole tensor where a channel is a single value. The scale is the range, extended to include 0, ÷ 255; a
 value changes by at most half of the scale. NaN stays NaN in float16; in int8 a channel that contains NaN or
-infinity has no finite value afterwards.
+infinity has no finite value afterwards. A decoded tensor is dense: its elements keep their order
+in memory, but gaps between them are lost.
 """
 
 from __future__ import annotations

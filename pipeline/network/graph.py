@@ -108,7 +108,7 @@ class Graph:
         changed = {self._memory[target] for node in calls for target in written(node)}
         for node in self._alive[begin]:
             if self._memory[node] in changed:
-                copies[node] = graph.call_function(torch.ops.aten.clone.default, (copies[node],))
+                copies[node] = _copy_with_strides(graph, copies[node], self._values.specs[node])
 
         def copy(node: fx.Node) -> fx.Node:
             if node not in copies:  # only parameters and constants are still missing: fetch at first use
@@ -227,6 +227,16 @@ class Graph:
             0 <= begin < end <= len(self),
             f"a stage of {self.name} needs 0 <= begin < end <= {len(self)} (begin: {begin}, end: {end})",
         )
+
+
+def _copy_with_strides(graph: fx.Graph, node: fx.Node, spec: TensorSpec) -> fx.Node:
+    """A copy of a tensor with the same strides, even if there are gaps between its elements."""
+    aten = torch.ops.aten
+    if not spec.shape:
+        return graph.call_function(aten.clone.default, (node,))
+    # `clone` would leave the gaps out. A scatter copies the memory as it is; this one then writes no element.
+    nothing = graph.call_function(aten.slice.Tensor, (node, 0, 0, 0))
+    return graph.call_function(aten.slice_scatter.default, (node, nothing, 0, 0, 0))
 
 
 def _boundary(nodes: Sequence[fx.Node], values: Values, name: str) -> tuple[TensorSpec, ...]:

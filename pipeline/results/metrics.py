@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipeline.carbon import coefficients
 from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.domain.fleet import Fleet
@@ -58,17 +60,23 @@ def carbon_metrics(
 
 
 def top1_agreement(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """Share of answers whose most likely class is the unsplit model's.
+    """Share of answers whose most likely class is the unsplit model's; one with NaN or infinity has none.
 
     outputs, expected: scores of the classes, one tensor (1, classes) a request, in the same order.
     """
-    same = [bool(a.argmax() == b.argmax()) for a, b in zip(outputs, expected, strict=True)]
+    same = [
+        bool(a.isfinite().all() and b.isfinite().all() and a.argmax() == b.argmax())
+        for a, b in zip(outputs, expected, strict=True)
+    ]
     return sum(same) / len(same)
 
 
 def output_max_abs_error(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """The largest |value - the unsplit model's| over all answers; arguments as `top1_agreement`."""
-    return max(float((a - b).abs().max()) for a, b in zip(outputs, expected, strict=True))
+    """The largest |value - the unsplit model's| over all answers; arguments as `top1_agreement`.
+
+    NaN where it is unknown, because a value is NaN or both are infinite.
+    """
+    return float(np.max([float((a - b).abs().max()) for a, b in zip(outputs, expected, strict=True)]))
 
 
 def run_name(num_stages: int, labels: Mapping[str, str]) -> str:

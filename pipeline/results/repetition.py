@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -73,10 +74,10 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
 
     trials: columns `by`, those of SEEDS that varied, and those that `Footprint.of` reads. baseline: values of
     some columns of `by`; the others are the same on both sides. Trials with the same seeds are compared with
-    each other. Columns: `by`; CHANGES, as shares of the baseline's mean carbon (the effects add up to
-    `change`); with several repetitions also `_lo` and `_hi` of each (of the paired differences), `p_value`
-    of the change and `pairs`, their number. Groups without a counterpart, or whose counterpart emits nothing,
-    are left out.
+    each other, if the carbon of both is known. Columns: `by`; CHANGES, as shares of the baseline's mean
+    carbon (the effects add up to `change`); with several repetitions also `_lo` and `_hi` of each (of the
+    paired differences), `p_value` of the change and `pairs`, their number. Groups without a counterpart, or
+    whose counterpart emits nothing, are left out.
     """
     groups = _groups(trials, by)
     rows = []
@@ -85,7 +86,11 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
         counterpart = groups.get(tuple((name | dict(baseline))[column] for column in by))
         if counterpart is None or counterpart is group:
             continue
-        pairs = _pairs(group, counterpart)
+        pairs = [
+            pair
+            for pair in _pairs(group, counterpart)
+            if all(math.isfinite(row["carbon_g_per_inf"]) for row in pair)
+        ]
         if not pairs:
             continue
         level_g = float(np.mean([before["carbon_g_per_inf"] for before, _ in pairs]))

@@ -197,8 +197,9 @@ class Constraint:
         return cls(key, -1 if found[1] == ">=" else 1, bound)
 
     def beyond(self, metrics: Mapping[str, float]) -> float:
-        """How far the metric is beyond the bound: 0 or less where it is not, infinite where it is absent."""
-        return self.sign * (metrics[self.key] - self.bound) if self.key in metrics else math.inf
+        """How far the metric is beyond the bound: 0 or less where it is not, infinite where it is unknown."""
+        value = metrics.get(self.key, math.nan)
+        return math.inf if math.isnan(value) else self.sign * (value - self.bound)
 
 
 def _flat(nested: Mapping[str, Any], owner: str = "") -> dict[str, Any]:

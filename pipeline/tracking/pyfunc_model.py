@@ -18,10 +18,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image, UnidentifiedImageError
 
-from pipeline.domain.checks import ConfigError
+from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.plan import Plan
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
+from pipeline.network.models.answers import is_finite
 from pipeline.network.models.spec import ModelSpec
 
 PLAN, MODEL = "plan.json", "model.yaml"
@@ -43,7 +44,7 @@ class PyfuncModel:
 
         model_input: column image, with a file's path or the file's content in base64. class: index of the
         most likely class; probability: its softmax output, in [0, 1]. Raises ConfigError if the column is
-        missing, or naming the row that holds no image.
+        missing, or naming the row that holds no image or whose answer is not finite.
         """
         if "image" not in model_input:
             columns = ", ".join(map(str, model_input.columns)) or "none"
@@ -56,6 +57,10 @@ class PyfuncModel:
             with torch.inference_mode():
                 for stage in self.stages:
                     values = stage(*values)
+                require(
+                    is_finite(values),
+                    f"input: row {number}: the answer of {self.spec.name} is not finite (NaN or infinity)",
+                )
                 probabilities = values[0].flatten().softmax(0)
             best = int(probabilities.argmax())
             rows.append({"class": best, "probability": float(probabilities[best])})

@@ -11,7 +11,6 @@ from importlib import metadata
 from typing import Any
 
 import pandas as pd
-import torch
 
 from pipeline.carbon.apportioned import apportioned
 from pipeline.carbon.intensity import Intensity
@@ -31,7 +30,7 @@ from pipeline.results.summary import Summary
 from pipeline.tracking.datasets import datasets
 from pipeline.tracking.mlflow_run import Run
 from pipeline.trial.accounted_run import accounted_run
-from pipeline.trial.built_models import built
+from pipeline.trial.answers import Tensors, inputs_and_answers, require_finite_answers
 from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
@@ -48,7 +47,8 @@ SHOWN_FIRST = ("carbon_g_per_inf", "latency_ms_p50")
 def run(trial: Trial, provenance: Provenance) -> TrialResult:
     """Run the plan of the partitioner, or of the file `plan`, and log records, ledger and metrics.
 
-    Raises ConfigError for a plan that does not fit, and where no request was answered.
+    Raises ConfigError for a plan that does not fit, where no request was answered, and for answers that are
+    not finite: the unsplit model's before anything runs, those of the run after it is logged.
     """
     job = _job(trial)
     with opened(trial.model.name, trial, provenance) as opened_run:
@@ -85,29 +85,35 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
             opened_run.log_text(plan_text(placed, trial.model.name, trial.fleet.name), "plan.json")
         reason = min(summary.reasons, default="")
         require(metrics["requests_ok"] > 0, f"every request was refused: {reason}")
+        require_finite_answers(job, records)
     plan = asdict(placed) if placed else None
     return TrialResult(opened_run.run_id, name, metrics, labels, plan, stated)
 
 
 def _job(trial: Trial) -> Job:
     start_utc = trial.begin_utc()
+    # A model with answers that are not finite is refused before its profile is measured.
+    asked = [inputs_and_answers(trial, spec, trial.workload.count) for spec in trial.models]
     intensity = Intensity.of(trial.fleet, trial.grid, start_utc, trial.workload.horizon_s)
-    services = tuple(_service(trial, spec, intensity) for spec in trial.models)
+    services = tuple(
+        _service(trial, spec, intensity, *tensors) for spec, tensors in zip(trial.models, asked, strict=True)
+    )
     return Job(services, trial.workload, intensity, start_utc, trial.outages)
 
 
-def _service(trial: Trial, spec: ModelSpec, intensity: Intensity) -> Service:
-    inputs = trial.images.inputs(spec, trial.workload.count) if trial.backend.computes else ()
+def _service(
+    trial: Trial, spec: ModelSpec, intensity: Intensity, inputs: Tensors, answers: Tensors
+) -> Service:
     problem = trial.problem(intensity, spec)
     plan = trial.partitioner.partition(problem) if trial.plan is None else read_plan(trial.plan, problem)
     require_connected(problem, plan)
-    return Service(problem, plan, inputs)
+    return Service(problem, plan, inputs, answers)
 
 
 def _metrics(
     trial: Trial, job: Job, records: Records, ledger: pd.DataFrame, summary: Summary, host: Reading
 ) -> dict[str, float]:
-    metrics = summary.metrics() | host.metrics | _agreement(trial, job, records)
+    metrics = summary.metrics() | host.metrics | _agreement(job, records)
     if "host_energy_j" in metrics and metrics["requests_ok"]:
         metrics["host_j_per_inf"] = metrics["host_energy_j"] / metrics["requests_ok"]
     if trial.oracle and (found := regret(job, records, ledger)) is not None:
@@ -115,15 +121,11 @@ def _metrics(
     return metrics
 
 
-def _agreement(trial: Trial, job: Job, records: Records) -> dict[str, float]:
+def _agreement(job: Job, records: Records) -> dict[str, float]:
     """How close the answers are to the unsplit models' on the same images, where the run computed answers."""
     if not records.outputs:
         return {}
-    answers = {}
-    with torch.inference_mode():
-        for spec, service in zip(trial.models, job.services, strict=True):
-            module, graph = built(spec, trial.models)
-            answers[graph.name] = [module(x) for x in service.inputs]
+    answers = {service.problem.graph.name: service.answers for service in job.services}
     requests = by_request(records)
     asked = requests.loc[~requests["failed"], "model"].items()
     expected = [answers[str(model)][int(str(k)) % len(answers[str(model)])] for k, model in asked]

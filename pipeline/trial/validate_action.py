@@ -10,6 +10,7 @@ from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.results.figures.validation_figure import validation_figure
 from pipeline.results.validation import comparison, prediction_errors
+from pipeline.trial.answers import inputs_and_answers, require_finite_answers
 from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
@@ -18,19 +19,23 @@ from pipeline.trial.trial import Trial
 def validate(trial: Trial, provenance: Provenance) -> TrialResult:
     """Run the plans that `validation` draws; the result's labels are the errors in percent.
 
-    Raises ConfigError where no drawn plan fits, and where a plan answers no request.
+    Raises ConfigError where no drawn plan fits, where a plan answers no request, and for answers that are not
+    finite.
     """
     name = f"validate · {trial.model.name} · {trial.fleet.name}"
     intensity = Intensity.of(trial.fleet, trial.grid, trial.begin_utc())
+    workload = Closed(trial.validation.requests)
+    inputs, answers = inputs_and_answers(trial, trial.model, workload.count)
     problem = trial.problem(intensity)
-    plans, workload = trial.validation.draw(problem), Closed(trial.validation.requests)
-    inputs = trial.images.inputs(trial.model, workload.count)
-    services = [Service(problem, plan, inputs) for plan in plans]
+    plans = trial.validation.draw(problem)
+    services = [Service(problem, plan, inputs, answers) for plan in plans]
     jobs = [Job((service,), workload, intensity, datetime.now(UTC)) for service in services]
     with opened(name, trial, provenance) as run:
         runs = [
             (plan, trial.backend.run(job, trial.scheduler)) for plan, job in zip(plans, jobs, strict=True)
         ]
+        for job, (_, records) in zip(jobs, runs, strict=True):
+            require_finite_answers(job, records)
         table = comparison(problem, runs)
         metrics = prediction_errors(table)
         run.set_tags({"measurement": runs[0][1].measurement})

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from pipeline.commands.terminal.cli import spread_overrides
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
+from tests.conftest import configured
 
 
 def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path) -> None:
@@ -197,3 +199,46 @@ def test_without_records_of_each_request_the_figures_are_the_same(tmp_path: Path
     ledger = table(tmp_path, without.info.run_id, "ledger.json")
     assert set(ledger["request"]) == {-1}
     assert ledger["carbon_g"].sum() == pytest.approx(figures[1]["carbon_total_g"])
+
+
+def weights(directory: Path, layer: str, factor: float) -> str:
+    """The override for a file with the model's weights, where those of one layer are multiplied."""
+    state = configured("model", "mobilenetv4_conv_small", input_size=64).build().state_dict()
+    state[layer] *= factor
+    torch.save(state, directory / "weights.pt")
+    return f"model.weights={directory}/weights.pt"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("others", [[], ["action=profile"], ["action=validate"]])
+def test_weights_without_a_finite_answer_are_refused_before_anything_runs(
+    tmp_path: Path, others: list[str]
+) -> None:
+    broken = weights(tmp_path, "bn1.running_var", -1.0)
+    refused = carbonedge(tmp_path, *SMALL, broken, *others)
+    assert refused.code == 2
+    assert refused.errors.startswith(
+        "error: model.weights: mobilenetv4_conv_small gives answers that are not finite (NaN or infinity, "
+        "first from bn1 (BatchNormAct2d)); check that the weights are this model's own and undamaged"
+    )
+    assert refused.errors.count("\n") == 1
+    assert not (tmp_path / "mlflow.db").exists() or runs(tmp_path) == []
+
+
+@pytest.mark.full
+def test_a_run_whose_compression_overflows_fails_after_it_is_logged(tmp_path: Path) -> None:
+    split = ("partitioner=explicit", "partitioner.devices=[node-high,node-green]", "partitioner.cuts=[0.02]")
+    large = weights(tmp_path, "conv_stem.weight", 1e6)
+    whole = carbonedge(tmp_path, *SMALL, large, *split)
+    assert whole.code == 0, whole.errors
+    failed = carbonedge(tmp_path, *SMALL, large, *split, "compression=float16")
+    assert failed.code == 2
+    line = (
+        "error: 4 of 4 answers are not finite (NaN or infinity), although those of the unsplit model are; "
+        "choose another compression than float16"
+    )
+    assert failed.errors.splitlines()[0] == line
+    run, finished = runs(tmp_path)
+    assert (finished.info.status, finished.data.metrics["top1_agreement"]) == ("FINISHED", 1)
+    assert (run.info.status, run.data.metrics["top1_agreement"]) == ("FAILED", 0)
+    assert "not finite" in run.data.tags["failure"]

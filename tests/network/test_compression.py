@@ -51,6 +51,15 @@ def test_sixteen_bits_are_a_cast() -> None:
     assert arrived[4].isnan()
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS[1:])
+def test_elements_keep_their_order_in_memory(compression: str) -> None:
+    x = torch.randn(2, 4, 5, 6).to(memory_format=torch.channels_last)
+    _, arrived = there_and_back(x, compression)
+    assert arrived.stride() == x.stride()
+    _, arrived = there_and_back(x[:, 1:3], compression)
+    assert arrived.stride() == (60, 1, 12, 2)  # without the two channels in between
+
+
 def test_sizes_by_hand() -> None:
     feature = TensorSpec("feature", (1, 16, 7, 7), "float32", 3136)
     vector = TensorSpec("vector", (1, 1280), "float32", 5120)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,33 @@ def test_weights_with_other_keys_go_by_order(tmp_path: Path) -> None:
     torch.save({f"net/{key}": value for key, value in source.state_dict().items()}, path)
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(small(weights=str(path)).build()(x), source(x))
+
+
+def test_weights_without_a_finite_answer_are_refused_with_the_layer_at_fault(tmp_path: Path) -> None:
+    """Variances in the place of means and the other way round: same shapes, so they load by order."""
+    state, path = small(seed=3).build().state_dict(), tmp_path / "weights.pt"
+    other = {"running_mean": "running_var", "running_var": "running_mean"}
+
+    def swapped(key: str) -> str:
+        layer, _, kind = key.rpartition(".")
+        return f"{layer}.{other.get(kind, kind)}"
+
+    torch.save({f"net/{key}": state[swapped(key)] for key in state}, path)
+    message = r"^model.weights: mobilenet_v2 gives answers that are not finite \(NaN or infinity, first from "
+    with pytest.raises(ConfigError, match=message + r"features.0.1 \(BatchNorm2d\)\); check that"):
+        small(weights=str(path)).build()
+    state["classifier.1.bias"][7] = torch.inf
+    torch.save(state, path)
+    with pytest.raises(ConfigError, match=message + r"classifier.1 \(Linear\)"):
+        small(weights=str(path)).build()
+
+
+def test_weights_of_a_file_are_tried_at_the_input_size(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    vit = small(name="deit_tiny_patch16_224", library="timm", options={"img_size": 32})
+    torch.save(vit.build().state_dict(), path)
+    with pytest.raises(ConfigError, match="^model.input_size: deit_tiny_patch16_224 cannot take 64 pixels"):
+        replace(vit, weights=str(path), input_size=64).build()
 
 
 @pytest.mark.parametrize(

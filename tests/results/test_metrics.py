@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -39,3 +40,21 @@ def test_an_sci_counts_all_reserved_hardware(
         made_g = 2 * 40e3 * 10 / (4 * 365.25 * 86400)
         used_g = (20 * 2 + 10 * 10) * 600 * 1.5 / 3.6e6 + 2 * 10 * 100 / 3.6e6
         assert found["sci_g_per_inf"] == pytest.approx(made_g + used_g)
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize("bad", [[NAN, NAN], [0.1, NAN], [0.1, INF], [-INF, 0.9]])
+def test_an_answer_that_is_not_finite_agrees_with_none(bad: list[float]) -> None:
+    good, broken = torch.tensor([[0.1, 0.9]]), torch.tensor([bad])
+    for answers, expected in (([broken], [broken]), ([broken], [good]), ([good], [broken])):
+        assert top1_agreement(answers, expected) == 0
+        assert top1_agreement([*answers, good], [*expected, good]) == 0.5
+
+
+def test_an_unknown_error_is_not_hidden_by_a_known_one() -> None:
+    good, broken = torch.tensor([[0.1, 0.9]]), torch.tensor([[0.1, NAN]])
+    for answers in ([good, broken], [broken, good]):
+        assert math.isnan(output_max_abs_error(answers, [good, good]))
+    assert output_max_abs_error([torch.tensor([[0.1, INF]])], [good]) == INF

@@ -89,3 +89,10 @@ def test_objectives_are_aligned_by_seed() -> None:
     )  # seed 1, which the table has first, then seed 0; green at .3, fastest at .3, green at .5
     again = aligned(pd.concat([TRIALS[:1], TRIALS[:1]]), [], {"carbon_g_per_inf": "minimize"})
     assert again.tolist() == [[[2.0]], [[2.0]]]
+
+
+def test_a_pair_without_a_carbon_is_left_out() -> None:
+    known = against(TRIALS[TRIALS["workload.seed"] == 0], BY, {"scheduler": "fastest"})
+    lost = TRIALS["workload.seed"].ne(0) & TRIALS["scheduler"].ne("fastest")
+    trials = TRIALS.assign(carbon_g_per_inf=TRIALS["carbon_g_per_inf"].mask(lost))
+    assert against(trials, BY, {"scheduler": "fastest"})["change"].tolist() == known["change"].tolist()

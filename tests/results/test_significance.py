@@ -35,6 +35,7 @@ def test_the_paired_test_by_hand() -> None:
     assert p_value(np.arange(1.0, 11)) == pytest.approx(2 / 1024)
     assert p_value(np.array([1.0, -1.0])) == 1.0
     assert p_value(np.zeros(3)) == 1.0
+    assert p_value(np.array([1.0, 2.0, 3.0, np.nan])) == 1.0
     many = np.random.default_rng(0).normal(0.3, 1, 200)
     t = many.mean() / many.std(ddof=1) * math.sqrt(200)
     assert p_value(many) == pytest.approx(math.erfc(abs(t) / math.sqrt(2)), abs=0.002)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.types import RunMode
@@ -9,7 +11,7 @@ from omegaconf import OmegaConf
 
 from pipeline.search import hydra_plugin
 from pipeline.search.search_space import SearchSpace
-from pipeline.search.settings import Settings
+from pipeline.search.settings import Constraint, Settings
 from tests.conftest import CONF
 
 
@@ -38,3 +40,10 @@ def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> Non
     each = Settings.of(OmegaConf.to_container(config.sweep, resolve=True)).each()
     assert {one.n_trials for one in each.values()} == {7}
     assert len({(one.sampler, one.warm_start) for one in each.values()}) == len(each)
+
+
+@pytest.mark.parametrize("bound", ["<= 5", ">= 5"])
+def test_a_trial_whose_metric_is_unknown_is_infinitely_far_beyond_the_bound(bound: str) -> None:
+    limit = Constraint.of("latency_ms_p95", bound)
+    assert limit.beyond({"latency_ms_p95": math.nan}) == limit.beyond({}) == math.inf
+    assert limit.beyond({"latency_ms_p95": 5.0}) == 0

@@ -55,3 +55,12 @@ def test_a_path_and_its_file_in_base64_are_classified_alike(model: PyfuncModel, 
 def test_other_input_is_refused(model: PyfuncModel, table: dict[str, list[str]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         model.predict(pd.DataFrame(table))
+
+
+def test_an_answer_that_is_not_finite_is_refused(
+    model: PyfuncModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    monkeypatch.setattr(model, "stages", [lambda x: (x.sum((2, 3)) / 0,)])
+    with pytest.raises(ConfigError, match=f"^input: row 0: the answer of {SPEC.name} is not finite"):
+        model.predict(pd.DataFrame({"image": [str(tmp_path / "black.png")]}))

@@ -33,7 +33,7 @@ class Emulated(BackendSettings):
     max_requests: int = 1000
     """Most requests in the fleet at once; further ones are rejected, so that overload stays bounded."""
     warmup: int = 3
-    """Runs of a stage on zeros before the run begins."""
+    """Runs of a stage before the run begins, on zeros with the strides of the tensors that will arrive."""
     calibrate_every_s: float = 0.1
     """Seconds of this host between two probes of its drift."""
     headroom: float = 1.5

@@ -12,6 +12,7 @@ from pipeline.domain.records import Records
 from pipeline.execution.backends.fleet_clock import FleetClock
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.devices import wire
+from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift, reference_graph
 from pipeline.execution.events.event_loop import EventLoop, Finished
@@ -96,17 +97,20 @@ class Emulation(EventLoop):
         for name in self._names:
             self._pool.set_reference(name, reference)
             self._pool.call(name, {"op": "reset"})
+        results: list[Layout] = []
         for index, work in enumerate(self.work):
             service = self.job.services[work.service]
             plan, graph = service.plan, service.problem.along(service.plan).graph
+            inputs = results if work.stage else [Layout.of(service.inputs[0])]
             for name in work.seconds:
-                self._pool.deploy(
+                results = self._pool.deploy(
                     name,
                     str(index),
                     graph,
                     *plan.stage(work.stage),
                     before=plan.compression_before(work.stage),
                     after=plan.compression_before(work.stage + 1),
+                    inputs=inputs,
                     warmup=self._warmup,
                 )
                 for number, tensor in enumerate(service.inputs if work.stage == 0 else ()):

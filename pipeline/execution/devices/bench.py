@@ -15,10 +15,11 @@ import torch
 from pipeline.domain.plan import COMPRESSIONS
 from pipeline.execution.devices import wire
 from pipeline.execution.devices.device import REFERENCE
+from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift
 from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line, median_interval
-from pipeline.network.compression import decoder, encoded_specs, encoder
+from pipeline.network.compression import decoder, encoder
 from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
 
@@ -65,6 +66,8 @@ class Bench:
         zeros = torch.zeros(reference_input.shape)
         pool.call(names[0], {"op": "put", "request": REFERENCE}, {"0": zeros})
         num_layers = len(graph)
+        self._layouts = {0: [Layout.of(self._input)]}
+        """Layouts of the tensors at each cut before which a stage has run."""
         self._layers = self._deploy(range(num_layers + 1))
         self._whole = self._deploy([0, num_layers])
         self.part_bounds = sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)})
@@ -76,29 +79,28 @@ class Bench:
             for codec in CODECS:
                 compression, way = codec.split()
                 module = (encoder if way == "encode" else decoder)(cut.tensors, compression)
-                inputs = cut.tensors if way == "encode" else encoded_specs(cut.tensors, compression)
-                pool.deploy_module(names[0], f"{codec} {cut.index}", module, inputs)
+                pool.deploy_module(names[0], f"{codec} {cut.index}", module)
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
-        """Send the stages between these bounds to all devices; returns the stages' names."""
+        """Send the stages between these bounds to all devices and run each once; returns the stages' names."""
         stages = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
         for stage, (begin, end) in zip(stages, pairwise(bounds), strict=True):
+            inputs = self._layouts[begin]
             for name in self._names:
-                self._pool.deploy(name, stage, self._graph, begin, end)
+                self._layouts[end] = self._pool.deploy(
+                    name, stage, self._graph, begin, end, inputs=inputs, warmup=1
+                )
         return stages
 
     def measure(self, *, keep: bool) -> None:
         """One pass over each kind of stage. keep: record the times."""
         reference_s, probe_s = self._call(self._names[0], REFERENCE, REFERENCE)
-        layers = self._chain(self._layers, [self._input.shape])
+        layers = self._chain(self._layers, 0)
         whole = self._run(self._whole)
         parts = self._run(self._parts)
         held_out = self._run(self._held_out)
         # Each decoder inverts the encoder before it, so one chain can run all codecs of a cut.
-        codecs = [
-            self._chain([f"{codec} {cut.index}" for codec in CODECS], [each.shape for each in cut.tensors])
-            for cut in self._cuts
-        ]
+        codecs = [self._chain([f"{codec} {cut.index}" for codec in CODECS], cut.index) for cut in self._cuts]
         if not keep:
             return
         self.reference_s.append(reference_s)
@@ -142,9 +144,9 @@ class Bench:
         predicted = np.maximum(predicted, CLOCK_S)
         return float(np.percentile(np.abs(measured / predicted - 1), 95))
 
-    def _chain(self, stages: Sequence[str], shapes: Sequence[Sequence[int]]) -> list[float]:
-        """CPU seconds of stages that run one after the other in one call, on noise of these shapes."""
-        header = {"op": "profile", "stages": stages, "shapes": [list(shape) for shape in shapes], "seed": 0}
+    def _chain(self, stages: Sequence[str], cut: int) -> list[float]:
+        """CPU seconds of stages that run one after the other in one call, on noise like the cut's tensors."""
+        header = {"op": "profile", "stages": stages, "inputs": self._layouts[cut], "seed": 0}
         reply, _ = self._pool.call(self._names[0], {**header, "slowdown": SLOWDOWN})
         return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
 

@@ -3,12 +3,14 @@
 Started as `python -m pipeline.execution.devices.device ENDPOINT NAME PARENT_PID TURNS`.
 It needs only torch, pyzmq and safetensors.
 Requests (header "op") and their replies:
-    deploy   a stage's program and parameters; run it `warmup` times on zeros -> param_bytes
+    deploy   a stage's program and parameters; run it `warmup` times on zeros with the layouts `inputs`
+             -> param_bytes, and the layouts of its outputs if it ran
     put      tensors: the present value of a request                          -> nothing
     run      a stage on a value (`takes`); its output is the request's new value
              -> start, end, late_s, cpu_s, drift, and probe_cpu_s if it made a probe (see `Stretched`)
     fetch    return and forget the value of a request                         -> tensors
-    profile  run a chain of deployed stages once, on seeded noise of `shapes` -> cpu_s of each, probe_cpu_s
+    profile  run a chain of deployed stages once, on seeded noise with the layouts `inputs`
+             -> cpu_s of each, probe_cpu_s
     probe    run the stage REFERENCE on zeros, to measure this host's speed   -> probe_cpu_s
     reset    forget all stages but REFERENCE, and all values                  -> nothing
 `start` and `end` are readings of time.perf_counter, which all processes of one host share.
@@ -27,6 +29,7 @@ import torch
 import zmq
 
 from pipeline.execution.devices import wire
+from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.stretching import PROBE_ROOM, Stretcher, Values, sleep_until, timed
 from pipeline.network.stage_program import from_program
 
@@ -74,18 +77,22 @@ class DeviceServer:
         self,
         stage: str,
         program: dict[str, Any],
-        inputs: Sequence[tuple[Sequence[int], str]],
+        inputs: Sequence[Sequence[Any]],
         warmup: int,
         tensors: dict[str, torch.Tensor],
     ) -> dict[str, Any]:
         module = from_program(program, tensors)
         self._stages[stage] = module
-        zeros = tuple(torch.zeros(shape, dtype=getattr(torch, dtype)) for shape, dtype in inputs)
+        zeros = tuple(Layout(*layout).zeros() for layout in inputs)
+        outputs: Values = ()
         for _ in range(warmup):
-            module(*zeros)
+            outputs = module(*zeros)
         if stage == REFERENCE:
             self._reference_input = zeros
-        return {"param_bytes": sum(tensor.nbytes for tensor in module.state_dict().values())}
+        return {
+            "param_bytes": sum(tensor.nbytes for tensor in module.state_dict().values()),
+            "outputs": [Layout.of(output) for output in outputs],
+        }
 
     def _run(
         self,
@@ -121,11 +128,11 @@ class DeviceServer:
         return timed(self._stages[REFERENCE], self._reference_input)[1]
 
     def _profile(
-        self, stages: Sequence[str], shapes: Sequence[Sequence[int]], seed: int, slowdown: float
+        self, stages: Sequence[str], inputs: Sequence[Sequence[Any]], seed: int, slowdown: float
     ) -> dict[str, Any]:
         """Run stages one after the other, then sleep as in a run; returns each stage's CPU seconds."""
         generator = torch.Generator().manual_seed(seed)
-        values: Values = tuple(torch.randn(shape, generator=generator) for shape in shapes)
+        values: Values = tuple(Layout(*layout).noise(generator) for layout in inputs)
         start = time.perf_counter()
         self._stretcher.chill_caches()
         cpu_s = []

@@ -18,10 +18,10 @@ from torch import fx
 from pipeline.domain.plan import COMPRESSIONS
 from pipeline.execution.devices import wire
 from pipeline.execution.devices.device import REFERENCE
+from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.process import start_device
-from pipeline.network.compression import encoded_specs, with_codecs
+from pipeline.network.compression import with_codecs
 from pipeline.network.graph import Graph
-from pipeline.network.layer import TensorSpec
 from pipeline.network.stage_program import program
 
 START_TIMEOUT_S = 120
@@ -112,29 +112,33 @@ class DevicePool:
         *,
         before: str = COMPRESSIONS[0],
         after: str = COMPRESSIONS[0],
+        inputs: Sequence[Layout] = (),
         warmup: int = 0,
-    ) -> None:
+    ) -> list[Layout]:
         """Send layers[begin:end] to a device, as the stage of that name, and run them `warmup` times there.
 
-        before, after: the compressions (of COMPRESSIONS) of the stage's inputs and outputs.
+        before, after: the compressions (of COMPRESSIONS) of the stage's inputs and outputs. inputs: the
+        layouts of the tensors that arrive, which only the warm-up needs. Returns those of the stage's
+        results; none without a warm-up.
         """
-        inputs, outputs = graph.cuts[begin].tensors, graph.cuts[end].tensors
-        module = with_codecs(graph.stage(begin, end), inputs, before, outputs, after)
-        self.deploy_module(name, stage, module, encoded_specs(inputs, before), warmup)
+        tensors, results = graph.cuts[begin].tensors, graph.cuts[end].tensors
+        module = with_codecs(graph.stage(begin, end), tensors, before, results, after)
+        return self.deploy_module(name, stage, module, inputs, warmup)
 
     def deploy_module(
-        self, name: str, stage: str, module: fx.GraphModule, inputs: Sequence[TensorSpec], warmup: int = 0
-    ) -> None:
-        """Send any module of aten operators to a device, as a stage with these inputs."""
+        self, name: str, stage: str, module: fx.GraphModule, inputs: Sequence[Layout] = (), warmup: int = 0
+    ) -> list[Layout]:
+        """Send any module of aten operators to a device; inputs, warmup and result as for `deploy`."""
         description, parameters = program(module)
-        shapes = [(tensor.shape, tensor.dtype) for tensor in inputs]
-        header = {"op": "deploy", "stage": stage, "program": description, "inputs": shapes, "warmup": warmup}
-        self.call(name, header, parameters)
+        header = {"op": "deploy", "stage": stage, "program": description, "inputs": inputs, "warmup": warmup}
+        reply, _ = self.call(name, header, parameters)
+        return [Layout(*layout) for layout in reply["outputs"]]
 
     def set_reference(self, name: str, graph: Graph) -> None:
         """Send a device the reference model (see `probe_reference`), unless it holds it."""
         if self._references.get(name) is not graph:
-            self.deploy(name, REFERENCE, graph, 0, len(graph), warmup=2)
+            inputs = [Layout.contiguous(tensor) for tensor in graph.cuts[0].tensors]
+            self.deploy(name, REFERENCE, graph, 0, len(graph), inputs=inputs, warmup=2)
             self._references[name] = graph
 
     def probe_reference(self, name: str) -> float:

@@ -33,7 +33,7 @@ FIRST_PROBES = 15
 """Number of probes before profiling; times are measured relative to their median."""
 MOST_PASSES = 3
 """Most passes over the model ÷ `repeats`, where its time is not steady."""
-METHOD = 5
+METHOD = 6
 """Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""

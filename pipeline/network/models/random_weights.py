@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pipeline.domain.checks import ConfigError, first_line
+from pipeline.network.models.answers import fitting_input, require_finite
 
 _CALIBRATION_BATCHES = 2
 _CALIBRATION_BATCH_SIZE = 8
@@ -20,7 +21,8 @@ def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
 
     Fresh weights are degenerate: batch norm divides by a variance that was never measured (outputs near
     1e-9), and heads or residual branches that start at zero contribute nothing. Draws from torch's global
-    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size).
+    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size), or
+    whose answers are not finite.
     """
     for module in model.modules():
         weight = getattr(module, "weight", None)
@@ -29,13 +31,9 @@ def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
                 nn.init.normal_(weight, std=1 / math.sqrt(weight[0].numel()))
             else:
                 nn.init.ones_(weight)
-    try:
-        with _one_thread():
-            _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ConfigError(
-            f"model.input_size: {name} cannot take {input_size} pixels ({first_line(error)})"
-        ) from error
+    with fitting_input(name, input_size), _one_thread():
+        x, answer = _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
+    require_finite(answer, model, x, name)
 
 
 @contextmanager
@@ -49,8 +47,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
-    """Set the statistics of batch norm from a few random batches of that shape."""
+def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Any]:
+    """Set the statistics of batch norm from a few random batches; returns the last and the answer to it."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     model.eval()
@@ -60,7 +58,9 @@ def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
         norm.train()
     with torch.no_grad():
         for _ in range(_CALIBRATION_BATCHES if norms else 1):
-            model(torch.randn(shape))
+            x = torch.randn(shape)
+            answer = model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+    return x, answer

@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.domain.checks import require, require_whole
 from pipeline.network.models import libraries
+from pipeline.network.models.answers import finite_answer, fitting_input
 from pipeline.network.models.random_weights import make_responsive
 from pipeline.network.models.weights import load_weights
 
@@ -64,7 +65,8 @@ class ModelSpec:
         """Build the model in eval mode, without gradients.
 
         Equal specs give equal models; the global random generator is left unchanged. Raises ConfigError
-        for a model that the library does not have or cannot build, and for weights that cannot be loaded.
+        for a model that the library does not have or cannot build, for weights that cannot be loaded, and
+        for those that give answers which are not finite.
         """
         libraries.require_known(self.library, self.name)
         with torch.random.fork_rng(devices=[]):
@@ -78,7 +80,11 @@ class ModelSpec:
                 else:
                     unused = libraries.auxiliary_heads(self.library, self.name)
                     load_weights(model, self.name, self.weights, unused)
-        return model.eval().requires_grad_(False)
+            model = model.eval().requires_grad_(False)
+            if self.weights != "random":  # which are checked when they are calibrated
+                with fitting_input(self.name, self.input_size):
+                    finite_answer(model, torch.randn(1, 3, self.input_size, self.input_size), self.name)
+        return model
 
 
 def _require_text(key: str, value: Any) -> None:

@@ -76,5 +76,5 @@ def _different_devices(a: Side, b: Side) -> str:
 
 def _within(bounds: tuple[float, float], before_g: float) -> str:
     low, high = (end / before_g for end in bounds)
-    order = "it is uncertain which of the two emits less." if low <= 0 <= high else "the order holds."
+    order = "the order holds." if low > 0 or high < 0 else "it is uncertain which of the two emits less."
     return f"Within the coefficients' ranges {low:+.1%} to {high:+.1%}: {order}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from pipeline.carbon.accounting import Accounting
@@ -19,6 +20,8 @@ def test_how_much_why_and_whether_the_order_holds(fast: Side, clean: Side) -> No
     assert " The runs also differ in: workload." in found
     assert found.endswith("Within the coefficients' ranges -120.0% to -80.0%: the order holds.")
     assert verdict(fast, clean, (-0.09, 0.06)).endswith("it is uncertain which of the two emits less.")
+    unknown = (math.nan, math.nan)
+    assert verdict(fast, clean, unknown).endswith("it is uncertain which of the two emits less.")
 
 
 def test_a_saving_that_is_all_cleaner_electricity() -> None:
