@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
@@ -13,6 +13,8 @@ import pandas as pd
 
 from pipeline.domain.checks import ConfigError, require, require_number
 
+LEAST_ERROR = 0.08
+"""Least error of a prediction, since a host changes between its profile and a run."""
 MAX_INTERVAL = 0.03
 """Largest `Measurement.interval` of a steady measurement."""
 
@@ -92,9 +94,11 @@ class Profile:
         """Seconds to start a stage on the device."""
         return self.task_cpu_s[self._as(device)] / self.speeds[device]
 
-    def error_of(self, device: str) -> float | None:
-        """The device's entry in `error`; None if it is unknown."""
-        return self.error.get(self._as(device))
+    def prediction_error(self, devices: Iterable[str]) -> float | None:
+        """Half the interval of a predicted latency on these devices ÷ the latency; None if it is unknown."""
+        errors = [self.error.get(self._as(device)) for device in devices]
+        known = [error for error in errors if error is not None]
+        return max(LEAST_ERROR, *known) if len(known) == len(errors) else None
 
     def encode_s(self, device: str, compression: str, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Seconds on the device to compress tensors; 0 for float32. num_bytes: their sizes as float32.

@@ -33,6 +33,9 @@ METRICS: Mapping[str, Metric] = {
     "prediction_error_p50": Metric(
         "Median prediction error", "%", "Median of |measured ÷ predicted latency - 1| over random plans"
     ),
+    "predictions_inside": Metric(
+        "Predictions inside", "%", "Plans whose measured latency lies within the prediction's interval"
+    ),
     "prediction_error_p95": Metric(
         "95th-percentile prediction error",
         "%",

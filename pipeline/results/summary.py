@@ -188,12 +188,10 @@ class Summary:
         (service,) = self._services.values()
         predicted_ms = float(predict(service.problem, [placed]).latency_s[0]) * 1e3
         metrics = {"latency_ms_predicted": predicted_ms}
-        errors = [service.problem.profile.error_of(name) for name in placed.devices]
-        known = [error for error in errors if error is not None]
-        if len(known) == len(errors):
+        error = service.problem.profile.prediction_error(placed.devices)
+        if error is not None:
             low, high = interval_keys("latency_ms_predicted")
-            metrics[low] = predicted_ms * max(0.0, 1 - max(known))
-            metrics[high] = predicted_ms * (1 + max(known))
+            metrics[low], metrics[high] = predicted_ms * max(0.0, 1 - error), predicted_ms * (1 + error)
         return metrics
 
     def classes(self, asked: Sequence[RequestClass]) -> pd.DataFrame:

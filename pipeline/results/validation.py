@@ -59,29 +59,47 @@ def _random_plan(problem: Problem, random: np.random.Generator) -> Plan:
 def comparison(problem: Problem, runs: Iterable[tuple[Plan, Records]]) -> pd.DataFrame:
     """A table of plans and the records of their runs: one row a plan.
 
-    Columns: `cuts` and `devices`, as text; `predicted_ms`; `measured_ms`, the median of the plan's requests;
-    `error` = measured ÷ predicted - 1; `host_drift`.
+    Columns: `stages`, their number; `cuts`, `devices`, as text; `predicted_ms`; `measured_ms`, the median of
+    the plan's requests; `error` = measured ÷ predicted - 1; `inside`, whether it is within the prediction's
+    interval; `host_drift`.
     """
     plans, records = zip(*runs, strict=True)
     predicted_ms = predict(problem, plans).latency_s * 1e3
     measured_ms = np.array([request_latency_s(run).median() * 1e3 for run in records])
+    error = measured_ms / predicted_ms - 1
+    expected = [problem.profile.prediction_error(plan.devices) for plan in plans]
     return pd.DataFrame(
         {
+            "stages": [plan.num_stages for plan in plans],
             "cuts": [", ".join(map(str, plan.bounds[1:-1])) or "none" for plan in plans],
             "devices": [" → ".join(plan.devices) for plan in plans],
             "predicted_ms": predicted_ms,
             "measured_ms": measured_ms,
-            "error": measured_ms / predicted_ms - 1,
+            "error": error,
+            "inside": np.abs(error) <= [np.nan if each is None else each for each in expected],
             "host_drift": [run.host_drift for run in records],
         }
     )
 
 
 def prediction_errors(table: pd.DataFrame) -> dict[str, float]:
-    """Median and 95th percentile of |error| over the plans of a `comparison`, in percent, by metric key.
+    """How far predictions are from measurements over the plans of a `comparison`, in percent, by metric key.
+
+    The keys: median and 95th percentile of |error|, and the share of plans inside their interval.
 
     Raises ConfigError where a plan has no error, because it answered no request.
     """
     errors = table["error"].abs().to_numpy() * 100
     require(len(errors) > 0 and bool(np.isfinite(errors).all()), "validation: a plan answered no request")
-    return {f"prediction_error_p{p}": float(np.percentile(errors, p)) for p in (50, 95)}
+    found = {f"prediction_error_p{p}": float(np.percentile(errors, p)) for p in (50, 95)}
+    return found | {"predictions_inside": 100 * float(table["inside"].mean())}
+
+
+def errors_by_stages(table: pd.DataFrame) -> dict[str, str]:
+    """Median and 95th percentile of |error|, and the median error with its sign, by number of stages."""
+    found = {}
+    for stages, rows in table.groupby("stages"):
+        middle, high = np.percentile(rows["error"].abs() * 100, [50, 95])
+        text = f"{middle:.1f}, p95 {high:.1f}, with its sign {rows['error'].median() * 100:+.1f}"
+        found[f"median error (%) of {len(rows)} plans of {stages} stage{'s' * (stages != 1)}"] = text
+    return found

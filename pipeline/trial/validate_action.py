@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from pipeline.carbon.intensity import Intensity
@@ -9,11 +10,14 @@ from pipeline.domain.trial_result import TrialResult
 from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.results.figures.validation_figure import validation_figure
-from pipeline.results.validation import comparison, prediction_errors
+from pipeline.results.host_notes import host_notes
+from pipeline.results.validation import comparison, errors_by_stages, prediction_errors
 from pipeline.trial.answers import inputs_and_answers, require_finite_answers
 from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
+
+_log = logging.getLogger(__name__)
 
 
 def validate(trial: Trial, provenance: Provenance) -> TrialResult:
@@ -46,5 +50,7 @@ def validate(trial: Trial, provenance: Provenance) -> TrialResult:
         run.log_figure(figure, "validation.html")
         run.log_table(problem.profile.table, "profile.json")
         provenance.log(run)
-    found = {f"{key} (%)": f"{value:.1f}" for key, value in metrics.items()}
+    for note in dict.fromkeys(note for _, records in runs for note in host_notes(records, services[:1])):
+        _log.warning(note)
+    found = {f"{key} (%)": f"{value:.1f}" for key, value in metrics.items()} | errors_by_stages(table)
     return TrialResult(run.run_id, name, {}, found)

@@ -22,7 +22,7 @@ from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.network.graph import Graph
 from pipeline.planning.problem import Problem
 from pipeline.results.figures.validation_figure import validation_figure
-from pipeline.results.validation import Validation, comparison, prediction_errors
+from pipeline.results.validation import Validation, comparison, errors_by_stages, prediction_errors
 from schedulers.round_robin import RoundRobin
 from tests.conftest import MakeProblem, configured, make_job, record, records
 
@@ -64,8 +64,19 @@ def test_errors_by_hand(make_problem: MakeProblem, two_devices: Fleet) -> None:
     assert table["error"].tolist() == pytest.approx([24 / 21.5 - 1, 1])
     middle = 100 * (24 / 21.5 - 1)
     assert prediction_errors(table) == pytest.approx(
-        {"prediction_error_p50": (middle + 100) / 2, "prediction_error_p95": middle + 0.95 * (100 - middle)}
+        {
+            "prediction_error_p50": (middle + 100) / 2,
+            "prediction_error_p95": middle + 0.95 * (100 - middle),
+            "predictions_inside": 0,
+        }
     )
+    known = replace(problem, profile=replace(problem.profile, error={"fast": 0.2}))
+    table = comparison(known, [(plan, run), (plan, records(slow, 3.0))])
+    assert table["inside"].tolist() == [True, False]
+    assert prediction_errors(table)["predictions_inside"] == 50
+    assert errors_by_stages(table) == {
+        "median error (%) of 2 plans of 1 stage": "55.8, p95 95.6, with its sign +55.8"
+    }
     points = validation_figure(table, "tiny").data[-1]
     assert list(points.x) == table["predicted_ms"].tolist()
     assert list(points.y) == table["measured_ms"].tolist()

@@ -82,7 +82,7 @@ class Bench:
                 pool.deploy_module(names[0], f"{codec} {cut.index}", module)
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
-        """Send the stages between these bounds to all devices and run each once; returns the stages' names."""
+        """Send the stages between these bounds to all devices, run each once, and return their names."""
         stages = [f"layers {begin}:{end}" for begin, end in pairwise(bounds)]
         for stage, (begin, end) in zip(stages, pairwise(bounds), strict=True):
             inputs = self._layouts[begin]
