@@ -48,6 +48,7 @@ class Deferring:
         able = [device for device in state.in_order if is_able(task, device, state)]
         if not able:
             return none_able(task, state)
+        state.foresee(task.deadline_s)
         work, factor = state.work[task.stage], 1 + self.margin
         limit_s = state.now_s + (task.deadline_s - work.after_s - state.now_s) / factor
         outlook = state.view(id(self), lambda: _Outlook(self, state))

@@ -80,9 +80,9 @@ def test_where_a_grid_ends_before_the_run_its_last_value_holds(
     grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows]))
     fleet = Fleet("one", (Device("pi", memory_bytes=1, active_w=1, zone="DE"),))
     known = Intensity.of(fleet, grid, NOW, 0.0)
-    extended = known.extended(fleet, grid, NOW, 480.0)
+    extended = known.whole(480.0)
     assert extended.mean(0, 0.0, 480.0) == pytest.approx((60 * 100 + 420 * 1000) / 480)
     assert "the last known intensity is assumed to hold to the end of the run" in caplog.text
-    whole = known.extended(fleet, grid, NOW, 200.0)
+    whole = Intensity.of(fleet, grid, NOW).whole(200.0)
     assert whole.mean(0, 0.0, 200.0) == pytest.approx((60 * 100 + 140 * 1000) / 200)
     assert len(caplog.records) == 1
