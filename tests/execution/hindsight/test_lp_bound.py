@@ -60,7 +60,7 @@ class Steps:
         """What holds, with the last value to the end of time: without `Intensity.of` and `until`."""
         names, count = tuple(fleet.by_name), min(len(v) for v in self.values.values())
         first = int(timedelta(hours=1) / self.step)
-        since_s = np.arange(count - first) * self.step.total_seconds()
+        since_s = np.array([k * self.step.total_seconds() for k in range(count - first)])
         rows = [self.values[str(device.zone)][first:count] for device in fleet.devices]
         return Intensity(names, since_s, np.array(rows))
 
