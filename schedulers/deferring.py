@@ -63,6 +63,7 @@ class Deferring:
         able = [device for device in state.in_order if is_able(task, device, state)]
         if not able:
             return none_able(task, state)
+        state.foresee(task.deadline_s)
         outlook = state.view(id(self), lambda: _Outlook(self, state))
         best, best_key = None, (math.inf, math.inf, math.inf)
         for device in able:

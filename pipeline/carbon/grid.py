@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from pipeline.domain.checks import require
+from pipeline.domain.checks import ConfigError, require
 
 MAX_G_PER_KWH = 2000.0
 """Upper limit for any grid; a higher value must be in another unit, such as lb/MWh or kg/MWh."""
+
+
+class NotCoveredError(ConfigError):
+    """A source does not cover a time, but others before it."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(message)
+        self.until = until
+        """Time (UTC) up to which the source covers the period from the asked-for begin on."""
 
 
 class Grid(Protocol):
@@ -19,7 +28,7 @@ class Grid(Protocol):
         """The values in force from begin to end (UTC): (since, gCO2e/kWh), each until the next one's `since`.
 
         The first is in force at `begin`. Raises ConfigError for an unknown zone and for a time that the
-        source does not cover.
+        source does not cover; NotCoveredError if it covers the period from `begin` to some later time.
         """
         ...
 

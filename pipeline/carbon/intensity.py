@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.carbon.grid import Grid
+from pipeline.carbon.grid import Grid, NotCoveredError
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 
 Floats = npt.NDArray[np.float64]
 _log = logging.getLogger(__name__)
+
+FORESIGHT_S = 7 * 86_400.0
+"""Furthest that intensities are looked up ahead of a moment: no forecast reaches further."""
+PATIENCE_S = 3600.0
+"""A grid that refused a time is asked again for one that is later by this much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,41 +34,43 @@ class Intensity:
     """(steps,): seconds from the run's start, rising from 0."""
     g_per_kwh: Floats = field(repr=False)
     """(devices, steps), in the order of `names`."""
+    known_s: float = math.inf
+    """Time up to which the steps are known, in seconds from the run's start."""
+    source: _Course | None = field(default=None, repr=False)
+    """Where later steps are known from; None: there are none."""
 
     @classmethod
-    def of(cls, fleet: Fleet, grid: Grid, begin: datetime, horizon_s: float = 0.0) -> Self:
+    def of(cls, fleet: Fleet, grid: Grid, begin: datetime, horizon_s: float = 0.0) -> Intensity:
         """The intensities from `begin` on: a device's own fixed one where it has one, else that of its zone.
 
-        Raises ConfigError naming the device whose zone is unknown or not covered up to the horizon.
+        They are known up to the horizon; `until` returns later ones. Raises ConfigError naming the device
+        whose zone is unknown or not covered up to the horizon.
         """
-        steps = [
-            _device_steps(device, grid, begin, begin + timedelta(seconds=horizon_s))
-            for device in fleet.devices
-        ]
-        since_s = np.array(sorted({0.0, *(at for of_device in steps for at, _ in of_device if at > 0)}))
-        rows = []
-        for of_device in steps:
-            at, values = zip(*of_device, strict=True)
-            rows.append(np.array(values)[np.searchsorted(at, since_s, side="right") - 1])
-        return cls(tuple(fleet.by_name), since_s, np.array(rows, dtype=float))
+        return _Course(fleet, grid, begin, horizon_s).known
 
-    def extended(self, fleet: Fleet, grid: Grid, start_utc: datetime, until_s: float) -> Self:
-        """The intensities up to `until_s` from the run's start, for a run that outlasts its horizon.
+    def until(self, at_s: float) -> Intensity:
+        """The same intensities, known up to `at_s`, or to the end of the grid's data if that is earlier.
+
+        All that a run reads has one origin: its scheduler, its ledger and its oracle see the same values.
+        """
+        return self if self.source is None or at_s <= self.known_s else self.source.until(at_s)
+
+    def whole(self, end_s: float) -> Intensity:
+        """The intensities of a run that lasted until `end_s`.
 
         Where the grid's data end earlier, its last value holds, and a warning is logged.
         """
-        try:
-            return self.of(fleet, grid, start_utc, until_s)
-        except ConfigError as error:
-            _log.warning("the last known intensity is assumed to hold to the end of the run: %s", error)
-        known, covered_s, beyond_s = self, float(self.since_s[-1]), until_s
-        for _ in range(12):  # bisection to 1/4096 of the run
-            middle_s = (covered_s + beyond_s) / 2
-            try:
-                known, covered_s = self.of(fleet, grid, start_utc, middle_s), middle_s
-            except ConfigError:
-                beyond_s = middle_s
-        return known
+        return self if self.source is None or end_s <= self.known_s else self.source.whole(end_s)
+
+    def before(self, end_s: float) -> Intensity:
+        """Without the steps that begin after `end_s`."""
+        steps = max(1, int(self.since_s.searchsorted(end_s, side="right")))
+        return replace(self, since_s=self.since_s[:steps], g_per_kwh=self.g_per_kwh[:, :steps])
+
+    def holds_until_s(self, time_s: float) -> float:
+        """Time up to which the values at `time_s` hold: the next step, or the last time that is known."""
+        step = int(self.since_s.searchsorted(time_s, side="right"))
+        return float(self.since_s[step]) if step < len(self.since_s) else self.known_s
 
     @classmethod
     def constant(cls, g_per_kwh: Mapping[str, float]) -> Self:
@@ -99,13 +107,68 @@ class Intensity:
         return mean
 
 
-def _device_steps(device: Device, grid: Grid, begin: datetime, end: datetime) -> list[tuple[float, float]]:
-    if device.intensity_g_per_kwh is not None:
-        return [(0.0, device.intensity_g_per_kwh)]
-    assert device.zone is not None  # Device requires one of the two
-    try:
-        steps = grid.steps(device.zone, begin, end)
-    except ConfigError as error:
-        raise ConfigError(f"fleet.devices.{device.name}.{error}") from error
-    seconds = [max(0.0, (since - begin).total_seconds()) for since, _ in steps]
-    return [(at, value) for at, (_, value) in zip(seconds, steps, strict=True)]
+class _Course:
+    """The intensities of one run, asked of the grid as the run goes on."""
+
+    def __init__(self, fleet: Fleet, grid: Grid, start_utc: datetime, horizon_s: float) -> None:
+        self._fleet, self._grid, self._start_utc = fleet, grid, start_utc
+        self._silent_s = 0.0
+        """The grid is not asked for times up to this one: it refused them."""
+        self._refusal: ConfigError | None = None
+        self._warned = False
+        self.known = self._steps(0.0, horizon_s)
+
+    def until(self, at_s: float) -> Intensity:
+        """The intensities up to `at_s`, or to where the grid's data end."""
+        if at_s <= self._silent_s:
+            return self.known
+        while self.known.known_s < at_s:
+            try:
+                self._add(self._steps(self.known.known_s, at_s))
+            except ConfigError as error:
+                self._refusal, self._silent_s = error, max(self._silent_s, at_s + PATIENCE_S)
+                covered_s = self._seconds(error.until) if isinstance(error, NotCoveredError) else 0.0
+                at_s = covered_s if covered_s < at_s else self.known.known_s
+        return self.known
+
+    def whole(self, end_s: float) -> Intensity:
+        """The intensities of a run that lasted until `end_s`; see `Intensity.whole`."""
+        self._silent_s = 0.0
+        if self.until(end_s).known_s < end_s and not self._warned:
+            self._warned = True
+            message = "the last known intensity is assumed to hold to the end of the run: %s"
+            _log.warning(message, self._refusal)
+        return self.known
+
+    def _add(self, later: Intensity) -> None:
+        known, new = self.known, later.since_s > self.known.known_s
+        since_s = np.concatenate([known.since_s, later.since_s[new]])
+        g_per_kwh = np.concatenate([known.g_per_kwh, later.g_per_kwh[:, new]], axis=1)
+        self.known = replace(later, since_s=since_s, g_per_kwh=g_per_kwh)
+
+    def _steps(self, from_s: float, to_s: float) -> Intensity:
+        """The steps in force from `from_s` to `to_s`; the first begins at or before `from_s`."""
+        steps = [self._device_steps(device, from_s, to_s) for device in self._fleet.devices]
+        since_s = np.array(sorted({from_s, *(at for of_device in steps for at, _ in of_device)}))
+        rows = []
+        for of_device in steps:
+            at, values = zip(*of_device, strict=True)
+            rows.append(np.array(values)[np.searchsorted(at, since_s, side="right") - 1])
+        return Intensity(tuple(self._fleet.by_name), since_s, np.array(rows, dtype=float), to_s, self)
+
+    def _device_steps(self, device: Device, from_s: float, to_s: float) -> list[tuple[float, float]]:
+        if device.intensity_g_per_kwh is not None:
+            return [(from_s, device.intensity_g_per_kwh)]
+        assert device.zone is not None  # Device requires one of the two
+        begin, end = (self._start_utc + timedelta(seconds=at_s) for at_s in (from_s, to_s))
+        where = f"fleet.devices.{device.name}"
+        try:
+            steps = self._grid.steps(device.zone, begin, end)
+        except NotCoveredError as error:
+            raise NotCoveredError(f"{where}.{error}", error.until) from error
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{error}") from error
+        return [(max(from_s, self._seconds(since)), value) for since, value in steps]
+
+    def _seconds(self, at: datetime) -> float:
+        return (at - self._start_utc).total_seconds()

@@ -117,8 +117,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
-    accountant = Accountant(fleet, grid, accounting, records.start_utc, intensity, records.window_s)
-    account = accountant.account(records)
+    account = Accountant(fleet, accounting, intensity).account(records)
     metrics = {key: value for key, value in stored.metrics.items() if not is_carbon_metric(key)}
     metrics |= account.metrics(int(stored.metrics["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)

@@ -62,6 +62,11 @@ class Records:
     host_late: float | None = None
     """Time for which other work on this host delayed stages ÷ the run's time; the table leaves it out."""
 
+    @property
+    def end_s(self) -> float:
+        """End of the run, or of a part of it: of its last row, or of its window if that is later."""
+        return max(self.window_s, float(self.table["end_s"].max()) if len(self.table) else 0.0)
+
     def about(self) -> dict[str, Any]:
         """The fields that accounting needs besides the table, as JSON values."""
         return {

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, TypeVar, cast
 
-from pipeline.carbon.intensity import Intensity
+from pipeline.carbon.intensity import FORESIGHT_S, Intensity
 from pipeline.domain.energy import LINK_PUE, carbon_g
 from pipeline.domain.fleet import Fleet, Link
 from pipeline.domain.tasks import Task
@@ -14,6 +14,9 @@ from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.ranking import Ranking
 from pipeline.execution.reservations import Reservations
+
+AHEAD_S = 3600.0
+"""How far the state sees ahead by itself: the grid is asked for the intensities before they are in force."""
 
 
 class View(Protocol):
@@ -54,7 +57,8 @@ class FleetState:
         self.work = work
         """The deployed stages; a task's `stage` is an index into them."""
         self.intensity = intensity
-        """Intensity over the whole run; values after `now_s` are a perfect forecast (`carbon.forecast`)."""
+        """Intensity up to some later time (`foresee`); values after `now_s` are a perfect forecast
+        (`carbon.forecast`)."""
         now = intensity.at(0.0)
         self.in_order = [
             DeviceState(
@@ -76,22 +80,39 @@ class FleetState:
         """The `changed` set of every view."""
         self._shared_link = next((link for link in fleet.links if link.between is None), None)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
-        self._next_step = 1
         self._hour = 0
+        self._look_s = 0.0
+        """Time at which the intensities may next change."""
+        self._look()
 
     def advance(self, now_s: float) -> None:
         """Advance the clock, and with it the intensities and the hour of the budgets."""
         self.now_s = now_s
-        steps = self.intensity.since_s
-        if self._next_step < len(steps) and now_s >= steps[self._next_step]:
-            for device, value in zip(self.in_order, self.intensity.at(now_s).values(), strict=True):
-                device.intensity_g_per_kwh = value
-            self._next_step = int(steps.searchsorted(now_s, side="right"))
-            self._views.clear()
-            self._told.clear()
+        if now_s >= self._look_s:
+            self._look()
         if now_s >= 3600 * (self._hour + 1):
             self._hour = int(now_s // 3600)
             self.spent_g.clear()
+
+    def foresee(self, until_s: float) -> None:
+        """Extend `intensity` up to a time, at most FORESIGHT_S from now, where the grid's data reach it."""
+        known = self.intensity
+        self.intensity = known.until(min(until_s, self.now_s + FORESIGHT_S))
+        if len(self.intensity.since_s) > len(known.since_s):
+            self._forget_views()
+
+    def _look(self) -> None:
+        """Update the intensities in force, and the time at which they may next change."""
+        self.foresee(self.now_s + AHEAD_S)
+        for device, value in zip(self.in_order, self.intensity.at(self.now_s).values(), strict=True):
+            device.intensity_g_per_kwh = value
+        self._forget_views()
+        holds_s = self.intensity.holds_until_s(self.now_s)
+        self._look_s = holds_s if holds_s > self.now_s else self.now_s + AHEAD_S
+
+    def _forget_views(self) -> None:
+        self._views.clear()
+        self._told.clear()
 
     def apart(self, location: str | None) -> tuple[DeviceState, ...]:
         """The devices that the shared link does not connect to a location.

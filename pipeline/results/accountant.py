@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 import pandas as pd
 
 from pipeline.carbon.accounting import COMPONENTS, Accounting, boundary
-from pipeline.carbon.grid import Grid
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account, unknown
 from pipeline.domain.fleet import Fleet
@@ -46,29 +44,15 @@ class Accounted:
 class Accountant:
     """Accounts the records of one run, whole or part by part.
 
-    intensity: carbon intensity of the fleet's devices, for `covered_s` seconds from the run's start. It is
-    extended for records that last longer (`Intensity.extended`).
+    intensity: that of the run; records may outlast what is known of it (`Intensity.whole`).
     """
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        grid: Grid,
-        accounting: Accounting,
-        start_utc: datetime,
-        intensity: Intensity,
-        covered_s: float,
-    ) -> None:
-        self._fleet, self._grid, self._accounting = fleet, grid, accounting
-        self._start_utc, self._intensity, self._covered_s = start_utc, intensity, covered_s
+    def __init__(self, fleet: Fleet, accounting: Accounting, intensity: Intensity) -> None:
+        self._fleet, self._accounting, self._intensity = fleet, accounting, intensity
 
     def account(self, records: Records) -> Accounted:
         """The account of a run's records, or of a part of them."""
-        until_s = max(records.window_s, records.table["end_s"].max() if len(records.table) else 0.0)
-        if until_s > self._covered_s:  # such as a closed loop, whose length is unknown beforehand
-            self._intensity = self._intensity.extended(self._fleet, self._grid, self._start_utc, until_s)
-            self._covered_s = until_s
-        ledger = account(records, self._fleet, self._intensity, self._accounting)
+        ledger = account(records, self._fleet, self._intensity.whole(records.end_s), self._accounting)
         return Accounted(ledger, unknown(records, self._fleet), self._fleet, self._accounting)
 
 

@@ -20,9 +20,7 @@ def accounted_run(trial: Trial, job: Job) -> tuple[Records, pd.DataFrame, Summar
     Without `per_request` the records have no rows, and the ledger one for each stage, device and component.
     """
     summary = Summary(job.services, trial.accounting, alone=job.workload.concurrency == 1)
-    accountant = Accountant(
-        trial.fleet, trial.grid, trial.accounting, job.start_utc, job.intensity, job.workload.horizon_s
-    )
+    accountant = Accountant(trial.fleet, trial.accounting, job.intensity)
 
     def add(records: Records) -> pd.DataFrame:
         ledger = accountant.account(records).ledger

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.carbon.grid import Grid
 from pipeline.carbon.grids.static import Static
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.checks import ConfigError
@@ -80,9 +81,58 @@ def test_where_a_grid_ends_before_the_run_its_last_value_holds(
     grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows]))
     fleet = Fleet("one", (Device("pi", memory_bytes=1, active_w=1, zone="DE"),))
     known = Intensity.of(fleet, grid, NOW, 0.0)
-    extended = known.extended(fleet, grid, NOW, 480.0)
+    extended = known.whole(480.0)
     assert extended.mean(0, 0.0, 480.0) == pytest.approx((60 * 100 + 420 * 1000) / 480)
     assert "the last known intensity is assumed to hold to the end of the run" in caplog.text
-    whole = known.extended(fleet, grid, NOW, 200.0)
+    whole = Intensity.of(fleet, grid, NOW).whole(200.0)
     assert whole.mean(0, 0.0, 200.0) == pytest.approx((60 * 100 + 140 * 1000) / 200)
     assert len(caplog.records) == 1
+
+
+class Counted:
+    """A trace that counts the questions."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid, self.asked = grid, list[tuple[datetime, datetime]]()
+
+    def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
+        self.asked.append((begin, end))
+        return self.grid.steps(zone, begin, end)
+
+    def about(self) -> Mapping[str, str]:
+        return self.grid.about()
+
+
+def test_a_run_s_intensity_is_asked_for_bit_by_bit(tmp_path: Path) -> None:
+    """Ten minutes; whoever asks for more of the run gets the same series, and no period twice."""
+    rows = [f"DE,{NOW + timedelta(minutes=k):%Y-%m-%dT%H:%M}Z,{100 * k}" for k in range(10)]
+    grid = Counted(trace(tmp_path, "\n".join(["zone,utc,g", *rows])))
+    start = Intensity.of(Fleet("one", (Device("pi", 1, 1, zone="DE"),)), grid, NOW)
+    assert (start.known_s, start.holds_until_s(0.0)) == (0, 0)
+    some = start.until(150.0)
+    assert some.since_s.tolist() == [0, 60, 120]
+    assert some.holds_until_s(70.0) == 120
+    assert some.until(100.0) is some
+    assert start.until(150.0) is some
+    more = some.until(300.0)
+    assert more.since_s.tolist() == [0, 60, 120, 180, 240, 300]
+    assert more.g_per_kwh.tolist() == [[0, 100, 200, 300, 400, 500]]
+    assert [(end - NOW).total_seconds() for _, end in grid.asked] == [0, 150, 300]
+    assert more.before(200.0).since_s.tolist() == [0, 60, 120, 180]
+    whole = start.until(5000.0)  # refused with the end of the data, then asked for up to that
+    assert (whole.known_s, len(whole.since_s)) == (600, 10)
+    assert len(grid.asked) == 5
+    assert start.until(6000.0) is whole  # the grid has said so
+    assert len(grid.asked) == 5
+
+
+def test_a_device_whose_zone_ends_first_ends_the_series(tmp_path: Path) -> None:
+    rows = [
+        f"{zone},{NOW + timedelta(minutes=k):%Y-%m-%dT%H:%M}Z,{k}"
+        for zone, count in (("A", 9), ("B", 4))
+        for k in range(count)
+    ]
+    fleet = Fleet("two", tuple(Device(zone, 1, 1, zone=zone) for zone in "AB"))
+    found = Intensity.of(fleet, trace(tmp_path, "\n".join(["zone,utc,g", *rows])), NOW).until(1000.0)
+    assert found.known_s == 240
+    assert found.at(1e6) == {"A": 4, "B": 3}

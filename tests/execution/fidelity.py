@@ -1,8 +1,8 @@
 """`make fidelity`: predicted against measured latency, unsplit and in 2 and 3 stages, for ten networks.
 
-Each network is profiled anew. Then random plans on random devices run emulated, one request at a time, and the
-median latency of a plan is compared with its prediction. Prints a row a network, then the errors by number of
-stages, and the share of plans within their interval.
+Each network is profiled anew. Then random plans on random devices run emulated, one request at a time, and
+the median latency of a plan is compared with its prediction. Prints a row a network, then the errors by
+number of stages, and the share of plans within their interval.
 """
 
 from __future__ import annotations

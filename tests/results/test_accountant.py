@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.carbon.accounting import Accounting
-from pipeline.carbon.grids.static import Static
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.plan import Plan
@@ -21,8 +20,7 @@ from tests.conftest import INTENSITY, TWO_STAGES, MakeProblem, record, records
 
 
 def accountant(fleet: Fleet, accounting: Accounting | None = None) -> Accountant:
-    start_utc, window_s = TWO_STAGES.start_utc, TWO_STAGES.window_s
-    return Accountant(fleet, Static(), accounting or Accounting(), start_utc, INTENSITY, window_s)
+    return Accountant(fleet, accounting or Accounting(), INTENSITY)
 
 
 def test_records_that_outlast_the_known_intensity_extend_it(tmp_path: Path) -> None:
@@ -30,11 +28,9 @@ def test_records_that_outlast_the_known_intensity_extend_it(tmp_path: Path) -> N
     rows = [f"DE,{NOW + timedelta(minutes=k):%Y-%m-%dT%H:%M}Z,{g}" for k, g in enumerate((100, 1000))]
     grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows]))
     fleet = Fleet("one", (Device("pi", memory_bytes=1, active_w=60, zone="DE"),))
-    known = Intensity.of(fleet, grid, NOW, 0.0)
     run = replace(records([record(0, 0, "compute", "pi", 30.0, 90.0)], 90.0, ("pi",)), start_utc=NOW)
-    for covered_s, mean_g_per_kwh in ((0.0, 550.0), (90.0, 100.0)):
-        account = Accountant(fleet, grid, Accounting(), NOW, known, covered_s).account(run)
-        assert account.ledger["carbon_g"].sum() == pytest.approx(3600 / 3.6e6 * mean_g_per_kwh)
+    account = Accountant(fleet, Accounting(), Intensity.of(fleet, grid, NOW)).account(run)
+    assert account.ledger["carbon_g"].sum() == pytest.approx(3600 / 3.6e6 * 550)
 
 
 def test_the_metrics_are_those_of_the_run_to_the_last_digit(

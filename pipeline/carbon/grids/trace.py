@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.carbon.grid import NotCoveredError
 from pipeline.carbon.grids.trace_file import Series, read_trace, utc_text
 from pipeline.domain.checks import ConfigError, require
 
@@ -41,13 +42,16 @@ class Trace:
             raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
         since, values, until = zones[zone].since, zones[zone].g_per_kwh, zones[zone].until
         window = [at.astimezone(UTC).timestamp() for at in (begin, end)]
-        if not self.wrap:
-            covered = f"{utc_text(since[0])} to {utc_text(until)}"
-            require(
-                since[0] <= window[0] and window[1] <= until,
-                f"zone: {self.path} has {zone} from {covered}, and the run is from {utc_text(window[0])} to "
-                f"{utc_text(window[1])}; set start_utc within it, or grid.wrap=true",
+        begins_within = since[0] <= window[0] < until
+        if not self.wrap and not (begins_within and window[1] <= until):
+            message = (
+                f"zone: {self.path} has {zone} from {utc_text(since[0])} to {utc_text(until)}, and the run "
+                f"needs {utc_text(window[0])} to {utc_text(window[1])}; set start_utc within it, or "
+                "grid.wrap=true"
             )
+            if begins_within:
+                raise NotCoveredError(message, datetime.fromtimestamp(until, UTC))
+            raise ConfigError(message)
         period = until - since[0]
         first, last = (int((at - since[0]) // period) if self.wrap else 0 for at in window)
         found = []

@@ -28,7 +28,8 @@ class LinearProgram:
     """(stages, devices, slots): grams of a task that takes its predicted time; infinite if the device does
     not hold the stage."""
     whenever_g: Floats
-    """(stages, slots): least grams on any device from the slot on, for tasks late or without a deadline."""
+    """(stages, slots): least grams on any device from the slot on, for tasks late or without a deadline. The
+    last slot is after all deadlines, and has no end."""
     blocks: Sequence[Block]
 
     @classmethod

@@ -47,14 +47,27 @@ class Block:
     """Indices of each group's tasks, in order of arrival."""
 
     def solve(self, price_g: float) -> tuple[float, float]:
-        """Least grams if each late request costs price_g more, and its number of late requests."""
-        done = self.shares(price_g)
-        return float((self.cost_g + price_g * self.late) @ done), float(self.late @ done)
+        """Least grams if each late request costs price_g more, and its number of late requests.
+
+        The grams are a lower bound however imprecise the solver is: any prices of demand and capacity give
+        one (weak duality), where a column of negative reduced cost counts with all that its group demands.
+        """
+        found, unit = self._solved(price_g)
+        wanted, slots = found.eqlin.marginals, np.minimum(found.ineqlin.marginals, 0)
+        cost = (self.cost_g + price_g * self.late) / unit
+        reduced = cost - self.demand.T @ wanted - self.capacity.T @ slots
+        short = np.minimum(reduced, 0) @ (self.demand.T @ self.demanded)
+        grams = unit * (wanted @ self.demanded + slots @ self.available + short)
+        return float(grams), float(self.late @ found.x)
 
     def shares(self, price_g: float) -> Floats:
         """(columns,): the amounts of the best solution at that price."""
+        return np.asarray(self._solved(price_g)[0].x)
+
+    def _solved(self, price_g: float) -> tuple[Any, float]:
+        """The solver's result, and the unit of its costs in grams."""
         cost = self.cost_g + price_g * self.late
-        unit = cost.mean() or 1.0  # a solver's tolerances are absolute
+        unit = float(cost.mean()) or 1.0  # a solver's tolerances are absolute
         found = optimize.linprog(
             cost / unit,
             A_ub=self.capacity,
@@ -64,7 +77,7 @@ class Block:
             method="highs",
         )
         assert found.success, found.message  # all tasks late is always a solution
-        return np.asarray(found.x)
+        return found, unit
 
 
 def blocks_of(
@@ -112,7 +125,7 @@ class _Groups:
     def of(cls, tasks: Tasks, where: Situation, step_s: float, whenever_g: Floats) -> Self:
         timed = np.isfinite(tasks.due_s)
         begin, end = window_slots(tasks, timed, step_s)
-        ratio, window_s = tasks.ratio[timed], (tasks.due_s - tasks.release_s)[timed]
+        ratio, window_s = tasks.ratio[timed], tasks.window_s[timed]
         keys, group = np.unique(np.stack([begin, end, tasks.stage[timed]]), axis=1, return_inverse=True)
         group = group.ravel()
         begin, end, stage = keys

@@ -1,8 +1,10 @@
 """The least carbon for a run's requests, if all were known in advance, and a schedule for them. Pure.
 
-Each task takes its time in the run, scaled by the profile when it runs on another device. At most as many
-requests may be late as in the run: without that limit a schedule could save carbon by being late. The carbon
-is that which tasks add: of computing, above idle power, and of moving tensors.
+Each request arrives when it did in the run, in a closed loop too, where another schedule would have had
+other arrivals. All are answered by the end of the run or by the last deadline, whichever is later. Each task
+takes its time in the run, scaled by the profile when it runs on another device. At most as many requests may
+be late as in the run: without that limit a schedule could save carbon by being late. The carbon is that which
+tasks add: of computing, above idle power, and of moving tensors.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
+from pipeline.carbon.intensity import FORESIGHT_S, Intensity
 from pipeline.carbon.ledger import known_components
 from pipeline.domain.records import Records, request_latency_s
 from pipeline.execution.deployment import StageDeployment, deploy
@@ -40,9 +44,10 @@ def hindsight(job: Job, records: Records) -> Hindsight:
     outages; otherwise a lower bound.
     """
     network = "network" in known_components(records, job.fleet)
-    situation = Situation(deploy(job.services), job.fleet, job.intensity, job.outages, network)
-    tasks = tasks_of(job, situation.work, records)
-    if _is_small(job, tasks):
+    work = deploy(job.services)
+    tasks = tasks_of(job, work, records)
+    situation = Situation(work, job.fleet, _within(job, records.end_s, tasks), job.outages, network)
+    if _is_small(situation, tasks):
         best_g, _ = best_schedule(tasks, situation, num_late(records))
         if math.isfinite(best_g):  # else links were faster than their figures
             return Hindsight(best_g, exact=True)
@@ -75,8 +80,10 @@ def best_foreseen_schedule(
     program that divides tasks, and a run may be unable to follow it. margin: share by which tasks are assumed
     to take longer than predicted.
     """
-    where, tasks = Situation(work, job.fleet, job.intensity, job.outages), tasks_to_come(job, work, margin)
-    if _is_small(job, tasks):
+    tasks = tasks_to_come(job, work, margin)
+    intensity = _within(job, float(tasks.release_s.max(initial=0.0)), tasks)
+    where = Situation(work, job.fleet, intensity, job.outages)
+    if _is_small(where, tasks):
         for late in range(len(tasks) + 1):
             _, schedule = best_schedule(tasks, where, late)
             if schedule is not None:
@@ -84,5 +91,12 @@ def best_foreseen_schedule(
     return tasks, rounded_schedule(tasks, where)
 
 
-def _is_small(job: Job, tasks: Tasks) -> bool:
-    return len(tasks) <= MAX_TASKS and len(job.intensity.since_s) == 1 and not job.outages
+def _within(job: Job, end_s: float, tasks: Tasks) -> Intensity:
+    """The intensities up to the end of the run or the last deadline (at most FORESIGHT_S after the end)."""
+    last_due_s = tasks.due_s[np.isfinite(tasks.due_s)].max(initial=0.0)
+    end_s = max(end_s, min(last_due_s, end_s + FORESIGHT_S))
+    return job.intensity.until(end_s).before(end_s)
+
+
+def _is_small(where: Situation, tasks: Tasks) -> bool:
+    return len(tasks) <= MAX_TASKS and len(where.intensity.since_s) == 1 and not where.outages

@@ -36,6 +36,8 @@ class Tasks:
     """Earliest start: arrival plus the least time of the stages before it."""
     due_s: Floats
     """Latest end that lets its request meet the deadline; infinite without a deadline."""
+    window_s: Floats
+    """Time from release to due, without the rounding of their difference."""
 
     def __len__(self) -> int:
         return len(self.request)
@@ -90,11 +92,14 @@ def _tasks(
     All arrays are (tasks,). number: index of the request; arrived_s and deadline_s: of the request.
     """
     least_s = np.array([min(w.seconds.values()) for w in work])[stage] * ratio
-    per_request = np.bincount(number, least_s)[number] if len(number) else least_s
-    before_s = np.cumsum(least_s) - least_s
-    before_s -= before_s[np.searchsorted(number, number)]
-    due_s = arrived_s + deadline_s - (per_request - before_s - least_s)
-    return Tasks(number, stage, ratio, arrived_s + before_s, due_s)
+    before_s, after_s = np.zeros((2, len(number)))
+    first = np.searchsorted(number, number)
+    for k in range(1, int((np.arange(len(number)) - first).max(initial=0)) + 1):
+        of_request = number[k:] == number[:-k]  # the task k rows earlier is of the same request
+        before_s[k:][of_request] += least_s[:-k][of_request]
+        after_s[:-k][of_request] += least_s[k:][of_request]
+    window_s = deadline_s - before_s - after_s
+    return Tasks(number, stage, ratio, arrived_s + before_s, arrived_s + deadline_s - after_s, window_s)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grid import NotCoveredError
 from pipeline.carbon.grids.static import Static
 from pipeline.carbon.grids.trace import Trace
 from pipeline.carbon.intensity import Intensity
@@ -29,9 +30,12 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
     ]
     assert grid.steps("A", NOW + hour, NOW + hour) == [(NOW + hour, 20)]
     assert grid.steps("B", NOW, NOW + hour) == [(NOW, 5), (NOW + hour / 2, 6)]
-    message = "A from 2030-01-01T00:00 to 2030-01-01T03:00, and the run is from .*T02:00 to .*T04:00; set"
+    message = "A from 2030-01-01T00:00 to 2030-01-01T03:00, and the run needs .*T02:00 to .*T04:00; set"
     with pytest.raises(ConfigError, match=message):
         grid.steps("A", NOW + 2 * hour, NOW + 4 * hour)
+    with pytest.raises(NotCoveredError) as ended:
+        grid.steps("A", NOW + 2 * hour, NOW + 4 * hour)
+    assert ended.value.until == NOW + 3 * hour
     with pytest.raises(ConfigError, match="set start_utc within it, or grid.wrap=true"):
         grid.steps("A", NOW - hour, NOW)
     with pytest.raises(ConfigError, match="has no 'C' .it has A, B"):

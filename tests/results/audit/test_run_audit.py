@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from pipeline.carbon.accounting import Accounting
-from pipeline.carbon.grids.static import Static
 from pipeline.domain.fleet import Fleet
 from pipeline.results.accountant import Accountant
 from pipeline.results.audit.run_audit import AuditedRun, identity, run_audit
@@ -18,9 +17,7 @@ from tests.conftest import INTENSITY, TWO_STAGES
 
 @pytest.fixture
 def run(two_devices: Fleet) -> AuditedRun:
-    account = Accountant(
-        two_devices, Static(), Accounting(), TWO_STAGES.start_utc, INTENSITY, TWO_STAGES.window_s
-    ).account(TWO_STAGES)
+    account = Accountant(two_devices, Accounting(), INTENSITY).account(TWO_STAGES)
     metrics = account.metrics(1)
     tags = {"model": "tiny", "boundary": "by tag", "mlflow.source.git.commit": "abc", "other": "x"}
     about = identity("1f0c", "tiny run", "FINISHED", tags)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline.carbon.accounting import Accounting
-from pipeline.carbon.grids.static import Static
 from pipeline.domain.fleet import Fleet
 from pipeline.results.accountant import Accountant
 from pipeline.results.comparison.side import Side
@@ -18,7 +17,7 @@ from tests.conftest import INTENSITY, record, records
 def side(fleet: Fleet, device: str, accounting: Accounting, **about: str) -> Side:
     """One request, which takes a device 10 s; only that device is reserved."""
     ran = records([record(0, 0, "compute", device, 0.0, 10.0)], window_s=10.0, reserved=(device,))
-    account = Accountant(fleet, Static(), accounting, ran.start_utc, INTENSITY, ran.window_s).account(ran)
+    account = Accountant(fleet, accounting, INTENSITY).account(ran)
     metrics: dict[str, Any] = account.metrics(1) | {"requests_ok": 1, "latency_ms_mean": 1e4}
     return Side.of_run(f"on {device}", metrics, account.ledger, fleet, accounting, about)
 

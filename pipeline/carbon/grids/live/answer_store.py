@@ -84,6 +84,17 @@ def covering(
     return inside if whole else None
 
 
+def covered_until(points: Sequence[IntensityPoint], begin: datetime, step: timedelta) -> datetime | None:
+    """The end of the period from `begin` on for which there are points without a gap; None: no such. Pure."""
+    until = None
+    for point in points:
+        if point.since <= (until or begin) < point.since + step:
+            until = point.since + step
+        elif until is not None and point.since > until:
+            break
+    return until
+
+
 def _files(folder: Path) -> list[Path]:
     """All answers below a folder, in order of the time of the request."""
     return sorted(folder.rglob("*.json"), key=lambda path: path.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from pipeline.carbon.grid import NotCoveredError
 from pipeline.carbon.grids.live.answer_fields import (
     answered_intensity,
     answered_rows,
@@ -75,10 +76,11 @@ class ElectricityMaps(Live):
         if end >= this_hour + self.step:
             ahead = (end - now) / self.step
             hours = next((each for each in HORIZONS_H if each >= ahead), None)
-            require(
-                hours is not None,
-                f"grid: {self.name} forecasts at most {HORIZONS_H[-1]} h, and the run ends later",
-            )
+            if hours is None:
+                raise NotCoveredError(
+                    f"grid: {self.name} forecasts at most {HORIZONS_H[-1]} h, and the run ends later",
+                    now + HORIZONS_H[-1] * self.step,
+                )
             query = about | {"horizonHours": str(hours)}
             body = client.get("carbon-intensity/forecast", query, headers=headers)
             self._require_zone(body, zone)

@@ -10,7 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.carbon.grids.live.answer_store import Answer, AnswerStore, IntensityPoint, covering
+from pipeline.carbon.grid import NotCoveredError
+from pipeline.carbon.grids.live.answer_store import (
+    Answer,
+    AnswerStore,
+    IntensityPoint,
+    covered_until,
+    covering,
+)
 from pipeline.carbon.grids.live.http_client import HttpClient
 from pipeline.domain.checks import ConfigError, require, require_number, require_whole, utc
 
@@ -93,15 +100,21 @@ class Live(ABC):
         fresh = None if self.offline else self.now() - FORECAST_LIFETIME
         found = self._stored(zone, begin, end, foreseen_since=fresh)
         if found is None and not self.offline:
-            self._request(zone, begin, end)
+            try:
+                self._request(zone, begin, end)
+            except NotCoveredError:
+                raise
+            except ConfigError as error:
+                raise self._refusal(str(error), zone, begin) from error
             found = self._stored(zone, begin, end)
         if found is None:
             times = f"{begin:%Y-%m-%dT%H:%M} and {end:%Y-%m-%dT%H:%M} UTC"
             stored = f"the stored answers of {self.name} do not cover"
-            raise ConfigError(
+            message = (
                 f"zone: {stored if self.offline else f'{self.name} does not cover'} {zone} between {times}; "
                 f"choose another start_utc{', or grid.offline=false' if self.offline else ''}"
             )
+            raise self._refusal(message, zone, begin)
         return [(point.since, point.g_per_kwh) for point in found]
 
     def now(self) -> datetime:
@@ -119,6 +132,12 @@ class Live(ABC):
     ) -> list[IntensityPoint] | None:
         points = self._store().points(zone, self.factor, self._issued_until(), foreseen_since)
         return covering(points, begin, end, self.step)
+
+    def _refusal(self, message: str, zone: str, begin: datetime) -> ConfigError:
+        """The error that also states how far the stored answers reach from `begin` on."""
+        points = self._store().points(zone, self.factor, self._issued_until())
+        until = covered_until(points, begin, self.step)
+        return ConfigError(message) if until is None else NotCoveredError(message, until)
 
     def _request(self, zone: str, begin: datetime, end: datetime) -> None:
         """Request the values span by span, and store each answer, even if a later request fails."""

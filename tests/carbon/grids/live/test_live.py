@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.carbon.grid import NotCoveredError
 from pipeline.carbon.grids.live.electricity_maps import ElectricityMaps
 from pipeline.carbon.grids.live.live import Live
 from pipeline.carbon.grids.live.uk import UK
@@ -40,6 +41,19 @@ def test_answers_are_stored_and_serve_offline(service: Service, tmp_path: Path) 
     direct = ElectricityMaps(service.url, cache_dir=str(tmp_path), offline=True, emission_factor="direct")
     with pytest.raises(ConfigError, match="not cover DE"):
         direct.steps("DE", begin, end)
+
+
+def test_an_error_states_how_far_the_answers_reach(service: Service, tmp_path: Path) -> None:
+    grid = maps(service, tmp_path)
+    first = NOW.replace(minute=0)
+    with pytest.raises(NotCoveredError, match="forecasts at most 72 h") as beyond:
+        grid.steps("DE", first, first + 100 * HOUR)
+    assert beyond.value.until == NOW + 72 * HOUR
+    grid.steps("DE", first, first + 2 * HOUR)
+    offline = maps(service, tmp_path, offline=True)
+    with pytest.raises(NotCoveredError, match="do not cover DE") as stored:
+        offline.steps("DE", first, first + 100 * HOUR)
+    assert stored.value.until == offline.steps("DE", first, stored.value.until)[-1][0] + HOUR
 
 
 def test_measured_values_replace_forecasts(
