@@ -58,7 +58,7 @@ class Exact:
         )
         for name in ("distinct", "memory"):
             require_flag(name, getattr(self, name))
-        require_objectives("partitioner.objectives", self.objectives, self.distinct)
+        require_objectives("partitioner.objectives", self.objectives)
 
     def _require_numbers(self, key: str) -> None:
         """Raise ConfigError unless `limits` or `weights` map objectives to numbers >= 0 or null."""

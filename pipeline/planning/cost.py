@@ -152,12 +152,29 @@ class Tables:
             chunks = [self._cost(bounds[i : i + step], where[i : i + step]) for i in starts]
         return Cost(*(np.concatenate([getattr(c, f.name) for c in chunks]) for f in fields(Cost)))
 
-    def _cost(self, bounds: Ints, where: Ints) -> Cost:
-        rows, devices = len(bounds), len(self.names)
+    def loads(self, bounds: Ints, where: Ints) -> tuple[Floats, Floats]:
+        """(plans, D) and (plans, D, D) by sender and receiver: seconds that a request keeps each one busy.
+
+        A device or a link that a plan uses several times is busy for the sum. Same arguments as `cost`.
+        """
+        return self._loads(where, self._steps(bounds, where))
+
+    def _loads(self, where: Ints, steps: _Steps) -> tuple[Floats, Floats]:
+        rows, devices = len(where), len(self.names)
+        row = np.arange(rows)[:, None]
+        on_device = (row * devices + where).ravel()
+        on_link = (row * devices + steps.sender) * devices + where
+        load_s = np.bincount(on_device, steps.busy_s.ravel(), rows * devices)
+        traffic_s = np.bincount(on_link[steps.moves], steps.travel_s[steps.moves], rows * devices**2)
+        return (
+            np.asarray(load_s.reshape(rows, devices), dtype=float),
+            np.asarray(traffic_s.reshape(rows, devices, devices), dtype=float),
+        )
+
+    def _steps(self, bounds: Ints, where: Ints) -> _Steps:
+        rows = len(bounds)
         begin, end = bounds[:, :-1], bounds[:, 1:]
         real = end > begin
-        row = np.broadcast_to(np.arange(rows)[:, None], where.shape)
-
         sender = np.concatenate([np.full((rows, 1), self.source), where[:, :-1]], axis=1)
         moves = real & (sender != where) & (sender != NOWHERE)
         inner = moves & (begin > 0)
@@ -167,14 +184,16 @@ class Tables:
         busy_s = np.where(real, self.times.seconds(where, begin, end, decodes=inner, encodes=leaves), 0.0)
         moved = np.where(moves, self.sent_bytes[begin], 0.0)
         travel_s = self.link_latency_s[sender, where] + moved * self.link_s_per_byte[sender, where]
-        travel_s = np.where(moves, travel_s, 0.0)
-        latency_s = (travel_s + busy_s).sum(axis=1)
+        return _Steps(real, sender, moves, busy_s, moved, np.where(moves, travel_s, 0.0))
 
-        on_device = row * devices + where
+    def _cost(self, bounds: Ints, where: Ints) -> Cost:
+        rows, devices = len(bounds), len(self.names)
+        steps = self._steps(bounds, where)
+        real, sender, busy_s, moved = steps.real, steps.sender, steps.busy_s, steps.moved
+        latency_s = (steps.travel_s + busy_s).sum(axis=1)
+        load_s, traffic_s = self._loads(where, steps)
+        on_device = np.arange(rows)[:, None] * devices + where
         held = np.bincount(on_device.ravel(), real.ravel(), rows * devices).reshape(rows, devices) > 0
-        load_s = np.bincount(on_device.ravel(), busy_s.ravel(), rows * devices).reshape(rows, devices)
-        on_link = (row * devices + sender) * devices + where
-        traffic_s = np.bincount(on_link[moves], travel_s[moves], rows * devices**2).reshape(rows, devices**2)
 
         link_j = moved * self.link_j_per_byte[sender, where]
         dynamic_j = (stage_energy_j(busy_s, self.dynamic_w[where]) + link_j).sum(axis=1)
@@ -184,7 +203,7 @@ class Tables:
         link_g = moved * self.link_g_per_byte[sender, where]
         return Cost(
             latency_s=latency_s,
-            period_s=np.maximum(load_s.max(axis=1), traffic_s.max(axis=1)),
+            period_s=np.maximum(load_s.max(axis=1), traffic_s.max(axis=(1, 2))),
             energy_j=dynamic_j + idle_j,
             dynamic_j=dynamic_j,
             idle_j=idle_j,
@@ -202,6 +221,20 @@ class Tables:
         peak = np.zeros(rows * devices)
         np.maximum.at(peak, place, self.peak_bytes[begin, end].ravel())
         return needed_bytes(held, peak).reshape(rows, devices)
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """The stages of many plans, each array (plans, stages); an empty stage is not real and takes no time."""
+
+    real: npt.NDArray[np.bool_]
+    sender: Ints
+    moves: npt.NDArray[np.bool_]
+    """Whether the stage's input comes from another device."""
+    busy_s: Floats
+    moved: Floats
+    """Bytes that the stage receives from another device."""
+    travel_s: Floats
 
 
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:

@@ -87,16 +87,12 @@ class ExactFront:
         )
 
 
-def require_objectives(key: str, objectives: Sequence[str], distinct: bool) -> None:
-    """Raise ConfigError unless these are one to three different OBJECTIVES; `period_s` needs `distinct`."""
+def require_objectives(key: str, objectives: Sequence[str]) -> None:
+    """Raise ConfigError unless these are one to three different OBJECTIVES."""
     _require_known(key, objectives, OBJECTIVES)
     require(
         1 <= len(objectives) <= 3 and len(set(objectives)) == len(objectives),
         f"{key}: must be one to three different objectives ({list(objectives)})",
-    )
-    require(
-        distinct or "period_s" not in objectives,
-        f"{key}: period_s needs distinct=true (each device at most once)",
     )
 
 
@@ -110,11 +106,11 @@ def exact_front(
 ) -> ExactFront:
     """The front of two or three objectives (or the best plan for one) over all cuts and placements.
 
-    distinct: each device holds one stage at most. `period_s` requires it: a device that runs two stages of a
-    pipeline is a bottleneck that a partial plan does not show yet. memory: plans must fit the devices'
-    memory. Raises ConfigError for invalid arguments, and if no plan obeys the rules, naming the tightest.
+    distinct: each device holds one stage at most; else the period counts all stages of a device, and all uses
+    of a link, together. memory: plans must fit the devices' memory. Raises ConfigError for invalid arguments,
+    if no plan obeys the rules, naming the tightest, and if the search needs too many partial plans.
     """
-    require_objectives("objectives", objectives, distinct)
+    require_objectives("objectives", objectives)
     require(
         max_stages is None or max_stages >= 1, f"max_stages: must be at least 1 (max_stages: {max_stages})"
     )

@@ -170,6 +170,11 @@ def main() -> None:
         2.0,
         front(chain[8], distinct=True),
     )
+    for what, task, most_s in (("mobilenet_v2 x 3", small, 0.1), ("vgg16_bn x 8", chain[8], 2.0)):
+        show(f"front of latency and period, each device at most once, {what}", most_s, front(
+            task, objectives=("latency_s", "period_s"), distinct=True))  # fmt: skip
+        show(f"front of carbon and period, the same, {what}, no limit set", np.inf, front(
+            task, objectives=("carbon_g", "period_s"), distinct=True))  # fmt: skip
     show(f"least period, each device at most once, vgg16_bn ({layers} layers) x 8", 0.05, pipeline(
         Tables.of(chain[8])))  # fmt: skip
     tables = Tables.of(chain[16])

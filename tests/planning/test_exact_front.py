@@ -193,7 +193,7 @@ def instances(draw: st.DrawFn) -> tuple[Tables, tuple[str, ...], PlanRules]:
     )
     tables = whole_fleet(tables) if draw(st.booleans()) else tables
     rules = PlanRules(
-        distinct="period_s" in objectives or draw(st.booleans()),
+        distinct=draw(st.booleans()),
         memory=draw(st.booleans()),
         max_stages=draw(st.sampled_from([None, None, 1, 2, 3])),
     )
@@ -350,7 +350,6 @@ def test_exact_partitioner_takes_the_point_asked_for(make_problem: MakeProblem, 
         ({"objectives": ["carbon_g", "beauty"]}, "objectives: unknown 'beauty'"),
         ({"objectives": []}, "one to three"),
         ({"objectives": ["carbon_g", "carbon_g"]}, "one to three different"),
-        ({"objectives": ["carbon_g", "period_s"]}, "period_s needs distinct=true"),
         ({"minimize": "energy_j"}, "partitioner.minimize: add 'energy_j' to partitioner.objectives"),
         ({"limits": {"latency_s": 1}}, "set partitioner.minimize as well"),
         ({"minimize": "carbon_g", "limits": {"latency_s": "fast"}}, "latency_s must be a number"),

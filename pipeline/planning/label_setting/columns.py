@@ -23,11 +23,16 @@ class Columns:
     """
 
     def __init__(self, prices: Prices, watched: Bools) -> None:
-        tables, rules, num_devices = prices.tables, prices.rules, prices.num_devices
-        width = len(prices.sums)
+        tables, rules, num_devices, width = prices.tables, prices.rules, prices.num_devices, prices.width
+        # A latency that is only there for the look-ahead to have a column makes no label better.
+        self.first = int(
+            prices.sums == ["latency_s"] and "latency_s" not in prices.objectives and not prices.rates
+        )
         self.period = self.busy = self.stages = self.reach = self.shared = -1
         if "period_s" in prices.objectives:
-            self.period, self.busy, width = width, width + 1, width + 2
+            self.period, width = width, width + 1
+            if rules.distinct:
+                self.busy, width = width, width + 1
         if rules.max_stages is not None:
             self.stages, width = width, width + 1
         if (prices.fits[:, :-1] < prices.num_layers).any():

@@ -4,9 +4,22 @@ E. Martins, "On a multicriteria shortest path problem", EJOR 16 (1984), over the
 a label is a partial plan with its costs and its use of resources so far. A label is discarded if another one
 in the same state is nowhere worse, or if a known plan equals or beats even the lower bound of its
 completions. The labels left at the last cut are the front: nothing is sampled or rounded.
+
+A rule about all stages of a device together adds a column for each device to every comparison, and so does
+the total time of a link. So a pass watches only some of them, and prices each use of any other alone. That is
+never too much, so each plan of the front is equalled or beaten, at those prices, by a plan that the pass
+finds. Passes watch more and more, until no plan that breaks a rule or costs more than its price is left that
+could be better than the known plans: then the known plans are the front.
+
+The period is the largest sum over a device or a link. Where each device holds one stage, the largest stage or
+transfer so far tells all that a completion needs to know. Where devices may return, the seconds of every
+device are columns of their own: a completion adds the same seconds to both labels, so a label whose sums are
+nowhere larger stays nowhere worse.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,38 +28,65 @@ from pipeline.planning.label_setting.look_ahead import LookAhead
 from pipeline.planning.label_setting.passes import Pass
 from pipeline.planning.label_setting.plan_arrays import Plans, joined, non_dominated
 from pipeline.planning.label_setting.prices import Prices
-from pipeline.planning.label_setting.rules import PlanRules
+from pipeline.planning.label_setting.rules import Bools, PlanRules
 
 FEW = 33
 """Labels per device that a first, fast pass follows."""
+FEW_RETURNING = 100
+"""The same where devices may return and the period counts."""
+ROUNDING = 1e-12
+"""Share by which sums of the same figures in another order may differ."""
 
 
 def front_arrays(tables: Tables, objectives: tuple[str, ...], rules: PlanRules) -> tuple[Ints, Ints, Floats]:
     """Bounds (plans, stages + 1), device indices (plans, stages) and costs (plans, objectives) of the front.
 
-    There may be no plans. A rule about all stages of a device together adds a column for each device to every
-    comparison. So the search watches no device at first, and adds those whose rules its front breaks, until
-    none is broken: a relaxed front that breaks no rule is the front. If there are such rules, a pass that
-    follows few labels comes first: the better the known plans, the fewer labels the exact pass has to follow.
+    There may be no plans. If there are joint rules, a pass that follows few labels comes first: the better
+    the known plans, the fewer labels the exact pass has to follow.
     Raises ConfigError if the search needs too many labels (`passes.MOST`).
     """
     prices = Prices(tables, objectives, rules)
     ahead = LookAhead.of(prices)
     known = _seeds(prices, ahead)
-    watched = np.zeros(len(tables.names), dtype=bool)
-    found = (*known, np.zeros((0, len(objectives))))
+    has_period, returning = "period_s" in objectives, bool(prices.loads)
+    if returning:
+        known = joined(known, front_arrays(tables, objectives, replace(rules, distinct=True))[:2])
+    watched = np.full(len(tables.names), has_period and rules.distinct)
     has_joint_rules = rules.distinct or bool((prices.fits[:, 0] < prices.num_layers).any())
-    for most in (FEW, None) if has_joint_rules else (None,):
+    few = FEW_RETURNING if returning else FEW
+    # The plans under the limits on the period are known from the start, so no fast pass is needed for them.
+    has_fast_pass = returning or (has_joint_rules and not has_period)
+    for most in (few, None) if has_fast_pass else (None,):
         settled = False
         while not settled:
-            plans = Pass(prices, ahead, known, watched).run(most)
-            found = non_dominated(tables, objectives, *joined(known, plans))
-            broken = rules.broken(tables, *found[:2])
-            settled = not broken.any()
+            plans, priced = Pass(prices, ahead, known, watched).run(most)
+            broken = rules.broken(tables, *plans)
             obey = ~broken.any(axis=1)
-            known = non_dominated(tables, objectives, *joined(known, (found[0][obey], found[1][obey])))[:2]
-            watched = watched | broken.any(axis=0)
+            found = non_dominated(tables, objectives, *joined(known, (plans[0][obey], plans[1][obey])))
+            known = found[:2]
+            hopeful = ~_equalled(priced, found[2])
+            links = _underpriced_links(prices, (plans[0][hopeful], plans[1][hopeful]), priced[hopeful])
+            if links:
+                prices = Prices(tables, objectives, rules, [*prices.links, *links])
+                ahead = LookAhead.of(prices)
+            watched = watched | broken[hopeful].any(axis=0)
+            settled = not links and not broken[hopeful].any()
     return found
+
+
+def _equalled(priced: Floats, costs: Floats) -> Bools:
+    """(plans,): whether one of the known costs (known, objectives) is nowhere above a plan's prices."""
+    most = priced * (1 + ROUNDING)
+    return np.array([bool(np.all(costs <= row, axis=1).any()) for row in most], dtype=bool)
+
+
+def _underpriced_links(prices: Prices, plans: Plans, priced: Floats) -> list[tuple[int, int]]:
+    """The links (from, to) that a plan uses for longer than the period that it was priced at."""
+    if not prices.loads or not len(priced):
+        return []
+    period_s = priced[:, prices.objectives.index("period_s"), None, None]
+    slow = prices.tables.loads(*plans)[1] > period_s * (1 + ROUNDING)
+    return [(int(sender), int(receiver)) for sender, receiver in np.argwhere(slow.any(axis=0))]
 
 
 def _seeds(prices: Prices, ahead: LookAhead) -> Plans:

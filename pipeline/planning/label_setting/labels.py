@@ -22,9 +22,26 @@ class Labels:
     node: Ints
     """Index of the current stage in `Trail`, whose parents are the stages before it."""
 
+    least: Floats
+    """(labels, blocks, figures): lower bounds of all completions with a period in a block of `Levels`.
+
+    By row of weights (means left out) and by objective; infinite where none improves on the known plans.
+    """
+
     def take(self, rows: Ints | Bools) -> Labels:
         """The labels of these rows, given by index or as a mask (labels,)."""
-        return Labels(self.device[rows], self.used[rows], self.begin[rows], self.node[rows])
+        return Labels(self.device[rows], self.used[rows], self.begin[rows], self.node[rows], self.least[rows])
+
+    @classmethod
+    def joined(cls, *parts: Labels) -> Labels:
+        """The labels of all parts."""
+        return cls(
+            np.concatenate([part.device for part in parts]),
+            np.concatenate([part.used for part in parts]),
+            np.concatenate([part.begin for part in parts]),
+            np.concatenate([part.node for part in parts]),
+            np.concatenate([part.least for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.device)

@@ -9,6 +9,7 @@ from pipeline.planning.cost import Floats, Ints, Tables
 
 Plans = tuple[Ints, Ints]
 """Bounds (plans, stages + 1) and device indices (plans, stages), as `Tables.cost` takes them."""
+NO_PLANS: Plans = np.zeros((0, 2), dtype=np.int64), np.zeros((0, 1), dtype=np.int64)
 
 
 def joined(*plans: Plans) -> Plans:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from pipeline.planning.cost import NOWHERE, Tables
+from pipeline.planning.cost import NOWHERE, Floats, Tables
 from pipeline.planning.label_setting.rules import PlanRules
+
+Load = int | tuple[int, int]
 
 
 class Prices:
@@ -13,21 +17,35 @@ class Prices:
 
     sums       the objectives that are sums over steps: all but the period; also the latency, where devices
                that a plan holds have a cost per second
+    loads      the devices and links (from, to) whose seconds of a request are summed as well, as further
+               columns: where devices may return, the period is the largest of these sums
     rates      (D,) by objective: cost of a held device per second of latency, where it is not 0
     fits       (D, L + 1): the last cut that a stage on device d from cut b may reach; b if no layer fits
-    layer_cost (D, L, sums), move_cost (L + 1, from, to, sums), start_cost (D, sums)
+    layer_cost (D, L, width), move_cost (L + 1, from, to, width), start_cost (D, width)
     connected  (D, D): pairs of different devices with a link; startable (D,): devices that may run layer 0
     travel_s   (L + 1, from, to): seconds of a transfer; fetch_s (D,): seconds to fetch the model's input
     """
 
-    def __init__(self, tables: Tables, objectives: tuple[str, ...], rules: PlanRules) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        objectives: tuple[str, ...],
+        rules: PlanRules,
+        links: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.tables, self.objectives, self.rules = tables, objectives, rules
         self.num_devices, self.num_layers = len(tables.names), tables.num_layers
         rates = {"energy_j": tables.held_w, "carbon_g": tables.held_g_per_s}
         self.rates = {name: rates[name] for name in objectives if name in rates and rates[name].any()}
         self.sums = [name for name in objectives if name != "period_s"]
+        has_period = "period_s" in objectives
+        self.links = links
+        self.loads: list[Load] = (
+            [*range(self.num_devices), *links] if has_period and not rules.distinct else []
+        )
         if "latency_s" not in self.sums and (self.rates or not self.sums):
             self.sums.append("latency_s")
+        self.width = len(self.sums) + len(self.loads)
         layers = np.triu(np.ones_like(tables.stage_bytes, dtype=bool), 1)
         self.fits = np.full((self.num_devices, self.num_layers + 1), self.num_layers)
         if rules.memory:
@@ -72,13 +90,26 @@ class Prices:
             if rate:  # 0 times the infinite latency of a missing link is NaN
                 own_s = zip(priced[name], priced["latency_s"], strict=True)
                 priced[name] = tuple(own + rate * seconds for own, seconds in own_s)
-        layer, move, start = zip(*(priced[name] for name in self.sums), strict=True)
-        self.layer_cost = np.stack(layer, axis=-1)  # (D, L, sums)
-        self.move_cost = np.stack(
-            [np.broadcast_to(m, shape) for m in move], axis=-1
-        )  # (L + 1, from, to, sums)
-        self.start_cost = np.stack(start, axis=-1)  # (D, sums)
+        self.travel_s, self.fetch_s = travel_s, fetch_s
+        columns = [*(priced[name] for name in self.sums), *map(self._load, self.loads)]
+        layer, move, start = zip(*columns, strict=True)
+        self.layer_cost = np.stack(layer, axis=-1)
+        self.move_cost = np.stack([np.broadcast_to(m, shape) for m in move], axis=-1)
+        self.start_cost = np.stack(start, axis=-1)
         self.connected = np.isfinite(t.link_latency_s) & ~np.eye(self.num_devices, dtype=bool)
         self.move_cost[:, ~self.connected] = np.inf
         self.startable = np.isfinite(fetch_s) & (self.fits[:, 0] > 0)
-        self.travel_s, self.fetch_s = travel_s, fetch_s
+
+    def _load(self, load: Load) -> tuple[Floats, Floats, Floats]:
+        """Seconds that a device or a link is busy with a layer, a move and a start, shaped as in `_price`."""
+        times, start_s = self.tables.times, np.zeros(self.num_devices)
+        layer_s, move_s = np.zeros((self.num_devices, self.num_layers)), np.zeros_like(self.travel_s)
+        if isinstance(load, int):
+            layer_s[load], start_s[load] = times.layer_s[load], times.start_s[load]
+            move_s[:, load, :] += times.encode_s[load][:, None]
+            move_s[:, :, load] += times.opening_s[load][:, None]
+        else:
+            sender, receiver = load
+            move_s[:, sender, receiver] = self.travel_s[:, sender, receiver]
+            start_s[receiver] = self.fetch_s[receiver] if sender == self.tables.source else 0.0
+        return layer_s, move_s, start_s
