@@ -24,6 +24,7 @@ from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
 from pipeline.network.models.answers import is_finite
 from pipeline.network.models.spec import ModelSpec
+from pipeline.network.subnormals import subnormals_as_zero
 
 PLAN, MODEL = "plan.json", "model.yaml"
 """Files of the model's folder: the plan (`pipeline.planning.plan_file`), and `model` of the config."""
@@ -54,7 +55,7 @@ class PyfuncModel:
         rows = []
         for number, text in enumerate(model_input["image"]):
             values: tuple[torch.Tensor, ...] = (preprocess(_image(number, str(text)), self.spec),)
-            with torch.inference_mode():
+            with torch.inference_mode(), subnormals_as_zero():
                 for stage in self.stages:
                     values = stage(*values)
                 require(

@@ -32,6 +32,7 @@ from pipeline.execution.devices import wire
 from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.stretching import PROBE_ROOM, Stretcher, Values, sleep_until, timed
 from pipeline.network.stage_program import from_program
+from pipeline.network.subnormals import subnormals_as_zero
 
 PARENT_CHECK_MS = 2000
 REFERENCE = "reference"
@@ -147,12 +148,12 @@ class DeviceServer:
 def serve(endpoint: str, name: str, parent: int, turns: str) -> None:
     """Answer requests until the message `stop` arrives or the parent process has ended."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as in `pipeline.trial.perform`, where the reason is
     with (
         open(turns, "ab") as lock,
         zmq.Context() as context,
         context.socket(zmq.DEALER) as socket,
         torch.inference_mode(),
+        subnormals_as_zero(),
     ):
         device = DeviceServer(lock)
         socket.setsockopt(zmq.LINGER, 0)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.domain.checks import ConfigError, first_line
+from pipeline.network.subnormals import subnormals_as_zero
 
 
 def finite_answer(model: nn.Module, x: Tensor, name: str) -> Tensor:
     """The model's answer to an input. Raises ConfigError as `require_finite` does."""
-    with torch.inference_mode():
+    with torch.inference_mode(), subnormals_as_zero():
         answer: Tensor = model(x)
     require_finite(answer, model, x, name)
     return answer
