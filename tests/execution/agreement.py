@@ -118,7 +118,7 @@ def replayed(records: Records, job: Job) -> Iterator[None]:
     took_s = (table["end_s"] - table["start_s"]).to_numpy()
     where = zip(table["stage"].astype(int), table["device"].astype(str), strict=True)
     ratio = took_s / [work[stage].seconds[device] for stage, device in where]
-    by_request = table.assign(ratio=ratio).pivot(index="request", columns="stage", values="ratio")
+    by_request = table.assign(ratio=ratio).pivot_table("ratio", "request", "stage")
     ratios = by_request.to_numpy()
 
     def draw(times: ServiceTimes, requests: int) -> Floats:
