@@ -15,7 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.domain.checks import require_number, require_whole
+import psutil
+
+from pipeline.domain.checks import require, require_number, require_whole, size_text
 from pipeline.domain.records import Records
 from pipeline.execution.backends.emulation import Emulation, used_devices
 from pipeline.execution.deployment import deploy
@@ -24,6 +26,9 @@ from pipeline.execution.events.settings import BackendSettings
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import Scheduler
 from pipeline.host.locks import machine_lock
+
+PROCESS_BYTES = 3e8
+"""Memory of a device's process: torch's 220 MB, and room for stages."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,20 @@ class Emulated(BackendSettings):
     def run(self, job: Job, scheduler: Scheduler) -> Records:
         """Run every request through its plan's stages.
 
-        Raises ConfigError before anything starts where a stage fits no device that it may run on, and
-        DeviceError where a device's process fails.
+        Raises ConfigError before anything starts where a stage fits no device that it may run on, and where
+        this host lacks the memory for the devices' processes. Raises DeviceError where a process fails.
         """
         work = deploy(job.services)
+        names = used_devices(work)
+        room = psutil.virtual_memory().available
+        require(
+            len(names) * PROCESS_BYTES <= room,
+            f"backend: {len(names)} devices may run a stage, and the process of each takes about "
+            f"{size_text(PROCESS_BYTES)}, but {size_text(room)} are free on this host; use "
+            "backend=simulated, or plans that name their devices",
+        )
         with machine_lock():
-            pool = shared_pool(used_devices(work))
+            pool = shared_pool(names)
             emulation = Emulation(
                 self,
                 job,

@@ -12,6 +12,7 @@ import pytest
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import LEAST_ERROR, Profile
+from pipeline.execution.devices.pool import discard_pool, shared_pool
 from pipeline.execution.devices.profile_fit import HOST
 from pipeline.execution.devices.profiler import Profiler, speed
 from pipeline.execution.devices.reference_probe import reference_graph
@@ -126,6 +127,19 @@ def test_measured_once_for_all_devices_and_kept(
     assert other.speeds == {"f": 2.0, "clean": 0.5}
     replace(profiler, repeats=2).profile(SPEC, tiny_graph, two_devices)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_two_hundred_devices_are_measured_in_no_more_processes_than_cores(
+    tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = tuple(replace(two_devices.devices[0], name=f"d{k}", speed=0.5 + k % 3) for k in range(200))
+    fleet = replace(two_devices, devices=many, links=())
+    discard_pool()
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    profile = Profiler(warmup=0, repeats=1, cache_dir=None).profile(SPEC, tiny_graph, fleet)
+    assert set(shared_pool([])._processes) == {"first"}
+    assert len(profile.table) == 6
+    assert profile.speeds["d199"] == 0.5 + 199 % 3
 
 
 def test_the_reference_model_takes_its_published_time(two_devices: Fleet) -> None:
