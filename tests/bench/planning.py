@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from partitioners.pipeedge import fastest_pipeline
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
@@ -28,6 +27,7 @@ from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import Tables
 from pipeline.planning.exact_front import exact_front
+from pipeline.planning.fastest_pipeline import fastest_pipeline
 from pipeline.planning.problem import Problem
 
 REPEATS = 3

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partitioners.exact import Exact
-from partitioners.pipeedge import fastest_pipeline
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.plan import Plan
 from pipeline.planning import pareto
 from pipeline.planning.cost import NOWHERE, Floats, Ints, Tables, predict
 from pipeline.planning.exact_front import ExactFront, exact_front
+from pipeline.planning.fastest_pipeline import fastest_pipeline
 from pipeline.planning.label_setting.front import front_arrays
 from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.stage_times import StageTimes

@@ -8,9 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from partitioners.pipeedge import fastest_pipeline
 from pipeline.planning.cost import NOWHERE, Floats, Tables
+from pipeline.planning.fastest_pipeline import fastest_pipeline
+from pipeline.planning.label_setting import levels
+from pipeline.planning.label_setting.by_period import searches_by_period
 from pipeline.planning.label_setting.front import front_arrays
+from pipeline.planning.label_setting.prices import Prices
 from pipeline.planning.label_setting.rules import PlanRules
 from tests.planning.test_exact_front import assert_same_outcomes, brute_force, random_tables
 
@@ -84,6 +87,39 @@ def test_the_front_is_that_of_all_plans() -> None:
 @pytest.mark.parametrize("first", range(0, 1200, 400))
 def test_the_front_is_that_of_all_plans_many_times(first: int) -> None:
     check(range(first, first + 400))
+
+
+def check_by_limits(seeds: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no room for tables of sets, the search by limits on the period finds the front of all plans."""
+    monkeypatch.setattr(levels, "MOST_CELLS", 0)
+    taken = 0
+    for seed in seeds:
+        tables, objectives, rules = instance(seed)
+        rules = replace(rules, distinct=True)
+        taken += searches_by_period(Prices(tables, objectives, rules))
+        costs = front_arrays(tables, objectives, rules)[2]
+        assert_same_outcomes(costs, brute_force(tables, objectives, rules))
+    assert taken > len(seeds) / 2
+
+
+def test_the_front_by_limits_is_that_of_all_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_by_limits(range(40), monkeypatch)
+
+
+@pytest.mark.full
+def test_the_front_by_limits_is_that_of_all_plans_many_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_by_limits(range(1200, 2400), monkeypatch)
+
+
+def test_both_searches_find_one_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On seven devices the search by limits agrees with the one that has tables of sets."""
+    tables = _faster_links(random_tables(3, 12, 7), 0.1, np.random.default_rng(3))
+    rules, objectives = PlanRules(distinct=True), ("latency_s", "period_s")
+    expected = front_arrays(tables, objectives, rules)[2]
+    monkeypatch.setattr(levels, "MOST_CELLS", 0)
+    assert searches_by_period(Prices(tables, objectives, rules))
+    assert_same_outcomes(front_arrays(tables, objectives, rules)[2], expected)
+    assert len(expected) > 5
 
 
 def check_pipeedge(seeds: range, layers: int) -> None:

@@ -24,6 +24,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.planning.cost import Floats, Ints, Tables
+from pipeline.planning.label_setting.by_period import plans_by_period, searches_by_period
 from pipeline.planning.label_setting.look_ahead import LookAhead
 from pipeline.planning.label_setting.passes import Pass
 from pipeline.planning.label_setting.plan_arrays import Plans, joined, non_dominated
@@ -43,9 +44,11 @@ def front_arrays(tables: Tables, objectives: tuple[str, ...], rules: PlanRules) 
 
     There may be no plans. If there are joint rules, a pass that follows few labels comes first: the better
     the known plans, the fewer labels the exact pass has to follow.
-    Raises ConfigError if the search needs too many labels (`passes.MOST`).
+    Raises ConfigError if the search needs too many labels (`labels.MOST`).
     """
     prices = Prices(tables, objectives, rules)
+    if searches_by_period(prices):
+        return non_dominated(tables, objectives, *plans_by_period(prices))
     ahead = LookAhead.of(prices)
     known = _seeds(prices, ahead)
     has_period, returning = "period_s" in objectives, bool(prices.loads)

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.domain.checks import require
 from pipeline.planning.cost import Floats, Ints
 from pipeline.planning.label_setting.rules import Bools
+
+MOST = 30_000
+"""Labels at one cut beyond which a search is given up: memory limits on many devices can need any number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,3 +84,12 @@ class Trail:
             bounds[row, : len(stages)] = [b for b, _ in stages]
             where[row, : len(stages)] = [d for _, d in stages]
         return bounds, where
+
+
+def require_few(labels: int, k: int, most: int = MOST) -> None:
+    """Raise ConfigError if more than `most` labels remain at cut k."""
+    require(
+        labels <= most,
+        f"the exact front is out of reach: more than {most:,} partial plans remain at layer {k} "
+        f"(set distinct=true, or fewer max_stages, devices or objectives)",
+    )

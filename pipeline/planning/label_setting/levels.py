@@ -39,11 +39,11 @@ class Levels:
     def of(cls, prices: Prices, rows: int) -> Self:
         """The levels of a problem; rows: number of weighted sums in the tables."""
         count, rules = prices.num_devices, prices.rules
-        cells = 2**count * count * (prices.num_layers + 1) * rows
-        limits = min(max(MOST_CELLS // cells, LIMITS[0]), LIMITS[-1]) if rules.distinct else LIMITS[0]
+        room = MOST_CELLS // _cells(prices, rows)
+        limits = min(max(room, LIMITS[0]), LIMITS[-1]) if rules.distinct else LIMITS[0]
         has_period = "period_s" in prices.objectives
         limit_s = _limits(prices, limits) if has_period else np.array([np.inf])
-        has_sets = has_period and rules.distinct and cells * len(limit_s) <= MOST_CELLS
+        has_sets = has_period and rules.distinct and room >= LIMITS[0]
         if has_sets:
             sets, bits = np.arange(2**count)[:, None], 1 << np.arange(count)
             after, start = np.where(sets & bits, sets ^ bits, -1), (2**count - 1) ^ bits
@@ -65,6 +65,16 @@ class Levels:
     def floor_s(self) -> Floats:
         """(blocks,): the limit of the block before, above which a block's plans have their periods."""
         return np.concatenate([[0.0], self.limit_s[:-1]])
+
+
+def sets_fit(prices: Prices, rows: int) -> bool:
+    """Whether there is room for levels that are sets of devices; rows as in `Levels.of`."""
+    return MOST_CELLS // _cells(prices, rows) >= LIMITS[0]
+
+
+def _cells(prices: Prices, rows: int) -> int:
+    """Numbers in a block of levels that are sets of devices."""
+    return int(2**prices.num_devices) * prices.num_devices * (prices.num_layers + 1) * rows
 
 
 def _limits(prices: Prices, count: int) -> Floats:

@@ -8,19 +8,16 @@ from typing import cast
 import moocore
 import numpy as np
 
-from pipeline.domain.checks import require
 from pipeline.planning.cost import Floats, Ints
 from pipeline.planning.label_setting.columns import Columns
 from pipeline.planning.label_setting.known_front import KnownFront
-from pipeline.planning.label_setting.labels import Labels, Trail
+from pipeline.planning.label_setting.labels import MOST, Labels, Trail, require_few
 from pipeline.planning.label_setting.look_ahead import LookAhead
 from pipeline.planning.label_setting.plan_arrays import NO_PLANS, Plans
 from pipeline.planning.label_setting.prices import Prices
 from pipeline.planning.label_setting.rules import Bools
 from pipeline.planning.memory import needed_bytes
 
-MOST = 30_000
-"""Labels at one cut beyond which a search is given up: memory limits on many devices can need any number."""
 MOST_RETURNING = 5_000
 """The same where devices may return and the period counts: there each label is compared in more columns."""
 
@@ -54,12 +51,7 @@ class Pass:
                 labels = self._advance(labels, k, trail, most)
             if not len(labels):
                 return NO_PLANS, np.zeros((0, len(self.prices.objectives)))
-            limit = MOST_RETURNING if self.prices.loads else MOST
-            require(
-                len(labels) <= limit,
-                f"the exact front is out of reach: more than {limit:,} partial plans remain at layer {k} "
-                f"(set distinct=true, or fewer max_stages, devices or objectives)",
-            )
+            require_few(len(labels), k, MOST_RETURNING if self.prices.loads else MOST)
             self._work(labels, k)
         nothing = np.zeros((len(labels), len(self.ahead.weights)))
         return trail.plans(labels.node, self.prices.num_layers), self._hopes(labels.used, nothing)[0]
