@@ -33,7 +33,7 @@ FIRST_PROBES = 15
 """Number of probes before profiling; times are measured relative to their median."""
 MOST_PASSES = 3
 """Most passes over the model ÷ `repeats`, where its time is not steady."""
-METHOD = 6
+METHOD = 7
 """Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""
@@ -119,7 +119,7 @@ class Profiler:
             processor=processor(),
             load_per_core=load_per_core,
             interval=bench.interval,
-            passes=len(bench.whole_s),
+            passes=len(bench.parts_s),
         )
         profile = fitted(graph, bench, is_reference=layers_of(graph) == layers_of(reference_graph(reference)))
         if profile.error[HOST] > MAX_ERROR:
