@@ -189,10 +189,21 @@ class Fleet:
     monolithic: str | None = None
     """The device that runs the unsplit model when results are compared with "monolithic"."""
     by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
+    shared_link: Link | None = field(init=False, repr=False, compare=False, hash=False)
+    """The link between all devices that have no link of their own; None: there is none."""
+    _own_links: Mapping[tuple[str, str], Link] = field(init=False, repr=False, compare=False, hash=False)
+    """By both orders of their ends."""
 
     def __post_init__(self) -> None:
         require(len(self.devices) > 0, "fleet.devices: at least one device must be given")
         object.__setattr__(self, "by_name", {device.name: device for device in self.devices})
+        shared = next((link for link in self.links if link.between is None), None)
+        object.__setattr__(self, "shared_link", shared)
+        own: dict[tuple[str, str], Link] = {}
+        for link in self.links:
+            for ends in () if link.between is None else (link.between, link.between[::-1]):
+                own.setdefault(ends, link)
+        object.__setattr__(self, "_own_links", own)
         require(AUTO not in self.by_name, f"fleet.devices: no device may be called {AUTO!r}")
         for link in self.links:
             for end in link.between or ():
@@ -231,7 +242,4 @@ class Fleet:
 
     def link(self, a: str, b: str) -> Link | None:
         """The link between two different devices, in either direction; None if they are not connected."""
-        for link in self.links:
-            if link.between is not None and {a, b} == set(link.between):
-                return link
-        return next((link for link in self.links if link.between is None), None)
+        return self._own_links.get((a, b), self.shared_link)
