@@ -43,6 +43,8 @@ class DeviceState:
     """One device at present: its tasks, its free resources, and the time of each stage on it."""
 
     __slots__ = (
+        "_grams",
+        "_predicted_s",
         "_times",
         "backlog_s",
         "cpu_in_use",
@@ -70,9 +72,9 @@ class DeviceState:
         """Index in the fleet's order."""
         self.device = device
         self.name = device.name
-        self.intensity_g_per_kwh = intensity_g_per_kwh
         self.seconds = seconds
         """Predicted seconds by stage; None if the device does not hold the stage."""
+        self._predicted_s = [math.inf if each is None else each for each in seconds]
         self.task_w = device.above_idle_w + counted_idle_w(device.idle_w, idle)[0]
         """Power that counts for a running task, by the accounting's rule for idle power."""
         self.in_flight = 0
@@ -86,6 +88,15 @@ class DeviceState:
         self.up = True
         """Whether the device is up: no outage is in effect."""
         self._times: list[RunningMean | None] = [None] * len(seconds)
+        self.set_intensity(intensity_g_per_kwh)
+
+    def set_intensity(self, g_per_kwh: float) -> None:
+        """Set the carbon intensity of the device's electricity."""
+        self.intensity_g_per_kwh = g_per_kwh
+        self._grams = [
+            carbon_g(stage_energy_j(seconds, self.task_w), g_per_kwh, self.device.pue)
+            for seconds in self._predicted_s
+        ]
 
     @property
     def load(self) -> float:
@@ -113,21 +124,19 @@ class DeviceState:
 
     def carbon_g(self, stage: int) -> float:
         """Predicted grams of a stage here at the present intensity, without transfers (Eq. 2)."""
-        joules = stage_energy_j(self.predicted_s(stage), self.task_w)
-        return carbon_g(joules, self.intensity_g_per_kwh, self.device.pue)
+        return self._grams[stage]
 
     def done_at_s(self, stage: int, ready_s: float) -> float:
         """Predicted end of a stage whose input arrives here at `ready_s`."""
-        return max(ready_s, self.free_at_s) + self.predicted_s(stage)
+        return (ready_s if ready_s > self.free_at_s else self.free_at_s) + self._predicted_s[stage]
 
     def predicted_s(self, stage: int) -> float:
         """Predicted seconds of a stage; infinite if the device does not hold it."""
-        seconds = self.seconds[stage]
-        return math.inf if seconds is None else seconds
+        return self._predicted_s[stage]
 
     def begin(self, task: Task, now_s: float) -> None:
         """Add a task that is assigned to the device."""
-        seconds = self.predicted_s(task.stage)
+        seconds = self._predicted_s[task.stage]
         self.in_flight += 1
         self.cpu_in_use += task.cpu_need
         self.memory_in_use_bytes += task.memory_need_bytes
@@ -140,7 +149,7 @@ class DeviceState:
         if self.in_flight:
             self.cpu_in_use -= task.cpu_need
             self.memory_in_use_bytes -= task.memory_need_bytes
-            self.backlog_s -= self.predicted_s(task.stage)
+            self.backlog_s -= self._predicted_s[task.stage]
         else:  # an idle device is exactly empty, which float subtraction does not guarantee
             self.cpu_in_use = self.memory_in_use_bytes = self.backlog_s = 0.0
         self.free_at_s = now_s + self.backlog_s

@@ -85,24 +85,30 @@ class FleetState:
         self._views: dict[Hashable, View] = {}
         self._told: list[set[int]] = []
         """The `changed` set of every view."""
-        self._shared_link = next((link for link in fleet.links if link.between is None), None)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
-        self._next_step = 1
-        self._hour = 0
+        self._step = self._hour = 0
+        self._next_change_s = 0.0
+        """Time of the next step of the intensity or the next full hour."""
 
     def advance(self, now_s: float) -> None:
         """Advance the clock, and with it the intensities and the hour of the budgets."""
         self.now_s = now_s
+        if now_s >= self._next_change_s:
+            self._change(now_s)
+
+    def _change(self, now_s: float) -> None:
         steps = self.intensity.since_s
-        if self._next_step < len(steps) and now_s >= steps[self._next_step]:
+        step, hour = int(steps.searchsorted(now_s, side="right")) - 1, int(now_s // 3600)
+        if step != self._step:
             for device, value in zip(self.in_order, self.intensity.at(now_s).values(), strict=True):
-                device.intensity_g_per_kwh = value
-            self._next_step = int(steps.searchsorted(now_s, side="right"))
+                device.set_intensity(value)
             self._views.clear()
             self._told.clear()
-        if now_s >= 3600 * (self._hour + 1):
-            self._hour = int(now_s // 3600)
+        if hour != self._hour:
             self.spent_g.clear()
+        self._step, self._hour = step, hour
+        next_step_s = float(steps[step + 1]) if step + 1 < len(steps) else math.inf
+        self._next_change_s = min(next_step_s, 3600.0 * (hour + 1))
 
     def apart(self, location: str | None) -> tuple[DeviceState, ...]:
         """The devices that the shared link does not connect to a location.
@@ -124,7 +130,7 @@ class FleetState:
 
     def shared_link(self, location: str | None) -> Link | None:
         """The link from a location to all other devices; None if there is none, or no location."""
-        return None if location is None else self._shared_link
+        return None if location is None else self.fleet.shared_link
 
     def link_latency_s(self, task: Task, device: str) -> float | None:
         """Link latency from the task's input to a device; 0 if the input is there, None without a link."""
@@ -148,9 +154,9 @@ class FleetState:
         link = self.fleet.link(task.location, device.name)
         if link is None or not link.end_j_per_byte:
             return grams
-        joules = task.input_bytes * link.end_j_per_byte
-        ends = (self.devices[task.location], device)
-        return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, d.device.pue) for d in ends)
+        joules, sender = task.input_bytes * link.end_j_per_byte, self.devices[task.location]
+        sent_g = carbon_g(joules, sender.intensity_g_per_kwh, sender.device.pue)
+        return grams + (sent_g + carbon_g(joules, device.intensity_g_per_kwh, device.device.pue))
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
         """The view under a scheduler's key; `make` builds it, also after each change of intensity."""

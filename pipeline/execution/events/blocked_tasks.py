@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pipeline.execution.events.request import Request
 
@@ -28,12 +28,6 @@ class BlockedTasks:
             return False
         queue.remove(request)
         return True
-
-    def drain(self) -> Iterator[Request]:
-        """Remove all requests, one by one, by stage."""
-        for queue in self._queues:
-            while queue:
-                yield queue.popleft()
 
     def retry(self, ready: Callable[[Request], None]) -> None:
         """Call `ready` for the waiting requests of each stage until it blocks one again (calls `add`)."""
