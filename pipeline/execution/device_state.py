@@ -27,16 +27,15 @@ class RunningMean:
     def __init__(self, profiled: float) -> None:
         self._values = deque([profiled] * PROFILE_WEIGHT, maxlen=HISTORY)
         self._sum = profiled * PROFILE_WEIGHT
-        self.value = profiled
-        """The present mean."""
 
-    def add(self, value: float) -> None:
-        """Add a value; beyond HISTORY values the oldest is dropped."""
-        if len(self._values) == HISTORY:
-            self._sum -= self._values[0]
-        self._values.append(value)
+    def add(self, value: float) -> float:
+        """Add a value and return the mean; beyond HISTORY values the oldest is dropped."""
+        values = self._values
+        if len(values) == HISTORY:
+            self._sum -= values[0]
+        values.append(value)
         self._sum += value
-        self.value = self._sum / len(self._values)
+        return self._sum / len(values)
 
 
 class DeviceState:
@@ -44,6 +43,7 @@ class DeviceState:
 
     __slots__ = (
         "_grams",
+        "_mean_s",
         "_predicted_s",
         "_times",
         "backlog_s",
@@ -88,6 +88,7 @@ class DeviceState:
         self.up = True
         """Whether the device is up: no outage is in effect."""
         self._times: list[RunningMean | None] = [None] * len(seconds)
+        self._mean_s = self._predicted_s.copy()
         self.set_intensity(intensity_g_per_kwh)
 
     def set_intensity(self, g_per_kwh: float) -> None:
@@ -119,8 +120,7 @@ class DeviceState:
 
     def mean_time_s(self, stage: int) -> float:
         """Mean execution time of a stage over its last HISTORY executions here; see RunningMean."""
-        mean = self._times[stage]
-        return self.predicted_s(stage) if mean is None else mean.value
+        return self._mean_s[stage]
 
     def carbon_g(self, stage: int) -> float:
         """Predicted grams of a stage here at the present intensity, without transfers (Eq. 2)."""
@@ -157,4 +157,4 @@ class DeviceState:
             mean = self._times[task.stage]
             if mean is None:
                 mean = self._times[task.stage] = RunningMean(self.predicted_s(task.stage))
-            mean.add(execution_s)
+            self._mean_s[task.stage] = mean.add(execution_s)

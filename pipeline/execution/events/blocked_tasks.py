@@ -13,13 +13,13 @@ class BlockedTasks:
 
     def __init__(self, num_stages: int) -> None:
         self._queues: list[deque[Request]] = [deque() for _ in range(num_stages)]
-
-    def __bool__(self) -> bool:
-        return any(self._queues)
+        self.count = 0
+        """Number of requests that wait."""
 
     def add(self, request: Request) -> None:
         """Append a request to its stage's queue."""
         self._queues[request.stage].append(request)
+        self.count += 1
 
     def remove(self, request: Request) -> bool:
         """Remove a request; returns whether it was waiting."""
@@ -27,6 +27,7 @@ class BlockedTasks:
         if request not in queue:
             return False
         queue.remove(request)
+        self.count -= 1
         return True
 
     def retry(self, ready: Callable[[Request], None]) -> None:
@@ -34,6 +35,7 @@ class BlockedTasks:
         for queue in self._queues:
             while queue:
                 head = queue.popleft()
+                self.count -= 1
                 waiting = len(queue)
                 ready(head)
                 if len(queue) > waiting:  # blocked again, as the later ones would be: back to the front

@@ -277,7 +277,7 @@ class EventLoop(ABC):
             self._ready(request)
         if queue.waiting and queue.running is None:
             self._start(queue.waiting.popleft(), queue)
-        if self._blocked:
+        if self._blocked.count:
             self._blocked.retry(self._ready)
 
     # --- outages ---

@@ -57,7 +57,7 @@ class RowLog:
             cpu_s,
             num_bytes,
             status,
-            names.setdefault(reason, len(names)),
+            names.setdefault(reason, len(names)) if reason else 0,
         )
 
     def open(self, request: Request) -> None:
