@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.checks import require_number
@@ -11,7 +12,7 @@ from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.ranking import Ranking
-from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, none_able
+from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, none_able
 
 
 @dataclass(frozen=True)
@@ -47,61 +48,56 @@ class _ByCarbon:
     """A view of the devices in order of carbon, with the completion times of idle and of busy ones."""
 
     def __init__(self, task: Task, state: FleetState) -> None:
-        self.changed: set[int] = set()
-        self._devices, self._stage = state.in_order, task.stage
+        self._stage = task.stage
         # A stage's carbon on a device changes only with the intensity, and the state then discards its views.
-        grams = [green_g(task, device, state) for device in state.in_order]
-        self.order = sorted(range(len(grams)), key=lambda index: (grams[index], index))
-        self._places = {index: place for place, index in enumerate(self.order)}
-        self.idle = Ranking([idle_s(self._devices[index], self._stage) for index in self.order])
-        self.busy = Ranking([busy_until_s(self._devices[index], self._stage) for index in self.order])
+        self.devices = sorted(state.in_order, key=lambda d: (green_g(task, d, state), d.index))
+        self._places = {device.index: place for place, device in enumerate(self.devices)}
+        self.idle = Ranking([idle_s(device, self._stage) for device in self.devices])
+        self.busy = Ranking([busy_until_s(device, self._stage) for device in self.devices])
 
-    def refreshed(self) -> _ByCarbon:
-        """This view, updated for the devices that changed."""
-        for index in self.changed:
-            device, place = self._devices[index], self._places[index]
+    def update(self, changed: Iterable[int]) -> None:
+        """Compute the completion times of these devices anew."""
+        for index in changed:
+            place = self._places[index]
+            device = self.devices[place]
             self.idle.set(place, idle_s(device, self._stage))
             self.busy.set(place, busy_until_s(device, self._stage))
-        self.changed.clear()
-        return self
 
 
 def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceState | None:
     """The able device of least carbon among those predicted to finish by limit_s, or None."""
+    if limit_s == math.inf:
+        limit_s = sys.float_info.max  # a device that is not able finishes at infinity
+    best, best_g = None, math.inf
     apart = state.apart(task.location)
-    found = [
-        device
-        for device in apart
-        if is_able(task, device, state) and done_at_s(task, device, state) <= limit_s
-    ]
+    for device in apart:
+        if done_at_s(task, device, state) <= limit_s:
+            grams = state.carbon_g(task, device)
+            if best is None or grams < best_g:
+                best, best_g = device, grams
+    other = _first(task, state, limit_s, apart)
+    if best is None or other is None:
+        return best or other
+    other_g = state.carbon_g(task, other)
+    return other if (other_g, other.index) < (best_g, best.index) else best
+
+
+def _first(task: Task, state: FleetState, limit_s: float, apart: Sequence[DeviceState]) -> DeviceState | None:
+    """The first device in order of carbon that the shared link reaches and that finishes by limit_s."""
     link = state.shared_link(task.location)
-    if task.location is None or link is not None:
-        ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
-        key = ("by carbon", task.stage, task.location is None)
-        view = state.view(key, lambda: _ByCarbon(task, state)).refreshed()
-        found += _first(view, state.in_order, apart, task.stage, ready_s, limit_s)
-    if len(found) < 2:
-        return found[0] if found else None
-    return min(found, key=lambda device: (state.carbon_g(task, device), device.index))
-
-
-def _first(
-    view: _ByCarbon,
-    devices: Sequence[DeviceState],
-    apart: Sequence[DeviceState],
-    stage: int,
-    ready_s: float,
-    limit_s: float,
-) -> list[DeviceState]:
-    """The first device in order of carbon that finishes by limit_s, as a list of one; empty if none does."""
-    best: int | None = None
+    if link is None and task.location is not None:
+        return None
+    ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
+    key = ("by carbon", task.stage, task.location is None)
+    view = state.view(key, lambda: _ByCarbon(task, state))
+    best, first = math.inf, None
     for ranking, within in ((view.idle, limit_s - ready_s), (view.busy, limit_s)):
         place = ranking.first_within(within)
-        while place is not None and (best is None or place < best):
-            device = devices[view.order[place]]
+        while place is not None and place < best:
+            device = view.devices[place]
             # The input may arrive after a busy device is free; the ranking does not consider that.
-            if device not in apart and device.done_at_s(stage, ready_s) <= limit_s:
-                best = place
+            if device not in apart and device.done_at_s(task.stage, ready_s) <= limit_s:
+                best, first = place, device
                 break
             place = ranking.first_within(within, place + 1)
-    return [] if best is None else [devices[view.order[best]]]
+    return first

@@ -7,6 +7,7 @@ carbon intensity. Here device and time are chosen together.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,6 @@ class _Outlook:
     """A view of the forecast intensities; the state discards it with every step of the intensity."""
 
     def __init__(self, scheduler: Deferring, state: FleetState) -> None:
-        self.changed: set[int] = set()
         step = int(state.intensity.since_s.searchsorted(state.now_s, side="right")) - 1
         self.since_s: list[float] = state.intensity.since_s[step:].tolist()
         self._since_s = state.intensity.since_s[step:]
@@ -103,6 +103,9 @@ class _Outlook:
             scheduler.forecast, state.fleet, state.intensity, step,
             error=scheduler.forecast_error, seed=scheduler.seed,
         )  # fmt: skip
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Nothing: the outlook does not depend on the devices' tasks."""
 
     def grams(self, task: Task, device: DeviceState, at_s: float, state: FleetState) -> float:
         """Predicted grams of a task that begins on a device at `at_s`."""

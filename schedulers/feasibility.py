@@ -43,7 +43,12 @@ def first_able(task: Task, state: FleetState, ranking: Ranking) -> DeviceState |
 
 
 def done_at_s(task: Task, device: DeviceState, state: FleetState) -> float:
-    """Predicted completion of a task on a device: after the transfer, the device's queue and the stage."""
+    """Predicted completion of a task on a device: after the transfer, the device's queue and the stage.
+
+    Infinite if the device is not able.
+    """
+    if not device.up:
+        return math.inf
     return device.done_at_s(task.stage, state.now_s + state.transfer_s(task, device.name))
 
 
@@ -55,7 +60,7 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
     stage, best, best_s = task.stage, None, math.inf
     apart = state.apart(task.location)
     for device in apart:
-        if is_able(task, device, state) and (at_s := done_at_s(task, device, state)) < best_s:
+        if (at_s := done_at_s(task, device, state)) < best_s:
             best, best_s = device, at_s
     link = state.shared_link(task.location)
     if task.location is not None and link is None:
@@ -76,17 +81,12 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
 
 def idle_s(device: DeviceState, stage: int) -> float:
     """Predicted seconds of a stage on an idle device; infinite for a busy one."""
-    return _seconds(device, stage) if device.in_flight == 0 else math.inf
+    return device.predicted_s(stage) if device.in_flight == 0 and device.up else math.inf
 
 
 def busy_until_s(device: DeviceState, stage: int) -> float:
     """Predicted time at which a busy device has finished its queue and a stage; infinite for an idle one."""
-    return device.free_at_s + _seconds(device, stage) if device.in_flight else math.inf
-
-
-def _seconds(device: DeviceState, stage: int) -> float:
-    seconds = device.seconds[stage] if device.up else None
-    return math.inf if seconds is None else seconds
+    return device.free_at_s + device.predicted_s(stage) if device.in_flight and device.up else math.inf
 
 
 def green_g(task: Task, device: DeviceState, state: FleetState) -> float:

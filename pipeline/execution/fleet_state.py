@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.energy import carbon_g
@@ -14,12 +14,16 @@ from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.ranking import Ranking
 
+FORGET_AFTER = 100
+"""Changes per device after which all views are updated."""
+
 
 class View(Protocol):
     """Figures about all devices, computed once for a scheduler and updated as devices change."""
 
-    changed: set[int]
-    """Indices of devices that changed since the last update; the fleet state adds them."""
+    def update(self, changed: Iterable[int]) -> None:
+        """Compute the figures of devices anew; changed: their indices."""
+        ...
 
 
 _View = TypeVar("_View", bound=View)
@@ -29,18 +33,15 @@ class Ranked:
     """A view that ranks devices by a key of their state; an infinite key excludes a device."""
 
     def __init__(self, devices: Sequence[DeviceState], key: Callable[[DeviceState], float]) -> None:
-        self.changed: set[int] = set()
         self._devices = devices
         self._key = key
-        self._ranking = Ranking([key(device) for device in devices])
-
-    def ranking(self) -> Ranking:
+        self.ranking = Ranking([key(device) for device in devices])
         """The current order; places are indices of devices."""
-        if self.changed:
-            for index in self.changed:
-                self._ranking.set(index, self._key(self._devices[index]))
-            self.changed.clear()
-        return self._ranking
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Rank these devices anew."""
+        for index in changed:
+            self.ranking.set(index, self._key(self._devices[index]))
 
 
 class FleetState:
@@ -82,9 +83,11 @@ class FleetState:
             for w in work
         )
         """Seconds that all devices together need for a stage and its successors, by stage."""
-        self._views: dict[Hashable, View] = {}
-        self._told: list[set[int]] = []
-        """The `changed` set of every view."""
+        self._views: dict[Hashable, tuple[Any, int]] = {}
+        """With the number of entries of `_changes` that each view has taken in."""
+        self._changes: list[int] = []
+        """Index of the device of each change, in order."""
+        self._most_changes = FORGET_AFTER * len(fleet.devices)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._step = self._hour = 0
         self._next_change_s = 0.0
@@ -103,7 +106,7 @@ class FleetState:
             for device, value in zip(self.in_order, self.intensity.at(now_s).values(), strict=True):
                 device.set_intensity(value)
             self._views.clear()
-            self._told.clear()
+            self._changes.clear()
         if hour != self._hour:
             self.spent_g.clear()
         self._step, self._hour = step, hour
@@ -141,49 +144,56 @@ class FleetState:
 
     def transfer_s(self, task: Task, device: str) -> float:
         """Seconds to move the task's input over a free link; 0 if it is there, infinite without a link."""
-        if task.location is None or task.location == device:
+        location = task.location
+        if location is None or location == device:
             return 0.0
-        link = self.fleet.link(task.location, device)
+        link = self.fleet.link(location, device)
         return math.inf if link is None else link.transfer_s(task.input_bytes)
 
     def carbon_g(self, task: Task, device: DeviceState) -> float:
         """Predicted grams of a task on a device, its transfer included."""
-        grams = device.carbon_g(task.stage)
-        if task.location is None or task.location == device.name:
+        grams, location = device.carbon_g(task.stage), task.location
+        if location is None or location == device.name:
             return grams
-        link = self.fleet.link(task.location, device.name)
+        link = self.fleet.link(location, device.name)
         if link is None or not link.end_j_per_byte:
             return grams
-        joules, sender = task.input_bytes * link.end_j_per_byte, self.devices[task.location]
+        joules, sender = task.input_bytes * link.end_j_per_byte, self.devices[location]
         sent_g = carbon_g(joules, sender.intensity_g_per_kwh, sender.device.pue)
         return grams + (sent_g + carbon_g(joules, device.intensity_g_per_kwh, device.device.pue))
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
         """The view under a scheduler's key; `make` builds it, also after each change of intensity."""
-        view = self._views.get(key)
-        if view is None:
-            view = self._views[key] = make()
-            self._told = [each.changed for each in self._views.values()]
-        return cast(_View, view)
+        kept, seen = self._views.get(key, (None, 0))
+        now = len(self._changes)
+        if kept is not None and seen == now:
+            return kept  # type: ignore[no-any-return]
+        view: _View = make() if kept is None else kept
+        if kept is not None:
+            view.update(set(self._changes[seen:]))
+        self._views[key] = view, now
+        return view
 
     def ranking(self, key: Hashable, by: Callable[[DeviceState], float]) -> Ranking:
         """The devices in ascending order of `by`, which may depend only on device state and intensity."""
-        return self.view(key, lambda: Ranked(self.in_order, by)).ranking()
+        return self.view(key, lambda: Ranked(self.in_order, by)).ranking
 
     def begin(self, task: Task, device: str) -> None:
         """Record that a task is assigned to a device."""
         self.num_assigned += 1
+        if len(self._changes) > self._most_changes:
+            self._catch_up()
         state = self.devices[device]
         state.begin(task, self.now_s)
-        grams = self.carbon_g(task, state)
-        self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
-        self._touch(state.index)
+        spent_g, tenant = self.spent_g, task.tenant
+        spent_g[tenant] = spent_g.get(tenant, 0.0) + self.carbon_g(task, state)
+        self._changes.append(state.index)
 
     def end(self, task: Task, device: str, execution_s: float | None) -> None:
         """Record that a task has ended on a device; execution_s: None if an outage ended it."""
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
-        self._touch(state.index)
+        self._changes.append(state.index)
 
     def wait(self, task: Task) -> None:
         """Record that a scheduler defers a task."""
@@ -200,8 +210,11 @@ class FleetState:
         """Record that a device goes down or is up again."""
         state = self.devices[device]
         state.up = up
-        self._touch(state.index)
+        self._changes.append(state.index)
 
-    def _touch(self, index: int) -> None:
-        for changed in self._told:
-            changed.add(index)
+    def _catch_up(self) -> None:
+        """Update all views, also those that are seldom used, and forget the changes, which would pile up."""
+        for key, (view, seen) in self._views.items():
+            view.update(set(self._changes[seen:]))
+            self._views[key] = view, 0
+        self._changes.clear()
