@@ -122,13 +122,9 @@ class FleetState:
             return ()
         known = self._own_links.get(location)
         if known is None:
-            ends = {location} | {
-                end
-                for link in self.fleet.links
-                if location in (link.between or ())
-                for end in link.between or ()
-            }
-            known = self._own_links[location] = tuple(d for d in self.in_order if d.name in ends)
+            ends = {location, *self.fleet.linked(location)}
+            apart = sorted((self.devices[end] for end in ends), key=lambda device: device.index)
+            known = self._own_links[location] = tuple(apart)
         return known
 
     def shared_link(self, location: str | None) -> Link | None:

@@ -43,6 +43,4 @@ def test_a_view_that_is_seldom_used_misses_no_change(
         for by in (backlog_s, tasks) if step % 20 == 0 else (backlog_s,):
             expected = sorted(range(5), key=lambda k: (by(state.in_order[k]), k))
             assert list(state.ranking(by, by).ascending()) == expected
-        assert (
-            len(state._changes) < 5 * forget_after + 50
-        )  # plus the ends since the last begin
+        assert len(state._changes) < 5 * forget_after + 50  # plus the ends since the last begin
