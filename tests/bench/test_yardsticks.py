@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.bench.yardsticks import Lines, best_of
@@ -30,6 +32,11 @@ def test_a_bench_within_its_limits_ends_with_exit_code_0() -> None:
 
 def test_the_yardstick_is_taken_in_turn_with_the_work() -> None:
     turns: list[str] = []
-    seconds, ratio, found = best_of(2, lambda: turns.append("unit") or 0.5, lambda: turns.append("work"))
+
+    def unit() -> float:
+        turns.append("unit")
+        return 0.5
+
+    seconds, ratio, found = best_of(2, unit, partial(turns.append, "work"))
     assert turns == ["unit", "work"] * 2
     assert (ratio, found) == (seconds / 0.5, None)
