@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.checks import require_number
@@ -11,7 +12,7 @@ from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.ranking import Ranking
-from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, is_able, none_able
+from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, none_able
 
 
 @dataclass(frozen=True)
@@ -48,62 +49,58 @@ class _ByCarbon:
     """A view of the devices in order of carbon, with the completion times of idle and of busy ones."""
 
     def __init__(self, task: Task, state: FleetState) -> None:
-        self.changed: set[int] = set()
-        self._devices, self.stage = state.in_order, task.stage
+        self._stage = task.stage
         # A stage's carbon on a device changes only with the intensity, and the state then discards its views.
         grams = [green_g(task, device, state) for device in state.in_order]
-        self.order = sorted(range(len(grams)), key=lambda index: (grams[index], index))
+        self.devices = sorted(state.in_order, key=lambda device: (grams[device.index], device.index))
         self.tier: list[int] = []
         """The first place of equal carbon, by place."""
-        for place, index in enumerate(self.order):
-            same = place > 0 and grams[index] == grams[self.order[place - 1]]
+        for place, device in enumerate(self.devices):
+            same = place > 0 and grams[device.index] == grams[self.devices[place - 1].index]
             self.tier.append(self.tier[-1] if same else place)
-        self._places = {index: place for place, index in enumerate(self.order)}
-        self.idle = Ranking([idle_s(self._devices[index], self.stage) for index in self.order])
-        self.busy = Ranking([busy_until_s(self._devices[index], self.stage) for index in self.order])
+        self._places = {device.index: place for place, device in enumerate(self.devices)}
+        self.idle = Ranking([idle_s(device, self._stage) for device in self.devices])
+        self.busy = Ranking([busy_until_s(device, self._stage) for device in self.devices])
 
-    def refreshed(self) -> _ByCarbon:
-        """This view, updated for the devices that changed."""
-        for index in self.changed:
-            device, place = self._devices[index], self._places[index]
-            self.idle.set(place, idle_s(device, self.stage))
-            self.busy.set(place, busy_until_s(device, self.stage))
-        self.changed.clear()
-        return self
+    def update(self, changed: Iterable[int]) -> None:
+        """Compute the completion times of these devices anew."""
+        for index in changed:
+            place = self._places[index]
+            device = self.devices[place]
+            self.idle.set(place, idle_s(device, self._stage))
+            self.busy.set(place, busy_until_s(device, self._stage))
 
 
 def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceState | None:
     """The able device of least carbon among those predicted to finish by limit_s, or None."""
+    if limit_s == math.inf:
+        limit_s = sys.float_info.max  # a device that is not able finishes at infinity
     apart = state.apart(task.location)
-    found = [
-        device
-        for device in apart
-        if is_able(task, device, state) and done_at_s(task, device, state) <= limit_s
-    ]
-    link = state.shared_link(task.location)
-    if task.location is None or link is not None:
-        ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
-        key = ("by carbon", task.stage, task.location is None)
-        view = state.view(key, lambda: _ByCarbon(task, state)).refreshed()
-        found += _first(view, state, apart, ready_s, limit_s)
+    found = [device for device in apart if done_at_s(task, device, state) <= limit_s]
+    other = _first(task, state, limit_s, apart)
+    if other is not None:
+        found.append(other)
     if len(found) < 2:
         return found[0] if found else None
     return min(found, key=lambda device: (state.carbon_g(task, device), device.in_flight > 0, device.index))
 
 
-def _first(
-    view: _ByCarbon, state: FleetState, apart: Sequence[DeviceState], ready_s: float, limit_s: float
-) -> list[DeviceState]:
-    """The first device in order of carbon that finishes by limit_s, as a list of one; empty if none does."""
-    best: int | None = None
-    end = len(view.order)
+def _first(task: Task, state: FleetState, limit_s: float, apart: Sequence[DeviceState]) -> DeviceState | None:
+    """The first device in order of carbon that the shared link reaches and that finishes by limit_s."""
+    link = state.shared_link(task.location)
+    if link is None and task.location is not None:
+        return None
+    ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
+    key = ("by carbon", task.stage, task.location is None)
+    view = state.view(key, lambda: _ByCarbon(task, state))
+    end, first = len(view.devices), None
     for ranking, within in ((view.idle, limit_s - ready_s), (view.busy, limit_s)):
         place = ranking.first_within(within)
         while place is not None and place < end:
-            device = state.in_order[view.order[place]]
+            device = view.devices[place]
             # The ranking does not consider a late task, nor an input that arrives after the device is free.
-            if device not in apart and device.done_at_s(view.stage, state.now_s, ready_s) <= limit_s:
-                best, end = place, view.tier[place]  # a busy device must emit less than an idle one
+            if device not in apart and device.done_at_s(task.stage, state.now_s, ready_s) <= limit_s:
+                end, first = view.tier[place], device  # a busy device must emit less than an idle one
                 break
             place = ranking.first_within(within, place + 1)
-    return [] if best is None else [state.in_order[view.order[best]]]
+    return first

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,7 +122,6 @@ class _Outlook:
     """A view of the forecast intensities and the routes; the state discards it with every step."""
 
     def __init__(self, scheduler: Deferring, state: FleetState) -> None:
-        self.changed: set[int] = set()
         step = int(state.intensity.since_s.searchsorted(state.now_s, side="right")) - 1
         self.since_s: list[float] = state.intensity.since_s[step:].tolist()
         self._g_per_kwh: Floats = forecast(
@@ -130,6 +129,9 @@ class _Outlook:
             error=scheduler.forecast_error, seed=scheduler.seed,
         )  # fmt: skip
         self._routes: dict[tuple[int, str | None, int], Route | None] = {}
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Nothing: the outlook does not depend on the devices' tasks."""
 
     def route(self, task: Task, device: DeviceState, state: FleetState) -> Route | None:
         """The route of a task and its later stages from a device on."""

@@ -43,7 +43,12 @@ def first_able(task: Task, state: FleetState, ranking: Ranking) -> DeviceState |
 
 
 def done_at_s(task: Task, device: DeviceState, state: FleetState) -> float:
-    """Predicted completion of a task on a device: after the transfer, the device's queue and the stage."""
+    """Predicted completion of a task on a device: after the transfer, the device's queue and the stage.
+
+    Infinite if the device is not able.
+    """
+    if not device.up:
+        return math.inf
     return device.done_at_s(task.stage, state.now_s, state.now_s + state.transfer_s(task, device.name))
 
 
@@ -57,10 +62,9 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
     best, best_key = None, (math.inf, False, 0)
     apart = state.apart(task.location)
     for device in apart:
-        if is_able(task, device, state):
-            key = (done_at_s(task, device, state), device.in_flight > 0, device.index)
-            if key < best_key:
-                best, best_key = device, key
+        key = (done_at_s(task, device, state), device.in_flight > 0, device.index)
+        if key < best_key:
+            best, best_key = device, key
     link = state.shared_link(task.location)
     if task.location is not None and link is None:
         return best
@@ -79,7 +83,7 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
 
 def idle_s(device: DeviceState, stage: int) -> float:
     """Predicted seconds of a stage on an idle device; infinite for a busy one."""
-    return _seconds(device, stage) if device.in_flight == 0 else math.inf
+    return device.predicted_s(stage) if device.in_flight == 0 and device.up else math.inf
 
 
 def busy_until_s(device: DeviceState, stage: int) -> float:
@@ -87,12 +91,9 @@ def busy_until_s(device: DeviceState, stage: int) -> float:
 
     It is later if the running task is late (`DeviceState.free_at_s`), which a ranking cannot know.
     """
-    return device.due_s + device.behind_s + _seconds(device, stage) if device.in_flight else math.inf
-
-
-def _seconds(device: DeviceState, stage: int) -> float:
-    seconds = device.seconds[stage] if device.up else None
-    return math.inf if seconds is None else seconds
+    if not device.in_flight or not device.up:
+        return math.inf
+    return device.due_s + device.behind_s + device.predicted_s(stage)
 
 
 def green_g(task: Task, device: DeviceState, state: FleetState) -> float:

@@ -8,7 +8,7 @@ has an effect over all of [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,7 @@ class Normalized(Weighted):
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign to the best device; Wait if some are only loaded or down; else Refuse with the reasons."""
-        rows = state.view((id(self), task.stage), lambda: _Scored(self, task, state.in_order)).refreshed()
+        rows = state.view((id(self), task.stage), lambda: _Scored(self, task, state.in_order)).rows
         far_s = math.inf if self.max_latency_s is None else self.max_latency_s
         near: list[int] = []
         barred: list[int] = []
@@ -56,16 +56,12 @@ class _Scored:
     """A view of every device's scores for a stage; None for a device that may not take it."""
 
     def __init__(self, scheduler: Normalized, task: Task, devices: Sequence[DeviceState]) -> None:
-        self.changed: set[int] = set()
         self._scheduler, self._task, self._devices = scheduler, task, devices
-        self._rows = Rows([self._row(device) for device in devices])
+        self.rows = Rows([self._row(device) for device in devices])
 
-    def refreshed(self) -> Rows:
-        """The scores, updated for the devices that changed."""
-        if self.changed:
-            self._rows.put({index: self._row(self._devices[index]) for index in self.changed})
-            self.changed.clear()
-        return self._rows
+    def update(self, changed: Iterable[int]) -> None:
+        """Compute the scores of these devices anew."""
+        self.rows.put({index: self._row(self._devices[index]) for index in changed})
 
     def _row(self, device: DeviceState) -> Row | None:
         return scores(self._task, device) if self._scheduler.may_take(self._task, device) else None

@@ -21,7 +21,7 @@ from pipeline.execution.fleet_state import FleetState
 
 
 class Scores(NamedTuple):
-    """The five scores of Eq. 3 for one task on one device. A tuple for speed: each decision creates many."""
+    """A value for each of the five scores of Eq. 3."""
 
     resource: float
     load: float
@@ -30,19 +30,19 @@ class Scores(NamedTuple):
     carbon: float
 
 
-def scores(task: Task, state: DeviceState) -> Scores:
-    """Eq. 3's scores: S_R, S_L, S_P, S_B and S_C (Eq. 4) of a device for a task.
+def scores(task: Task, state: DeviceState) -> tuple[float, float, float, float, float]:
+    """Eq. 3's scores, in the order of `Scores`: S_R, S_L, S_P, S_B and S_C (Eq. 4) of a device for a task.
 
     S_R = 0.5 cpu_free/cpu_needed + 0.5 mem_free/mem_needed, each clipped to [0, 1]
     S_L = 1 - load;  S_P = 1 / (1 + T_avg[s]);  S_B = 1 / (1 + 2 tasks in flight)
     S_C = 1 / (1 + I * E_est),  E_est = P[W] * T_avg[ms] / 3 600 000, in Wh
     """
-    device, need = state.device, task.cpu_need  # one expression for speed
+    device, need = state.device, task.cpu_need  # one expression and a plain tuple for speed
     mean_time_s = state.mean_time_s(task.stage)
     cpu, memory_need = state.cpu_in_use, task.memory_need_bytes
     cpu_share = (device.cpu_quota - cpu) / need if need > 0 else 1.0
     memory_share = (device.memory_bytes - state.memory_in_use_bytes) / memory_need if memory_need > 0 else 1.0
-    return Scores(
+    return (
         0.5 * (0.0 if cpu_share < 0 else 1.0 if cpu_share > 1 else cpu_share)
         + 0.5 * (0.0 if memory_share < 0 else 1.0 if memory_share > 1 else memory_share),
         1 - cpu / device.cpu_quota,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
@@ -196,10 +196,21 @@ class Fleet:
     monolithic: str | None = None
     """The device that runs the unsplit model when results are compared with "monolithic"."""
     by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
+    shared_link: Link | None = field(init=False, repr=False, compare=False, hash=False)
+    """The link between all devices that have no link of their own; None: there is none."""
+    _own_links: Mapping[str, Mapping[str, Link]] = field(init=False, repr=False, compare=False, hash=False)
+    """The links between two devices, by either end and then the other."""
 
     def __post_init__(self) -> None:
         require(len(self.devices) > 0, "fleet.devices: at least one device must be given")
         object.__setattr__(self, "by_name", {device.name: device for device in self.devices})
+        shared = next((link for link in self.links if link.between is None), None)
+        object.__setattr__(self, "shared_link", shared)
+        own: dict[str, dict[str, Link]] = {}
+        for link in self.links:
+            for a, b in () if link.between is None else (link.between, link.between[::-1]):
+                own.setdefault(a, {}).setdefault(b, link)
+        object.__setattr__(self, "_own_links", own)
         require(AUTO not in self.by_name, f"fleet.devices: no device may be called {AUTO!r}")
         for link in self.links:
             for end in link.between or ():
@@ -240,7 +251,9 @@ class Fleet:
 
     def link(self, a: str, b: str) -> Link | None:
         """The link between two different devices, in either direction; None if they are not connected."""
-        for link in self.links:
-            if link.between is not None and {a, b} == set(link.between):
-                return link
-        return next((link for link in self.links if link.between is None), None)
+        own = self._own_links.get(a)
+        return self.shared_link if own is None else own.get(b, self.shared_link)
+
+    def linked(self, device: str) -> Collection[str]:
+        """The devices that a link of their own connects with a device."""
+        return self._own_links.get(device, ())

@@ -27,22 +27,24 @@ class RunningMean:
     def __init__(self, profiled: float) -> None:
         self._values = deque([profiled] * PROFILE_WEIGHT, maxlen=HISTORY)
         self._sum = profiled * PROFILE_WEIGHT
-        self.value = profiled
-        """The present mean."""
 
-    def add(self, value: float) -> None:
-        """Add a value; beyond HISTORY values the oldest is dropped."""
-        if len(self._values) == HISTORY:
-            self._sum -= self._values[0]
-        self._values.append(value)
+    def add(self, value: float) -> float:
+        """Add a value and return the mean; beyond HISTORY values the oldest is dropped."""
+        values = self._values
+        if len(values) == HISTORY:
+            self._sum -= values[0]
+        values.append(value)
         self._sum += value
-        self.value = self._sum / len(self._values)
+        return self._sum / len(values)
 
 
 class DeviceState:
     """One device at present: its tasks, its free resources, and the time of each stage on it."""
 
     __slots__ = (
+        "_grams",
+        "_mean_s",
+        "_predicted_s",
         "_queue",
         "_times",
         "backlog_s",
@@ -72,9 +74,9 @@ class DeviceState:
         """Index in the fleet's order."""
         self.device = device
         self.name = device.name
-        self.intensity_g_per_kwh = intensity_g_per_kwh
         self.seconds = seconds
         """Predicted seconds by stage; None if the device does not hold the stage."""
+        self._predicted_s = [math.inf if each is None else each for each in seconds]
         self.task_w = device.above_idle_w + counted_idle_w(device.idle_w, idle)[0]
         """Power that counts for a running task, by the accounting's rule for idle power."""
         self.in_flight = 0
@@ -92,6 +94,16 @@ class DeviceState:
         self.up = True
         """Whether the device is up: no outage is in effect."""
         self._times: list[RunningMean | None] = [None] * len(seconds)
+        self._mean_s = self._predicted_s.copy()
+        self.set_intensity(intensity_g_per_kwh)
+
+    def set_intensity(self, g_per_kwh: float) -> None:
+        """Set the carbon intensity of the device's electricity."""
+        self.intensity_g_per_kwh = g_per_kwh
+        self._grams = [
+            carbon_g(stage_energy_j(seconds, self.task_w), g_per_kwh, self.device.pue)
+            for seconds in self._predicted_s
+        ]
 
     @property
     def load(self) -> float:
@@ -114,13 +126,11 @@ class DeviceState:
 
     def mean_time_s(self, stage: int) -> float:
         """Mean execution time of a stage over its last HISTORY executions here; see RunningMean."""
-        mean = self._times[stage]
-        return self.predicted_s(stage) if mean is None else mean.value
+        return self._mean_s[stage]
 
     def carbon_g(self, stage: int) -> float:
         """Predicted grams of a stage here at the present intensity, without transfers (Eq. 2)."""
-        joules = stage_energy_j(self.predicted_s(stage), self.task_w)
-        return carbon_g(joules, self.intensity_g_per_kwh, self.device.pue)
+        return self._grams[stage]
 
     def free_at_s(self, now_s: float) -> float:
         """Predicted end of all tasks in flight; the present on an idle device.
@@ -134,17 +144,18 @@ class DeviceState:
         return self.due_s + self.behind_s + (2 * late_s if late_s > 0 else 0.0)
 
     def done_at_s(self, stage: int, now_s: float, ready_s: float) -> float:
-        """Predicted end of a stage whose input arrives here at `ready_s`."""
-        return max(ready_s, self.free_at_s(now_s)) + self.predicted_s(stage)
+        """Predicted end of a stage whose input arrives here at `ready_s`, now or later."""
+        if self.in_flight and (free_s := self.free_at_s(now_s)) > ready_s:
+            ready_s = free_s
+        return ready_s + self._predicted_s[stage]
 
     def predicted_s(self, stage: int) -> float:
         """Predicted seconds of a stage; infinite if the device does not hold it."""
-        seconds = self.seconds[stage]
-        return math.inf if seconds is None else seconds
+        return self._predicted_s[stage]
 
     def begin(self, task: Task, now_s: float, ready_s: float) -> None:
         """Add a task that is assigned to the device, and whose input arrives here at `ready_s`."""
-        seconds = self.predicted_s(task.stage)
+        seconds = self._predicted_s[task.stage]
         if self.in_flight:
             self.behind_s += seconds + max(0.0, ready_s - self.free_at_s(now_s))
         else:
@@ -172,4 +183,4 @@ class DeviceState:
             mean = self._times[task.stage]
             if mean is None:
                 mean = self._times[task.stage] = RunningMean(self.predicted_s(task.stage))
-            mean.add(execution_s)
+            self._mean_s[task.stage] = mean.add(execution_s)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from pipeline.carbon.intensity import FORESIGHT_S, Intensity
 from pipeline.domain.energy import LINK_PUE, carbon_g
@@ -18,12 +18,16 @@ from pipeline.execution.reservations import Reservations
 AHEAD_S = 3600.0
 """How far the state sees ahead by itself: the grid is asked for the intensities before they are in force."""
 
+FORGET_AFTER = 100
+"""Changes per device after which all views are updated."""
+
 
 class View(Protocol):
     """Figures about all devices, computed once for a scheduler and updated as devices change."""
 
-    changed: set[int]
-    """Indices of devices that changed since the last update; the fleet state adds them."""
+    def update(self, changed: Iterable[int]) -> None:
+        """Compute the figures of devices anew; changed: their indices."""
+        ...
 
 
 _View = TypeVar("_View", bound=View)
@@ -33,18 +37,15 @@ class Ranked:
     """A view that ranks devices by a key of their state; an infinite key excludes a device."""
 
     def __init__(self, devices: Sequence[DeviceState], key: Callable[[DeviceState], float]) -> None:
-        self.changed: set[int] = set()
         self._devices = devices
         self._key = key
-        self._ranking = Ranking([key(device) for device in devices])
-
-    def ranking(self) -> Ranking:
+        self.ranking = Ranking([key(device) for device in devices])
         """The current order; places are indices of devices."""
-        if self.changed:
-            for index in self.changed:
-                self._ranking.set(index, self._key(self._devices[index]))
-            self.changed.clear()
-        return self._ranking
+
+    def update(self, changed: Iterable[int]) -> None:
+        """Rank these devices anew."""
+        for index in changed:
+            self.ranking.set(index, self._key(self._devices[index]))
 
 
 class FleetState:
@@ -75,24 +76,30 @@ class FleetState:
         """Predicted grams of each tenant's tasks in the current hour of the run."""
         self.reservations = Reservations()
         """The times for which a scheduler has reserved devices."""
-        self._views: dict[Hashable, View] = {}
-        self._told: list[set[int]] = []
-        """The `changed` set of every view."""
-        self._shared_link = next((link for link in fleet.links if link.between is None), None)
+        self._views: dict[Hashable, tuple[Any, int]] = {}
+        """With the number of entries of `_changes` that each view has taken in."""
+        self._changes: list[int] = []
+        """Index of the device of each change, in order."""
+        self._most_changes = FORGET_AFTER * len(fleet.devices)
         self._own_links: dict[str, tuple[DeviceState, ...]] = {}
         self._hour = 0
-        self._look_s = 0.0
-        """Time at which the intensities may next change."""
-        self._look()
+        self._look_s = self._change_s = 0.0
+        """Time at which the intensities may next change, and that or the next full hour."""
+        self._change()
 
     def advance(self, now_s: float) -> None:
         """Advance the clock, and with it the intensities and the hour of the budgets."""
         self.now_s = now_s
-        if now_s >= self._look_s:
+        if now_s >= self._change_s:
+            self._change()
+
+    def _change(self) -> None:
+        if self.now_s >= self._look_s:
             self._look()
-        if now_s >= 3600 * (self._hour + 1):
-            self._hour = int(now_s // 3600)
+        if self.now_s >= 3600 * (self._hour + 1):
+            self._hour = int(self.now_s // 3600)
             self.spent_g.clear()
+        self._change_s = min(self._look_s, 3600.0 * (self._hour + 1))
 
     def foresee(self, until_s: float) -> None:
         """Extend `intensity` up to a time, at most FORESIGHT_S from now, where the grid's data reach it."""
@@ -105,14 +112,14 @@ class FleetState:
         """Update the intensities in force, and the time at which they may next change."""
         self.foresee(self.now_s + AHEAD_S)
         for device, value in zip(self.in_order, self.intensity.at(self.now_s).values(), strict=True):
-            device.intensity_g_per_kwh = value
+            device.set_intensity(value)
         self._forget_views()
         holds_s = self.intensity.holds_until_s(self.now_s)
         self._look_s = holds_s if holds_s > self.now_s else self.now_s + AHEAD_S
 
     def _forget_views(self) -> None:
         self._views.clear()
-        self._told.clear()
+        self._changes.clear()
 
     def apart(self, location: str | None) -> tuple[DeviceState, ...]:
         """The devices that the shared link does not connect to a location.
@@ -123,18 +130,14 @@ class FleetState:
             return ()
         known = self._own_links.get(location)
         if known is None:
-            ends = {location} | {
-                end
-                for link in self.fleet.links
-                if location in (link.between or ())
-                for end in link.between or ()
-            }
-            known = self._own_links[location] = tuple(d for d in self.in_order if d.name in ends)
+            ends = {location, *self.fleet.linked(location)}
+            apart = sorted((self.devices[end] for end in ends), key=lambda device: device.index)
+            known = self._own_links[location] = tuple(apart)
         return known
 
     def shared_link(self, location: str | None) -> Link | None:
         """The link from a location to all other devices; None if there is none, or no location."""
-        return None if location is None else self._shared_link
+        return None if location is None else self.fleet.shared_link
 
     def link_latency_s(self, task: Task, device: str) -> float | None:
         """Link latency from the task's input to a device; 0 if the input is there, None without a link."""
@@ -145,56 +148,66 @@ class FleetState:
 
     def transfer_s(self, task: Task, device: str) -> float:
         """Seconds to move the task's input over a free link; 0 if it is there, infinite without a link."""
-        if task.location is None or task.location == device:
+        location = task.location
+        if location is None or location == device:
             return 0.0
-        link = self.fleet.link(task.location, device)
+        link = self.fleet.link(location, device)
         return math.inf if link is None else link.transfer_s(task.input_bytes)
 
     def carbon_g(self, task: Task, device: DeviceState) -> float:
         """Predicted grams of a task on a device, its transfer included."""
-        grams = device.carbon_g(task.stage)
-        if task.location is None or task.location == device.name:
+        grams, location = device.carbon_g(task.stage), task.location
+        if location is None or location == device.name:
             return grams
-        link = self.fleet.link(task.location, device.name)
+        link = self.fleet.link(location, device.name)
         if link is None or not link.end_j_per_byte:
             return grams
-        joules = task.input_bytes * link.end_j_per_byte
-        ends = (self.devices[task.location], device)
-        return grams + sum(carbon_g(joules, d.intensity_g_per_kwh, LINK_PUE) for d in ends)
+        joules, sender = task.input_bytes * link.end_j_per_byte, self.devices[location]
+        sent_g = carbon_g(joules, sender.intensity_g_per_kwh, LINK_PUE)
+        return grams + (sent_g + carbon_g(joules, device.intensity_g_per_kwh, LINK_PUE))
 
     def view(self, key: Hashable, make: Callable[[], _View]) -> _View:
         """The view under a scheduler's key; `make` builds it, also after each change of intensity."""
-        view = self._views.get(key)
-        if view is None:
-            view = self._views[key] = make()
-            self._told = [each.changed for each in self._views.values()]
-        return cast(_View, view)
+        kept, seen = self._views.get(key, (None, 0))
+        now = len(self._changes)
+        if kept is not None and seen == now:
+            return kept  # type: ignore[no-any-return]
+        view: _View = make() if kept is None else kept
+        if kept is not None:
+            view.update(set(self._changes[seen:]))
+        self._views[key] = view, now
+        return view
 
     def ranking(self, key: Hashable, by: Callable[[DeviceState], float]) -> Ranking:
         """The devices in ascending order of `by`, which may depend only on device state and intensity."""
-        return self.view(key, lambda: Ranked(self.in_order, by)).ranking()
+        return self.view(key, lambda: Ranked(self.in_order, by)).ranking
 
     def begin(self, task: Task, device: str) -> None:
         """Record that a task is assigned to a device."""
         self.num_assigned += 1
+        if len(self._changes) > self._most_changes:
+            self._catch_up()
         state = self.devices[device]
         state.begin(task, self.now_s, self.now_s + self.transfer_s(task, device))
-        grams = self.carbon_g(task, state)
-        self.spent_g[task.tenant] = self.spent_g.get(task.tenant, 0.0) + grams
-        self._touch(state.index)
+        spent_g, tenant = self.spent_g, task.tenant
+        spent_g[tenant] = spent_g.get(tenant, 0.0) + self.carbon_g(task, state)
+        self._changes.append(state.index)
 
     def end(self, task: Task, device: str, execution_s: float | None) -> None:
         """Record that a task has ended on a device; execution_s: None if an outage ended it."""
         state = self.devices[device]
         state.end(task, self.now_s, execution_s)
-        self._touch(state.index)
+        self._changes.append(state.index)
 
     def set_up(self, device: str, up: bool) -> None:
         """Record that a device goes down or is up again."""
         state = self.devices[device]
         state.up = up
-        self._touch(state.index)
+        self._changes.append(state.index)
 
-    def _touch(self, index: int) -> None:
-        for changed in self._told:
-            changed.add(index)
+    def _catch_up(self) -> None:
+        """Update all views, also those that are seldom used, and forget the changes, which would pile up."""
+        for key, (view, seen) in self._views.items():
+            view.update(set(self._changes[seen:]))
+            self._views[key] = view, 0
+        self._changes.clear()

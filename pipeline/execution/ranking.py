@@ -28,9 +28,10 @@ class Ranking:
             return
         least[node] = key
         while node > 1:
+            sibling = least[node ^ 1]
+            if sibling < key:
+                key = sibling
             node >>= 1
-            left, right = least[2 * node], least[2 * node + 1]
-            key = left if left <= right else right
             if least[node] == key:
                 return
             least[node] = key
@@ -53,10 +54,11 @@ class Ranking:
     def first_within(self, limit: float, start: int = 0) -> int | None:
         """The lowest place from `start` on whose key is at most `limit`; None if there is none."""
         least, size = self._least, self._size
-        limit = min(limit, sys.float_info.max)  # a place that is left out is never within
+        if limit == math.inf:
+            limit = sys.float_info.max  # a place that is left out is never within
         if start >= size:
             return None
-        node = start + size
+        node = start + size if start else 1
         while least[node] > limit:  # up and to the right, to a subtree that holds one
             while node & 1:
                 node >>= 1

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pipeline.carbon.accounting import counted_idle_w
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.energy import LINK_PUE, carbon_g, embodied_g, stage_energy_j
+from pipeline.domain.fleet import Link
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.network.compression import compressed_bytes
 from pipeline.planning.memory import needed_bytes
@@ -285,19 +286,30 @@ def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floa
 
     All energies are 0 unless that of every link is known, as the ledger then leaves the network out.
     """
-    known = all(link.energy_j_per_byte is not None for link in problem.fleet.links)
-    latency, s_per_byte, j_per_byte, end_j_per_byte = (np.zeros((len(names), len(names))) for _ in range(4))
-    for i, a in enumerate(names):
-        for j, b in enumerate(names):
-            if i == j:
-                continue
-            link = problem.fleet.link(a, b)
-            latency[i, j] = np.inf if link is None else link.latency_s
-            if link is not None:
-                s_per_byte[i, j] = 1 / link.bandwidth_bytes_per_s
-                j_per_byte[i, j] = known * (link.energy_j_per_byte or 0.0)
-                end_j_per_byte[i, j] = known * (link.end_j_per_byte or 0.0)
+    fleet, places = problem.fleet, {name: place for place, name in enumerate(names)}
+    tables = [np.full((len(names), len(names)), figure) for figure in _figures(fleet.shared_link)]
+    for link in reversed(fleet.links):  # of two links between the same devices the first counts
+        ends = [places[end] for end in link.between or () if end in places]
+        for table, figure in zip(tables, _figures(link), strict=True) if len(ends) == 2 else ():
+            table[ends, ends[::-1]] = figure
+    for table in tables:
+        np.fill_diagonal(table, 0.0)
+    latency, s_per_byte, *energies = tables
+    known = all(link.energy_j_per_byte is not None for link in fleet.links)
+    j_per_byte, end_j_per_byte = (known * energy for energy in energies)
     return latency, s_per_byte, j_per_byte, end_j_per_byte
+
+
+def _figures(link: Link | None) -> tuple[float, float, float, float]:
+    """Latency, seconds per byte, J per byte, and J per byte at each end, of one link; None: no link."""
+    if link is None:
+        return np.inf, 0.0, 0.0, 0.0
+    return (
+        link.latency_s,
+        1 / link.bandwidth_bytes_per_s,
+        link.energy_j_per_byte or 0.0,
+        link.end_j_per_byte or 0.0,
+    )
 
 
 def _embodied_g_per_s(problem: Problem) -> Floats:

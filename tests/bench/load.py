@@ -1,17 +1,18 @@
 """`make bench`: how long a scheduler's decision takes, and how many requests a second are simulated.
 
-Each line holds the figure, its limit and their ratio: below 1 is within it. Decisions are medians in a fleet
-of seeded devices, no two alike, a third of them busy (or all); before each a task begins and one ends
-somewhere, so that what is kept up has to be. "From d0": the task's input lies on that device.
+Decisions are medians in a fleet of seeded devices, no two alike, a third of them busy (or all); before each a
+task begins and one ends somewhere, so that what is kept up has to be. "From d0": the task's input lies on
+that device. Each line holds the figure and its ratio to a yardstick that was taken in turn with it: a step of
+plain Python for decisions, an event of a bare heap for simulated requests.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import time
+import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,16 @@ from pipeline.execution.workloads.open_loop import Poisson
 from pipeline.planning.problem import Problem
 from pipeline.results.summary import Summary
 from tests.bench.planning import problem
+from tests.bench.yardsticks import Lines, best_of, event_s, step_s
 from tests.conftest import configured
 
-LIMITS_US = {
-    "green": {3: 5, 1000: 30, 100_000: 500},
-    "normalized": {3: 10, 1000: 30, 100_000: 500},
-    "constrained": {3: 10, 1000: 30, 100_000: 500},
+LIMITS = {
+    "green": {3: 20, 1000: 125, 100_000: 2000},
+    "normalized": {3: 40, 1000: 125, 100_000: 2000},
+    "constrained": {3: 40, 1000: 125, 100_000: 2000},
 }
-"""Of one decision, by scheduler and devices."""
+"""Of one decision, in steps of plain Python, by scheduler and devices."""
+ROUNDS = 3
 DECISIONS = 2000
 SLO_S = 0.2
 """Of simulated requests. Without one `constrained` sends all to the greenest device, whatever its queue."""
@@ -67,7 +70,10 @@ def fleet_of(count: int, seed: int = 0) -> Fleet:
 def decision_us(
     scheduler: Scheduler, count: int, location: str | None = None, busy_share: float = 1 / 3
 ) -> tuple[float, float]:
-    """Median µs of a decision alone, and with the updates that a task's begin and end cause."""
+    """Median µs of a decision alone, and with the updates that a task's begin and end cause.
+
+    From wall time, as the clock of CPU time takes as long as some decisions.
+    """
     fleet, random = fleet_of(count), np.random.default_rng(1)
     seconds = dict(zip(fleet.by_name, random.uniform(0.01, 0.2, count).tolist(), strict=True))
     work = [StageDeployment(0, 0, AUTO, 5e7, 0, seconds, 0.0)]
@@ -111,31 +117,22 @@ def many(count: int) -> Problem:
     return Problem(small.graph, fleet, profile, {d.name: d.intensity_g_per_kwh or 0 for d in fleet.devices})
 
 
-def requests_per_s(
-    where: Problem, devices: Sequence[str], scheduler: Scheduler, duration_s: float
-) -> tuple[float, int]:
-    """Simulated requests a second of wall time at a load of .6, and how many there were."""
+def simulated(where: Problem, devices: Sequence[str], scheduler: Scheduler, duration_s: float) -> int:
+    """Simulate at a load of .6; returns the number of requests."""
     layers = len(where.graph)
     plan = Plan((0, layers // 3, 2 * layers // 3, layers), tuple(devices))
     workload = Poisson(utilisation=0.6, duration_s=duration_s)
     intensity = Intensity.constant(where.intensity_g_per_kwh)
     job = Job((Service(where, plan),), workload, intensity, datetime(2030, 1, 1, tzinfo=UTC))
-    begin = time.perf_counter()
     records = Simulated(max_requests=10**9).run(job, scheduler)
-    count = int(records.table["request"].max()) + 1
-    return count / (time.perf_counter() - begin), count
+    return int(records.table["request"].max()) + 1
 
 
-def peak_mb() -> float:
-    """The most memory that this process has had; getrusage would tell its parent's, if that had more."""
-    status = Path("/proc/self/status").read_text()
-    return float(status.partition("VmHWM:")[2].split()[0]) / 1024
+def memory_mb(where: Problem, devices: Sequence[str], duration_s: float) -> tuple[float, int]:
+    """The most that Python and NumPy hold in a run that hands its records on, and its number of requests.
 
-
-def memory_mb(duration_s: float, devices: Sequence[str], answer: Any) -> None:
-    """Puts into `answer` what a run that hands its records on takes at its peak beyond what it began with."""
-    torch.set_num_threads(1)
-    where = many(3)
+    What the process holds would depend on what the allocator keeps, and on what ran before.
+    """
     layers = len(where.graph)
     service = Service(where, Plan((0, layers // 3, 2 * layers // 3, layers), tuple(devices)))
     intensity = Intensity.constant(where.intensity_g_per_kwh)
@@ -147,57 +144,52 @@ def memory_mb(duration_s: float, devices: Sequence[str], answer: Any) -> None:
     scheduler = configured("scheduler", "constrained", slo_s=SLO_S)
     workload = Poisson(utilisation=0.6, duration_s=duration_s)
     job = Job((service,), workload, intensity, datetime(2030, 1, 1, tzinfo=UTC), sink=add)
-    before_mb = peak_mb()
+    tracemalloc.start()
     add(Simulated(max_requests=10**9).run(job, scheduler))
-    answer.put((peak_mb() - before_mb, int(summary.metrics()["requests_ok"])))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6, int(summary.metrics()["requests_ok"])
 
 
-def apart(*arguments: Any) -> tuple[float, int]:
-    """`memory_mb` in a process of its own: a peak is that of a process's whole life."""
-    context = multiprocessing.get_context("spawn")
-    answer = context.Queue()
-    process = context.Process(target=memory_mb, args=(*arguments, answer))
-    process.start()
-    found: tuple[float, int] = answer.get()
-    process.join()
-    return found
-
-
-def main() -> None:
-    """Print every line."""
-    torch.set_num_threads(1)
-    print(f"{'decision':<50} {'alone':>9} {'limit':>9} {'':>6} {'with updates':>13}")
+def decisions(lines: Lines) -> None:
+    """The lines of the decisions."""
     for how, location, busy_share in (
         ("", None, 1 / 3),
         (", from d0", "d0", 1 / 3),
         (", all busy", None, 1.0),
     ):
-        for name, limits in LIMITS_US.items():
+        for name, limits in LIMITS.items():
             for count, limit in limits.items():
+                before_s = step_s()
                 alone, together = decision_us(configured("scheduler", name), count, location, busy_share)
-                what = f"scheduler={name}, {count:,} devices{how}"
-                print(
-                    f"{what:<50} {alone:6.1f} µs {limit:6.0f} µs x{alone / limit:<5.2f} {together:10.1f} µs"
-                )
+                unit_us = (before_s + step_s()) / 2 * 1e6
+                what = f"decision, {name}, {count:,} devices{how}; {together:.1f} µs with updates"
+                lines.add(what, f"{alone:.1f} µs", alone / unit_us, "steps", limit)
+
+
+def main() -> None:
+    """Print every line."""
+    torch.set_num_threads(1)
+    lines = Lines()
+    decisions(lines)
     small, wide = many(3), many(1000)
+    pinned, free = ("d0", "d1", "d2"), (AUTO,) * 3
     green, constrained = configured("scheduler", "green"), configured("scheduler", "constrained", slo_s=SLO_S)
-    for what, least, where, devices, scheduler, duration_s in (
-        ("plan fixed, 3 devices", 100_000, small, ("d0", "d1", "d2"), green, 20_000),
-        ("constrained, 3 stages, 3 devices", 20_000, small, (AUTO,) * 3, constrained, 1000),
-        ("green, 3 stages, 3 devices", 20_000, small, (AUTO,) * 3, green, 1000),
-        ("constrained, 3 stages, 1,000 devices", 5_000, wide, (AUTO,) * 3, constrained, 1),
+    for what, limit, where, devices, scheduler, duration_s in (
+        ("plan fixed, 3 devices", 23, small, pinned, green, 20_000),
+        ("constrained, 3 stages, 3 devices", 95, small, free, constrained, 500),
+        ("green, 3 stages, 3 devices", 95, small, free, green, 500),
+        ("constrained, 3 stages, 1,000 devices", 470, wide, free, constrained, 1),
     ):
-        rate, count = requests_per_s(where, devices, scheduler, duration_s)
-        asked = f"at least {least:,} /s x{least / rate:.2f}"
-        print(f"{'simulation: ' + what:<50} {rate:8,.0f} /s, {asked} ({count:,} requests)")
-    for what, devices, duration_s in (
-        ("plan fixed", ("d0", "d1", "d2"), 5000),
-        ("constrained", (AUTO,) * 3, 1000),
-    ):
-        (some_mb, some), (more_mb, more) = apart(duration_s, devices), apart(4 * duration_s, devices)
-        sizes = f"{some_mb:6.0f} MB for {some:,} requests, {more_mb:.0f} MB for {more:,}"
-        ratio = f"x{more_mb / some_mb:.2f}, at most x1.2"
-        print(f"{'memory, per_request=false: ' + what:<50} {sizes}: {ratio}")
+        run = partial(simulated, where, devices, scheduler, duration_s)
+        seconds, ratio, count = best_of(ROUNDS, event_s, run)
+        what = f"simulation, {what} ({count:,} requests)"
+        lines.add(what, f"{count / seconds:,.0f} /s", ratio / count, "events a request", limit)
+    for what, devices, duration_s in (("plan fixed", pinned, 5000), ("constrained", free, 1000)):
+        (some_mb, some), (more_mb, more) = (memory_mb(small, devices, k * duration_s) for k in (1, 4))
+        what = f"memory, per_request=false, {what}: {more:,} requests"
+        lines.add(what, f"{more_mb:.0f} MB", more_mb / some_mb, f"that of {some:,}", 1.2)
+    lines.end()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """`make bench`: the CPU time that help and a wrong key take, against a Hydra app that does nothing else.
 
-Each line holds user and system seconds (the median of REPEATS processes), their ratio to that app's, the
-limit of this ratio, and the ratio ÷ the limit: below 1 is within it. The commands alternate, so that all of
-them meet the same load on the host.
+Each line holds user and system seconds (the median of REPEATS processes), and their ratio to that app's. The
+commands alternate, so that all of them meet the same load on the host.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench.yardsticks import Lines
 from tests.conftest import ROOT
 
 REPEATS = 7
@@ -61,11 +61,11 @@ def main() -> None:
             cpu_s(command, folder)  # the first run of a command compiles modules
         rounds = [{name: cpu_s(each, folder) for name, each in commands.items()} for _ in range(REPEATS)]
     median_s = {name: statistics.median(each[name] for each in rounds) for name in commands}
-    print(f"{bare:<50} {median_s[bare]:6.2f} s")
+    lines = Lines()
+    lines.add(bare, f"{median_s[bare]:.2f} s", 1.0, "bare apps")
     for name, (limit, _) in COMMANDS.items():
-        ratio = median_s[name] / median_s[bare]
-        what = f"{name:<50} {median_s[name]:6.2f} s"
-        print(f"{what}, {ratio:.2f} times as long, at most {limit:g} x{ratio / limit:.2f}")
+        lines.add(name, f"{median_s[name]:.2f} s", median_s[name] / median_s[bare], "bare apps", limit)
+    lines.end()
 
 
 if __name__ == "__main__":

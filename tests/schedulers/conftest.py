@@ -52,14 +52,13 @@ def timed_state(seconds: dict[str, float], intensity: Intensity) -> FleetState:
 
 def scaled_best(w: Any, found: list[tuple[DeviceState, Any]]) -> str | None:
     """The device with the highest sum of scaled scores, as `normalized` should choose it."""
-    names = ("resource", "load", "performance", "balance", "carbon")
     best, best_sum = None, -math.inf
     for device, own in found:
         total = 0.0
-        for name in names:
-            column = [getattr(s, name) for _, s in found]
+        for k, weight in enumerate(w):
+            column = [s[k] for _, s in found]
             spread = max(column) - min(column)
-            total += getattr(w, name) / spread * getattr(own, name) if spread > 0 else 0.0
+            total += weight / spread * own[k] if spread > 0 else 0.0
         if total > best_sum:
             best, best_sum = device.name, total
     return best

@@ -106,13 +106,7 @@ def _has_room(task: Task, d: DeviceState) -> bool:
 
 
 def _score(w: Any, s: Any) -> float:
-    return float(
-        w.resource * s.resource
-        + w.load * s.load
-        + w.performance * s.performance
-        + w.balance * s.balance
-        + w.carbon * s.carbon
-    )
+    return float(w[0] * s[0] + w[1] * s[1] + w[2] * s[2] + w[3] * s[3] + w[4] * s[4])
 
 
 PLAIN = [

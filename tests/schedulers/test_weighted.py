@@ -11,7 +11,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.domain.tasks import Assign, Refuse, Wait
 from pipeline.execution.device_state import HISTORY
-from schedulers.weighted import scores
+from schedulers.weighted import Scores, scores
 from tests.schedulers.conftest import EQUAL, HONEST, TASK, paper_fleet, scheduler, state_of
 
 
@@ -19,7 +19,7 @@ def test_the_five_scores_by_hand() -> None:
     device = Device("d", memory_bytes=200e6, active_w=72.0, cpu_quota=0.5, intensity_g_per_kwh=500)
     state = state_of(Fleet("f", (device,)), {"d": 0.25})
     d = state.devices["d"]
-    idle = scores(TASK, d)
+    idle = Scores(*scores(TASK, d))
     assert (idle.resource, idle.load, idle.balance) == (1.0, 1.0, 1.0)
     assert idle.performance == pytest.approx(1 / 1.25)
     # 72 W * 250 ms / 3 600 000 = 0.005 Wh; * 500 g = 2.5
@@ -27,7 +27,7 @@ def test_the_five_scores_by_hand() -> None:
 
     state.begin(TASK, "d")
     state.begin(TASK._replace(cpu_need=0.35, memory_need_bytes=25e6), "d")
-    busy = scores(TASK, d)
+    busy = Scores(*scores(TASK, d))
     assert d.load == pytest.approx(0.9)
     assert busy.load == pytest.approx(0.1)
     # 0.05 of 0.1 CPU is free, 75 of 100 MB: 0.5 * 0.5 + 0.5 * 0.75

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import heappop
 from typing import Any
 
 from pipeline.domain.records import Records
@@ -15,7 +16,8 @@ from pipeline.execution.devices import wire
 from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift, reference_graph
-from pipeline.execution.events.event_loop import EventLoop, Finished
+from pipeline.execution.events.device_queue import DeviceQueue
+from pipeline.execution.events.event_loop import Event, EventLoop
 from pipeline.execution.events.request import Request
 from pipeline.execution.events.settings import BackendSettings
 from pipeline.execution.job import Job
@@ -25,6 +27,10 @@ FIRST_PROBES = 5
 """Number of probes of this host's drift on each device before a run."""
 REPLY_S = 1.0
 """Seconds to wait for a reply before checking that the device processes still run."""
+
+
+_Ended = tuple[Request, DeviceQueue, int, float, float, float]
+"""The arguments of `EventLoop.finish`."""
 
 
 class Emulation(EventLoop):
@@ -61,7 +67,7 @@ class Emulation(EventLoop):
         }
         """Unanswered messages by device, in order of sending. A request and its run: run a stage; a request:
         fetch its value; None: the reply is empty."""
-        self._finished: deque[Finished] = deque()
+        self._ended: deque[_Ended] = deque()
         self._held: dict[int, list[bytes]] = {}
         """Frames of the stage's input by request, where this process holds it."""
         self._answers: dict[int, str] = {}
@@ -125,15 +131,27 @@ class Emulation(EventLoop):
     def _is_probe_due(self) -> bool:
         return time.perf_counter() - self._last_probe >= self._probe_every_s
 
-    def clock_s(self, event_s: float) -> float:
-        """The time of the event itself, so that the messages of the emulation take no time in the records.
+    def events(self) -> Iterator[Event]:
+        """The ends of stages as the devices report them, and the other events when they are due.
 
-        An answer that arrives late may be handled after a later event; then the time of that event.
+        The time of an event is its own, so that the messages of the emulation take no time in the records. An
+        answer that arrives late may be handled after a later event; then its time is that event's.
         """
-        return max(self.now_s, event_s)
+        heap = self.heap
+        while True:
+            ended = self._poll(heap[0][0] if heap else math.inf)
+            if ended is not None:
+                *_, ended_s, _ = ended
+                yield max(self.now_s, ended_s), self.finish, ended
+            elif heap:
+                due_s, _, handle, arguments = heappop(heap)
+                yield max(self.now_s, due_s), handle, arguments
+            else:
+                return
 
-    def start(self, request: Request, device: str) -> None:
+    def start(self, request: Request, queue: DeviceQueue) -> None:
         """Send the device's process a message to run the stage on the value that it holds."""
+        device = queue.name
         work = self.work[request.stage]
         service = self.job.services[work.service]
         first = f"input {work.service} {request.number % len(service.inputs)}"
@@ -173,12 +191,12 @@ class Emulation(EventLoop):
         while request.number not in self._held:
             self._receive(REPLY_S)
 
-    def poll(self, due_s: float) -> Finished | None:
+    def _poll(self, due_s: float) -> _Ended | None:
         """Wait for the end of a stage until `due_s`; while the fleet is empty, probe this host."""
         while True:
             self._receive(0.0)
-            if self._finished:
-                return self._finished.popleft()
+            if self._ended:
+                return self._ended.popleft()
             busy = any(self._pending.values())
             if not busy and not self.in_fleet and self._is_probe_due():
                 with self._clock.pause():
@@ -211,7 +229,7 @@ class Emulation(EventLoop):
             self._last_probe = time.perf_counter()
             self._drift.add(reply["probe_cpu_s"])
         cpu_s = reply["cpu_s"] / reply["drift"]
-        self._finished.append(Finished(request, device, run, request.began_s, ended_s, cpu_s))
+        self._ended.append((request, self.queues[device], run, request.began_s, ended_s, cpu_s))
         if request.runs == run:
             self._held.pop(request.number, None)
             if self.is_last(request.stage):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from pipeline.domain.plan import AUTO
 from pipeline.domain.records import Records
 from pipeline.execution.backends.service_times import ServiceTimes
 from pipeline.execution.deployment import StageDeployment, arrivals
-from pipeline.execution.events.records_table import COMPUTE, OK, TRANSFER, records_table
+from pipeline.execution.events.records_table import COMPUTE, ROW, TRANSFER, Rows, records_table
 from pipeline.execution.job import Job
 
 Floats = npt.NDArray[np.float64]
@@ -33,17 +32,16 @@ def pipelined(job: Job, work: Sequence[StageDeployment], *, seed: int, max_reque
     pipeline = _Pipeline(seed, job, work)
     if pipeline.holds_more_than(max_requests):
         return None
-    end_s, kept = 0.0, [[np.empty(0)] * 12]
+    end_s, kept = 0.0, [np.empty(0, ROW)]
     for flow in pipeline.flows():
         end_s = flow.answered_s[-1]
         if job.sink is None:
-            kept.append(pipeline.columns(flow))
+            kept.append(pipeline.rows(flow))
         else:
-            table = records_table(job, work, pipeline.columns(flow), pipeline.names)
+            table = records_table(job, work, pipeline.rows(flow), pipeline.names)
             job.sink(Records(table, job.start_utc, window_s=0.0, reserved=(), measurement="simulated"))
-    columns = [np.concatenate(column) for column in zip(*kept, strict=True)]
     return Records(
-        table=records_table(job, work, columns, pipeline.names),
+        table=records_table(job, work, np.concatenate(kept), pipeline.names),
         start_utc=job.start_utc,
         window_s=max(float(end_s), job.workload.horizon_s),
         reserved=tuple(name for name in job.fleet.by_name if name in devices) if end_s else (),
@@ -120,20 +118,21 @@ class _Pipeline:
             pending_s = pending_s[answered[-1] :]
         return False
 
-    def columns(self, flow: _Flow) -> list[npt.NDArray[Any]]:
-        """The columns (see `Row`) of a block's rows, request by request."""
-        rows: list[tuple[Any, ...]] = []
+    def rows(self, flow: _Flow) -> Rows:
+        """The rows of a block, request by request."""
+        each = []
         for k, (sent, ran) in enumerate(zip(flow.sent_s, flow.ran_s, strict=True)):
-            about = (flow.number, flow.kind, k)
             if sent is not None:
-                where, num_bytes = 1 + len(self._work) + k, self._work[k].input_bytes
-                rows.append((*about, TRANSFER, where, *sent, math.nan, num_bytes, OK, 0))
-            rows.append((*about, COMPUTE, 1 + k, *ran, math.nan, 0, OK, 0))
-        wide = (
-            np.stack([np.broadcast_to(v, len(flow.number)) for v in column], axis=1)
-            for column in zip(*rows, strict=True)
-        )
-        return [column.ravel() for column in wide]
+                each.append((k, TRANSFER, 1 + len(self._work) + k, *sent, self._work[k].input_bytes))
+            each.append((k, COMPUTE, 1 + k, *ran, 0))
+        rows = np.zeros((len(flow.number), len(each)), ROW)  # status OK, no reason
+        rows["request"], rows["class"] = flow.number[:, None], flow.kind[:, None]
+        rows["cpu_s"] = math.nan
+        names = ("stage", "kind", "where", "queued_s", "start_s", "end_s", "bytes")
+        for place, values in enumerate(each):
+            for name, value in zip(names, values, strict=True):
+                rows[name][:, place] = value
+        return rows.ravel()
 
 
 def served_s(ready_s: Floats, takes_s: Floats, free_s: float) -> Floats:

@@ -10,7 +10,7 @@ import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heappush
 from typing import ClassVar
 
 from pipeline.domain.checks import require_whole
@@ -18,7 +18,8 @@ from pipeline.domain.records import Records
 from pipeline.execution.backends.fixed_pipeline import pipelined
 from pipeline.execution.backends.service_times import ServiceTimes
 from pipeline.execution.deployment import StageDeployment, deploy
-from pipeline.execution.events.event_loop import EventLoop, Finished
+from pipeline.execution.events.device_queue import DeviceQueue
+from pipeline.execution.events.event_loop import EventLoop
 from pipeline.execution.events.request import Request
 from pipeline.execution.events.settings import BackendSettings
 from pipeline.execution.job import Job
@@ -74,29 +75,19 @@ class _Simulation(EventLoop):
     ) -> None:
         super().__init__(settings, job, scheduler, work)
         self._times = ServiceTimes(settings.seed, job, work)
-        self._finishing: list[tuple[float, int, Finished]] = []
-        self._begun = 0
+        self._begun = -(2**62)
+        """Order of the next end of a stage: by begin, and before the other events of the same time."""
 
-    def start(self, request: Request, device: str) -> None:
+    def start(self, request: Request, queue: DeviceQueue) -> None:
         """Compute the time at which the stage ends."""
         work = self.work[request.stage]
         began_s = self.now_s
-        ended_s = began_s + work.seconds[device] * request.ratios[work.stage]
-        self._begun += 1  # stages that end at the same time are ordered by begin
-        finished = Finished(request, device, request.runs, began_s, ended_s, math.nan)
-        heappush(self._finishing, (ended_s, self._begun, finished))
-
-    def poll(self, due_s: float) -> Finished | None:
-        """The stage that ends next, if it ends by `due_s`."""
-        if self._finishing and self._finishing[0][0] <= due_s:
-            return heappop(self._finishing)[2]
-        return None
+        ended_s = began_s + work.seconds[queue.name] * request.ratios[work.stage]
+        self._begun += 1
+        end = (request, queue, request.runs, began_s, ended_s, math.nan)
+        heappush(self.heap, (ended_s, self._begun, self.finish, end))
 
     def ratios(self, requests: int) -> Sequence[Sequence[float]]:
         """(requests, stages): ratios drawn from the profile's variation."""
         drawn: list[list[float]] = self._times.draw(requests).tolist()
         return drawn
-
-    def clock_s(self, event_s: float) -> float:
-        """The time of the event itself."""
-        return event_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pipeline.execution.events.request import Request
 
@@ -13,13 +13,13 @@ class BlockedTasks:
 
     def __init__(self, num_stages: int) -> None:
         self._queues: list[deque[Request]] = [deque() for _ in range(num_stages)]
-
-    def __bool__(self) -> bool:
-        return any(self._queues)
+        self.count = 0
+        """Number of requests that wait."""
 
     def add(self, request: Request) -> None:
         """Append a request to its stage's queue."""
         self._queues[request.stage].append(request)
+        self.count += 1
 
     def remove(self, request: Request) -> bool:
         """Remove a request; returns whether it was waiting."""
@@ -27,19 +27,15 @@ class BlockedTasks:
         if request not in queue:
             return False
         queue.remove(request)
+        self.count -= 1
         return True
-
-    def drain(self) -> Iterator[Request]:
-        """Remove all requests, one by one, by stage."""
-        for queue in self._queues:
-            while queue:
-                yield queue.popleft()
 
     def retry(self, ready: Callable[[Request], None]) -> None:
         """Call `ready` for the waiting requests of each stage until it blocks one again (calls `add`)."""
         for queue in self._queues:
             while queue:
                 head = queue.popleft()
+                self.count -= 1
                 waiting = len(queue)
                 ready(head)
                 if len(queue) > waiting:  # blocked again, as the later ones would be: back to the front

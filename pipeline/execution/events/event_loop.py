@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from pipeline.domain.plan import AUTO
 from pipeline.domain.records import Records
@@ -19,6 +19,7 @@ from pipeline.domain.tasks import Assign, Refuse, Task, Wait
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.events.blocked_tasks import BlockedTasks
 from pipeline.execution.events.device_queue import DeviceQueue
+from pipeline.execution.events.link_queue import LinkQueue
 from pipeline.execution.events.records_table import COMPUTE, FAILED, LOST, REJECTED, TRANSFER
 from pipeline.execution.events.request import Request, requests_of
 from pipeline.execution.events.row_log import RowLog
@@ -27,25 +28,12 @@ from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import Scheduler
 
-
-class Finished(NamedTuple):
-    """A device has run a stage of a request."""
-
-    request: Request
-    device: str
-    run: int
-    """Number of the run among the request's runs (`Request.runs`)."""
-    began_s: float
-    ended_s: float
-    cpu_s: float
+Event = tuple[float, Callable[..., None], tuple[Any, ...]]
+"""Time at which it is handled, the method that handles it, and that method's arguments."""
 
 
 class EventLoop(ABC):
-    """One run, event by event.
-
-    A device runs one stage at a time, first come first served. A link carries one tensor at a time in each
-    direction, for bytes ÷ bandwidth, and delivers it after a further latency.
-    """
+    """One run, event by event. A device runs one stage at a time, first come first served."""
 
     measurement: ClassVar[str]
 
@@ -66,30 +54,21 @@ class EventLoop(ABC):
         self._last = [k + 1 == len(work) or work[k + 1].stage == 0 for k in range(len(work))]
         self._state = FleetState(job.fleet, work, job.intensity, job.services[0].problem.idle)
         self._requests = requests_of(job, work, self.ratios)
-        self._heap: list[tuple[float, int, Callable[[Any], None], Any]] = []
+        self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        """Time, order among events at that time, handler and its arguments."""
         self._pushed = 0
-        self._devices = {name: DeviceQueue() for name in job.fleet.by_name}
-        self._link_free_s: dict[tuple[str, str], float] = {}
-        """Time at which each link can send the next tensor, by sender and receiver."""
+        self.queues = {name: DeviceQueue(name) for name in job.fleet.by_name}
+        self._links: dict[tuple[str, str], LinkQueue] = {}
+        """By sender and receiver; those that have carried a tensor."""
         self._blocked = BlockedTasks(len(work))
         self._log = RowLog(job, work, self.measurement)
         self._end_s = 0.0
-        self._used: set[str] = set()
-        """Devices that have run a stage."""
 
     # --- how the backend runs stages ---
 
     @abstractmethod
-    def poll(self, due_s: float) -> Finished | None:
-        """The next stage that a device has finished; None at `due_s`, or if no stage is running."""
-
-    @abstractmethod
-    def clock_s(self, event_s: float) -> float:
-        """The time at which an event that is due at `event_s` is handled."""
-
-    @abstractmethod
-    def start(self, request: Request, device: str) -> None:
-        """Run the request's stage on a device that is free."""
+    def start(self, request: Request, queue: DeviceQueue) -> None:
+        """Run the request's stage on a device that is free; `finish` is called at its end."""
 
     def send(self, request: Request, device: str) -> None:  # noqa: B027 not all backends move tensors
         """Move the input of the request's stage to a device."""
@@ -107,6 +86,13 @@ class EventLoop(ABC):
 
     # --- the loop ---
 
+    def events(self) -> Iterator[Event]:
+        """The events in order of time; in real time, each when it is due."""
+        heap = self.heap
+        while heap:
+            at_s, _, handle, arguments = heappop(heap)
+            yield at_s, handle, arguments
+
     def run(self) -> None:
         """Handle all events."""
         for outage in self.job.outages:
@@ -115,36 +101,23 @@ class EventLoop(ABC):
                 self._push(outage.at_s + outage.duration_s, self._end_outage, outage.device)
         for _ in range(self.job.workload.concurrency or 1):
             self._next_arrival()
-        heap, advance = self._heap, self._state.advance
-        while True:
-            if not heap and self._blocked and not any(queue.running for queue in self._devices.values()):
-                # No event is left that could free a device. In a closed loop each rejection admits a request.
-                for request in self._blocked.drain():
-                    self._reject(request, "no device could take it to the end of the run")
-            finished = self.poll(heap[0][0] if heap else math.inf)
-            if finished is not None:
-                self.now_s = self.clock_s(finished.ended_s)
-                advance(self.now_s)
-                self._finish(finished)
-            elif heap:
-                due_s, _, handle, subject = heappop(heap)
-                self.now_s = self.clock_s(due_s)
-                advance(self.now_s)
-                handle(subject)
-            else:
-                break
+        advance = self._state.advance
+        for now_s, handle, arguments in self.events():
+            self.now_s = now_s
+            advance(now_s)
+            handle(*arguments)
 
     def records(self, **rest: Any) -> Records:
         """The records of the run; rest: further fields of Records, from the backend."""
         return self._log.records(
             window_s=max(self._end_s, self.job.workload.horizon_s),
-            reserved=tuple(name for name in self.job.fleet.by_name if name in self._used),
+            reserved=tuple(name for name, queue in self.queues.items() if queue.used),
             **rest,
         )
 
-    def _push(self, at_s: float, handle: Callable[[Any], None], subject: Any) -> None:
+    def _push(self, at_s: float, handle: Callable[..., None], *arguments: Any) -> None:
         self._pushed += 1  # among events at the same time the first pushed comes first
-        heappush(self._heap, (at_s, self._pushed, handle, subject))
+        heappush(self.heap, (at_s, self._pushed, handle, arguments))
 
     # --- arrivals and answers ---
 
@@ -171,12 +144,8 @@ class EventLoop(ABC):
     def _restart(self, request: Request) -> None:
         """Put a request at its service's first stage, with its input at the fleet's source."""
         request.stage = self._first[request.kind]
-        self._locate(request, self.job.fleet.source)
-
-    def _locate(self, request: Request, device: str | None) -> None:
-        """Record that the stage's input is on a device; None: on every device."""
-        request.location = device
-        request.life = 0 if device is None else self._devices[device].life
+        request.location = source = self.job.fleet.source
+        request.life = 0 if source is None else self.queues[source].life
 
     def _leave(self, request: Request, at_s: float) -> None:
         self._log.close(request)
@@ -194,7 +163,7 @@ class EventLoop(ABC):
 
     def _ready(self, request: Request) -> None:
         """Find a device for a stage whose input is ready."""
-        if request.location is not None and self._devices[request.location].life != request.life:
+        if request.location is not None and self.queues[request.location].life != request.life:
             self._restart(request)  # its input was lost in an outage
         state, work = self._state, self.work[request.stage]
         task = request.task = Task(
@@ -237,15 +206,14 @@ class EventLoop(ABC):
         if request.blocked_s != request.queued_s:
             request.blocked_s = request.queued_s
             request.block = self._pushed
-            self._push(self.now_s + self._settings.max_wait_s, self._time_out, (request, request.block))
+            self._push(self.now_s + self._settings.max_wait_s, self._time_out, request, request.block)
 
     def _wake(self, request: Request) -> None:
         self.in_fleet += 1
         request.blocked_s = math.nan  # a wait for a device begins now
         self._ready(request)
 
-    def _time_out(self, subject: tuple[Request, int]) -> None:
-        request, block = subject
+    def _time_out(self, request: Request, block: int) -> None:
         if request.block == block and self._blocked.remove(request):
             self._reject(request, f"no device accepted it within {self._settings.max_wait_s:g} s")
 
@@ -254,82 +222,85 @@ class EventLoop(ABC):
     def _assign(self, request: Request, task: Task, device: str) -> None:
         self._state.begin(task, device)
         self.send(request, device)
-        sender = request.location
+        queue, sender = self.queues[device], request.location
         if sender is None or sender == device:
-            self._enqueue(request, device)
+            self._enqueue(request, queue)
             return
-        link = self.job.fleet.link(sender, device)
+        link = self._links.get((sender, device)) or self._link(sender, device)
+        start_s, end_s = link.send(task.input_bytes, self.now_s)
+        self._log.add(request, TRANSFER, link.name, start_s, end_s, num_bytes=task.input_bytes)
+        self._push(end_s, self._deliver, request, queue)
+
+    def _link(self, sender: str, receiver: str) -> LinkQueue:
+        link = self.job.fleet.link(sender, receiver)
         assert link is not None, "a scheduler assigned a task to a device that its input cannot reach"
-        start_s = max(self.now_s, self._link_free_s.get((sender, device), 0.0))
-        sent_s = self._link_free_s[sender, device] = start_s + task.input_bytes / link.bandwidth_bytes_per_s
-        end_s = sent_s + link.latency_s
-        self._log.add(request, TRANSFER, f"{sender}->{device}", start_s, end_s, num_bytes=task.input_bytes)
-        self._push(end_s, self._deliver, (request, device))
+        queue = self._links[sender, receiver] = LinkQueue(link, sender, receiver)
+        return queue
 
-    def _deliver(self, subject: tuple[Request, str]) -> None:
-        request, device = subject
+    def _deliver(self, request: Request, queue: DeviceQueue) -> None:
         request.queued_s = self.now_s
-        if self._state.devices[device].up:
-            self._enqueue(request, device)
+        if queue.outages:
+            self._lose(request, queue)
         else:
-            self._lose(request, device)
+            self._enqueue(request, queue)
 
-    def _enqueue(self, request: Request, device: str) -> None:
-        queue = self._devices[device]
+    def _enqueue(self, request: Request, queue: DeviceQueue) -> None:
         if queue.running is None and not queue.waiting:
-            self._start(request, device, queue)
+            self._start(request, queue)
         else:
             queue.waiting.append(request)
 
-    def _start(self, request: Request, device: str, queue: DeviceQueue) -> None:
+    def _start(self, request: Request, queue: DeviceQueue) -> None:
         queue.running = request
         request.runs += 1
         request.began_s = self.now_s
-        self.start(request, device)
+        self.start(request, queue)
 
-    def _finish(self, finished: Finished) -> None:
-        request, device, run, began_s, ended_s, cpu_s = finished
-        queue = self._devices[device]
+    def finish(
+        self, request: Request, queue: DeviceQueue, run: int, began_s: float, ended_s: float, cpu_s: float
+    ) -> None:
+        """Handle the end of a stage on a device; run: its number among the request's runs."""
         if queue.running is not request or request.runs != run:  # lost in an outage
             return
-        self._log.add(request, COMPUTE, device, began_s, ended_s, cpu_s)
-        self._used.add(device)
-        assert request.task is not None
-        self._state.end(request.task, device, ended_s - began_s)
+        self._log.add(request, COMPUTE, queue.name, began_s, ended_s, cpu_s)
+        queue.used = True
         queue.running = None
+        assert request.task is not None
+        self._state.end(request.task, queue.name, ended_s - began_s)
         if self._last[request.stage]:
             self._leave(request, ended_s)
         else:
             request.queued_s = ended_s
             request.stage += 1
-            self._locate(request, device)
+            request.location, request.life = queue.name, queue.life
             self._ready(request)
         if queue.waiting and queue.running is None:
-            self._start(queue.waiting.popleft(), device, queue)
-        if self._blocked:
+            self._start(queue.waiting.popleft(), queue)
+        if self._blocked.count:
             self._blocked.retry(self._ready)
 
     # --- outages ---
 
     def _begin_outage(self, device: str) -> None:
         """Take a device down and reassign its tasks."""
-        queue = self._devices[device]
+        queue = self.queues[device]
         self._state.set_up(device, False)
         running = queue.running
         for request in queue.begin_outage():
-            self._lose(request, device, began=request is running)
+            self._lose(request, queue, began=request is running)
 
-    def _lose(self, request: Request, device: str, *, began: bool = False) -> None:
+    def _lose(self, request: Request, queue: DeviceQueue, *, began: bool = False) -> None:
         """Take a task from a device that is down and reassign it; its input is still on the sender."""
         begin_s = min(request.began_s, self.now_s) if began else self.now_s
-        self._log.add(request, COMPUTE, device, begin_s, self.now_s, status=LOST, reason=f"{device} failed")
-        self._used.add(device)
+        reason = f"{queue.name} failed"
+        self._log.add(request, COMPUTE, queue.name, begin_s, self.now_s, status=LOST, reason=reason)
+        queue.used = True
         assert request.task is not None
-        self._state.end(request.task, device, None)
+        self._state.end(request.task, queue.name, None)
         request.queued_s = self.now_s
         self._ready(request)
 
     def _end_outage(self, device: str) -> None:
-        if self._devices[device].end_outage():
+        if self.queues[device].end_outage():
             self._state.set_up(device, True)
             self._blocked.retry(self._ready)

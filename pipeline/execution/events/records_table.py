@@ -14,46 +14,55 @@ from pipeline.domain.records import RECORD_COLUMNS
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.job import Job
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.void]
+"""(rows,) of ROW."""
 
 COMPUTE, TRANSFER, REJECTED = range(3)
 KINDS = ("compute", "transfer", "rejected")
 OK, FAILED, LOST = range(3)
 STATUSES = ("ok", "failed", "lost")
-Row = tuple[int, int, int, int, int, float, float, float, float, int, int, int]
-"""request, its class, stage (among those of all services), kind (of KINDS), device or link (index of a name),
-queued_s, start_s, end_s, cpu_s, bytes, status (of STATUSES), reason (index of a name)."""
+ROW = np.dtype(
+    [
+        ("request", "q"),
+        ("class", "i"),
+        ("stage", "i"),  # among those of all services
+        ("kind", "i"),  # of KINDS
+        ("where", "i"),  # the device or link: index of a name
+        ("queued_s", "d"),
+        ("start_s", "d"),
+        ("end_s", "d"),
+        ("cpu_s", "d"),
+        ("bytes", "q"),
+        ("status", "i"),  # of STATUSES
+        ("reason", "i"),  # index of a name
+    ]
+)
+ROW_FORMAT = "=" + "".join(ROW[name].char for name in ROW.names or ())
+"""Format of a ROW for the `struct` module, whose codes of types are NumPy's."""
 
 
 def records_table(
-    job: Job, work: Sequence[StageDeployment], columns: Sequence[Any], names: Sequence[str]
+    job: Job, work: Sequence[StageDeployment], rows: Rows, names: Sequence[str]
 ) -> pd.DataFrame:
-    """The table with RECORD_COLUMNS from the columns of rows (see `Row`); names: the names by index.
+    """The table with RECORD_COLUMNS from rows; names: the names by index.
 
     Names become categories, which are small and fast.
     """
-    whole = [np.asarray(column, dtype=np.int64) for column in (*columns[:5], *columns[9:])]
-    request, kind, stage, what, where, num_bytes, status, reason = whole
-    queued_s, start_s, end_s, cpu_s = (np.asarray(column, dtype=float) for column in columns[5:9])
     classes = job.workload.classes
     deadline_s = np.array([math.inf if c.deadline_s is None else c.deadline_s for c in classes])
     models = [service.problem.graph.name for service in job.services]
     table = {
-        "request": request,
-        "tenant": _named([c.tenant for c in classes], kind),
-        "model": _named(models, np.array([w.service for w in work])[stage]),
-        "deadline_s": deadline_s[kind],
-        "stage": np.array([w.stage for w in work])[stage],
-        "kind": _named(KINDS, what),
-        "device": _named(names, where).remove_unused_categories(),
-        "queued_s": queued_s,
-        "start_s": start_s,
-        "end_s": end_s,
-        "cpu_s": cpu_s,
-        "bytes": num_bytes,
-        "status": _named(STATUSES, status),
-        "reason": _named(names, reason).remove_unused_categories(),
+        "tenant": _named([c.tenant for c in classes], rows["class"]),
+        "model": _named(models, np.array([w.service for w in work])[rows["stage"]]),
+        "deadline_s": deadline_s[rows["class"]],
+        "stage": np.array([w.stage for w in work])[rows["stage"]],
+        "kind": _named(KINDS, rows["kind"]),
+        "device": _named(names, rows["where"]).remove_unused_categories(),
+        "status": _named(STATUSES, rows["status"]),
+        "reason": _named(names, rows["reason"]).remove_unused_categories(),
     }
+    table |= {name: rows[name].copy() for name in RECORD_COLUMNS if name not in table}
     return pd.DataFrame(table, columns=list(RECORD_COLUMNS))
 
 
