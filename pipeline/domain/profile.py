@@ -13,8 +13,9 @@ import pandas as pd
 
 from pipeline.domain.checks import ConfigError, require, require_number
 
-LEAST_ERROR = 0.08
-"""Least error of a prediction, since a host changes between its profile and a run."""
+LEAST_ERROR = 0.1
+"""Least error of a prediction, since a host changes between its profile and a run: nine of ten plans of ten
+networks were within it (`make fidelity`)."""
 MAX_INTERVAL = 0.03
 """Largest `Measurement.interval` of a steady measurement."""
 
