@@ -137,6 +137,15 @@ class Tables:
         return needed_bytes(self.param_bytes, self.peak_bytes)
 
     @property
+    def sending_s(self) -> Floats:
+        """(L + 1, D, D) by cut, sender and receiver: seconds for which a cut's tensors occupy their link.
+
+        Infinite without a link. The latency of a link is no part of it: meanwhile it carries other tensors.
+        """
+        seconds = self.sent_bytes[:, None, None] * self.link_s_per_byte
+        return np.where(np.isfinite(self.link_latency_s), seconds, np.inf)
+
+    @property
     def num_layers(self) -> int:
         """Number of layers, L."""
         return int(self.times.layers_s.shape[1]) - 1
@@ -166,7 +175,7 @@ class Tables:
         on_device = (row * devices + where).ravel()
         on_link = (row * devices + steps.sender) * devices + where
         load_s = np.bincount(on_device, steps.busy_s.ravel(), rows * devices)
-        traffic_s = np.bincount(on_link[steps.moves], steps.travel_s[steps.moves], rows * devices**2)
+        traffic_s = np.bincount(on_link[steps.moves], steps.sending_s[steps.moves], rows * devices**2)
         return (
             np.asarray(load_s.reshape(rows, devices), dtype=float),
             np.asarray(traffic_s.reshape(rows, devices, devices), dtype=float),
@@ -184,8 +193,9 @@ class Tables:
         leaves[:, :-1] = inner[:, 1:]
         busy_s = np.where(real, self.times.seconds(where, begin, end, decodes=inner, encodes=leaves), 0.0)
         moved = np.where(moves, self.sent_bytes[begin], 0.0)
-        travel_s = self.link_latency_s[sender, where] + moved * self.link_s_per_byte[sender, where]
-        return _Steps(real, sender, moves, busy_s, moved, np.where(moves, travel_s, 0.0))
+        sending_s = np.where(moves, self.sending_s[begin, sender, where], 0.0)
+        travel_s = np.where(moves, self.link_latency_s[sender, where], 0.0) + sending_s
+        return _Steps(real, sender, moves, busy_s, moved, sending_s, travel_s)
 
     def _cost(self, bounds: Ints, where: Ints) -> Cost:
         rows, devices = len(bounds), len(self.names)
@@ -235,7 +245,10 @@ class _Steps:
     busy_s: Floats
     moved: Floats
     """Bytes that the stage receives from another device."""
+    sending_s: Floats
+    """Seconds for which they occupy the link."""
     travel_s: Floats
+    """Seconds until they have arrived."""
 
 
 def predict(problem: Problem, plans: Sequence[Plan]) -> Cost:

@@ -108,9 +108,9 @@ def _ranks(tables: Tables, memory: bool) -> tuple[npt.NDArray[np.float64], Ranks
     upward = np.triu(np.ones((layers + 1, layers + 1), dtype=bool), 1)
     fits = t.stage_bytes[None] <= t.memory_bytes[:, None, None]
     stage_s[~(upward & (fits | (not memory)))] = np.inf
-    travel_s = t.link_latency_s + t.sent_bytes[:, None, None] * t.link_s_per_byte
-    fetch_s = np.zeros(len(t.names)) if t.source == NOWHERE else travel_s[0, t.source]
-    parts = (stage_s, travel_s, fetch_s)
+    sending_s = t.sending_s
+    fetch_s = np.zeros(len(t.names)) if t.source == NOWHERE else sending_s[0, t.source]
+    parts = (stage_s, sending_s, fetch_s)
     flat = np.concatenate([part.ravel() for part in parts])
     times, ranks = np.unique(flat, return_inverse=True)
     times = times[np.isfinite(times)]

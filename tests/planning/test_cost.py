@@ -81,7 +81,7 @@ def by_definition(problem: Problem, plan: Plan) -> Cost:
             assert link is not None
             moved = compressed_bytes(graph.cuts[begin].tensors, before)
             travel_s = link.transfer_s(moved)
-            load_s[place, device] += travel_s
+            load_s[place, device] += travel_s - link.latency_s
             latency_s += travel_s
             bytes_moved += moved
             joules = moved * (link.energy_j_per_byte or 0.0)

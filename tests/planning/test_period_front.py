@@ -158,7 +158,10 @@ def test_where_devices_may_return_no_plan_is_slower_than_the_best_pipeline() -> 
     assert costs[0, 0] == pytest.approx(2.0)
     # Two of the three hops share a link of 1.5 s each, so that the link is busy for 3 s. One device runs all
     # layers in 8 s; two stages, 3 + 1 and 1 + 3 s, take 4 s; three stages send once in each direction: 4 s.
-    slow = replace(tables, link_latency_s=np.array([[0, 1.5], [1.5, 0]]), link_s_per_byte=np.zeros((2, 2)))
+    apart, latency_s = 1 - np.eye(2), 9 * (1 - np.eye(2))  # a link's latency does not occupy it
+    slow = replace(
+        tables, sent_bytes=np.ones(5), link_latency_s=latency_s, link_s_per_byte=1.5 * apart, source=NOWHERE
+    )
     assert front_arrays(slow, ("period_s",), PlanRules())[2][0, 0] == pytest.approx(3.0)
     once = front_arrays(slow, ("period_s",), PlanRules(distinct=True))[2]
     assert once[0, 0] == pytest.approx(4.0)

@@ -26,6 +26,9 @@ from pipeline.execution.hindsight.milp_schedule import MAX_TASKS, best_schedule
 from pipeline.execution.hindsight.schedule_problem import Schedule, Situation, Tasks, tasks_of, tasks_to_come
 from pipeline.execution.job import Job
 
+ROUNDING = 1e-12
+"""Share by which the sums of a run's carbon and of the least carbon may differ by rounding alone."""
+
 
 @dataclass(frozen=True)
 class Hindsight:
@@ -61,7 +64,10 @@ def regret(job: Job, records: Records, ledger: pd.DataFrame) -> float | None:
     """
     spent_g = ledger.loc[ledger["component"].isin(("dynamic", "network")), "carbon_g"].sum()
     least_g = hindsight(job, records).carbon_g
-    return float(spent_g) / least_g - 1 if least_g > 0 else None
+    if least_g <= 0:
+        return None
+    excess = float(spent_g) / least_g - 1
+    return 0.0 if -ROUNDING <= excess < 0 else excess
 
 
 def num_late(records: Records) -> int:

@@ -98,8 +98,8 @@ class LeastSum:
         begin, end = np.arange(n + 1)[:, None], np.arange(n + 1)
         possible = (end > begin) & (end <= prices.fits[:, :, None])
         self._stage_s = np.where(possible, prices.tables.times.all_stages(codecs=True), np.inf)
-        self._travel_s = np.where(prices.connected, prices.travel_s, np.inf)
-        self._first_s = np.where(prices.startable, prices.fetch_s, np.inf)
+        self._sending_s = np.where(prices.connected, prices.sending_s, np.inf)
+        self._first_s = np.where(prices.startable, prices.fetching_s, np.inf)
         self._watched = np.zeros(prices.num_devices, dtype=bool)
         """The devices that labels remember."""
         self._scale = float(self._spent.mean() or prices.tables.sent_bytes.mean() or 1.0)
@@ -133,14 +133,14 @@ class LeastSum:
     def period_s(self, bounds: Ints, where: Ints) -> float:
         """The largest of the times with which a plan's steps are compared with a limit."""
         busy_s = self._stage_s[where, bounds[:-1], bounds[1:]]
-        travel_s = self._travel_s[bounds[1:-1], where[:-1], where[1:]]
-        return float(max(busy_s.max(), travel_s.max(initial=0.0), self._first_s[where[0]]))
+        sending_s = self._sending_s[bounds[1:-1], where[:-1], where[1:]]
+        return float(max(busy_s.max(), sending_s.max(initial=0.0), self._first_s[where[0]]))
 
     def _rest(self, limit_s: float) -> _Rest:
         """Search backwards from the last cut under a limit."""
         prices, n = self._prices, self._prices.num_layers
         stage = self._stage_s <= limit_s
-        move = np.where(self._travel_s <= limit_s, prices.move_cost[:, :, :, 0], np.inf)
+        move = np.where(self._sending_s <= limit_s, prices.move_cost[:, :, :, 0], np.inf)
         first = np.where(self._first_s <= limit_s, prices.start_cost[:, 0], np.inf)
         onward, opened = np.zeros((2, n + 1, prices.num_devices))
         for k in range(n - 1, -1, -1):

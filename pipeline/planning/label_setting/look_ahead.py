@@ -93,7 +93,7 @@ class _Backwards:
             entered = self.opened[levels.after, :, to, k]  # (levels, to, W)
             following = move[:, k] + entered.transpose(0, 2, 1)[:, :, None, :]
             if limited:
-                following += np.where(prices.travel_s[k] > limit_s, np.inf, 0.0)[:, None]
+                following += np.where(prices.sending_s[k] > limit_s, np.inf, 0.0)[:, None]
             self.heirs[:, :, :, k] = following.argmin(axis=3)
             self.onward[:, :, :, k] = following.min(axis=3)
 
@@ -105,7 +105,7 @@ class _Backwards:
         for start, limit_s in zip(levels.start, levels.limit_s, strict=True):
             with np.errstate(invalid="ignore"):  # an infinite price times a weight of 0
                 first = self._weights @ prices.start_cost.T + self.opened[start, :, devices, 0].T
-            first[:, ~prices.startable | (prices.fetch_s > limit_s)] = np.inf
+            first[:, ~prices.startable | (prices.fetching_s > limit_s)] = np.inf
             for w in np.flatnonzero(np.isfinite(first.min(axis=1))):
                 device, cut = int(first[w].argmin()), 0
                 level = int(start[device])

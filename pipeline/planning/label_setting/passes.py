@@ -61,7 +61,7 @@ class Pass:
         used = np.zeros((len(device), self.columns.width))
         used[:, : self.prices.width] = self.prices.start_cost[device]
         if self.columns.period >= 0:
-            used[:, self.columns.period] = self.prices.fetch_s[device]
+            used[:, self.columns.period] = self.prices.fetching_s[device]
         if self.columns.busy >= 0:
             used[:, self.columns.busy] = self.prices.tables.times.start_s[device]
         self._open(used, device, 0)
@@ -169,7 +169,7 @@ class Pass:
         used = labels.used[row]
         used[:, : self.prices.width] += self.prices.move_cost[k, sender, device]
         if self.columns.period >= 0:
-            slowest_s = self.prices.travel_s[k, sender, device]
+            slowest_s = self.prices.sending_s[k, sender, device]
             if self.columns.busy >= 0:
                 closed_s = used[:, self.columns.busy] + self.prices.tables.times.encode_s[sender, k]
                 slowest_s = np.maximum(closed_s, slowest_s)

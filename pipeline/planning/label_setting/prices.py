@@ -23,7 +23,8 @@ class Prices:
     fits       (D, L + 1): the last cut that a stage on device d from cut b may reach; b if no layer fits
     layer_cost (D, L, width), move_cost (L + 1, from, to, width), start_cost (D, width)
     connected  (D, D): pairs of different devices with a link; startable (D,): devices that may run layer 0
-    travel_s   (L + 1, from, to): seconds of a transfer; fetch_s (D,): seconds to fetch the model's input
+    sending_s  (L + 1, from, to): seconds for which a transfer occupies its link; fetching_s (D,): the same
+               for the model's input
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class Prices:
         w = t.dynamic_w + t.busy_idle_w
         g = w * t.g_per_j
         layer_s = t.times.layer_s
-        travel_s = t.link_latency_s + t.sent_bytes[:, None, None] * t.link_s_per_byte
+        self.sending_s = t.sending_s
+        travel_s = t.link_latency_s + self.sending_s
         encode_s, receive_s = t.times.encode_s.T[:, :, None], t.times.opening_s.T[:, None, :]
         moved = np.broadcast_to(t.sent_bytes[:, None, None], shape)
         # The first stage decodes nothing; its input comes from the source, or is there at no cost.
@@ -90,7 +92,7 @@ class Prices:
             if rate:  # 0 times the infinite latency of a missing link is NaN
                 own_s = zip(priced[name], priced["latency_s"], strict=True)
                 priced[name] = tuple(own + rate * seconds for own, seconds in own_s)
-        self.travel_s, self.fetch_s = travel_s, fetch_s
+        self.fetching_s = np.where(fetched > 0, self.sending_s[0, t.source], 0.0)
         columns = [*(priced[name] for name in self.sums), *map(self._load, self.loads)]
         layer, move, start = zip(*columns, strict=True)
         self.layer_cost = np.stack(layer, axis=-1)
@@ -103,13 +105,13 @@ class Prices:
     def _load(self, load: Load) -> tuple[Floats, Floats, Floats]:
         """Seconds that a device or a link is busy with a layer, a move and a start, shaped as in `_price`."""
         times, start_s = self.tables.times, np.zeros(self.num_devices)
-        layer_s, move_s = np.zeros((self.num_devices, self.num_layers)), np.zeros_like(self.travel_s)
+        layer_s, move_s = np.zeros((self.num_devices, self.num_layers)), np.zeros_like(self.sending_s)
         if isinstance(load, int):
             layer_s[load], start_s[load] = times.layer_s[load], times.start_s[load]
             move_s[:, load, :] += times.encode_s[load][:, None]
             move_s[:, :, load] += times.opening_s[load][:, None]
         else:
             sender, receiver = load
-            move_s[:, sender, receiver] = self.travel_s[:, sender, receiver]
-            start_s[receiver] = self.fetch_s[receiver] if sender == self.tables.source else 0.0
+            move_s[:, sender, receiver] = self.sending_s[:, sender, receiver]
+            start_s[receiver] = self.fetching_s[receiver] if sender == self.tables.source else 0.0
         return layer_s, move_s, start_s

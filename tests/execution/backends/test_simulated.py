@@ -41,6 +41,18 @@ def exponential(problem: Problem) -> Problem:
     return varied(problem, (ratios / ratios.mean()).tolist())
 
 
+def test_the_period_is_the_time_between_answers_whatever_the_latency(make_problem: MakeProblem) -> None:
+    """Stages of 6.5 and 15.5 ms, a link that is busy for 20.5 ms with each input, which comes .2 s later."""
+    far = Link("far", bandwidth_bytes_per_s=1e5, latency_s=0.2)
+    problem, plan = make_problem(fleet(1.0, 1.0, links=(far,))), Plan((0, 3, 6), ("d0", "d1"))
+    period_s = predict(problem, [plan]).period_s[0]
+    run = simulate(problem, plan, Closed(400, concurrency=60))
+    last = run.table[(run.table["kind"] == "compute") & (run.table["stage"] == 1)]
+    answered_s = np.sort(last["end_s"].to_numpy())
+    assert period_s == pytest.approx(2048 / 1e5)
+    assert np.diff(answered_s)[100:].mean() == pytest.approx(period_s, rel=1e-6)
+
+
 def test_m_m_1(make_problem: MakeProblem) -> None:
     """Time in an M/M/1 queue is exponential with mean s / (1 - rho)."""
     problem = exponential(make_problem(fleet(1.0)))
