@@ -23,6 +23,7 @@ from pipeline.commands.terminal import cli
 from pipeline.commands.terminal.error_message import complaint, fail
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
+from pipeline.host.interrupts import sigterm_interrupts
 from pipeline.search import hydra_plugin
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def run_app() -> None:
     try:
         arguments = cli.spread_overrides(sys.argv[1:])
         sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in multirun)
-        run()
+        with sigterm_interrupts():
+            run()
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:

@@ -33,6 +33,11 @@ class Measurement:
     passes: int
     """Number of passes over the model that count."""
 
+    def __post_init__(self) -> None:
+        require_number("profile", "load_per_core", self.load_per_core, least=0)
+        known = isinstance(self.interval, int | float) and self.interval >= 0  # infinite for few passes
+        require(known, f"profile: interval must be a number >= 0 (interval: {self.interval!r})")
+
     @property
     def steady(self) -> bool:
         """Whether the time of the whole model is known to within MAX_INTERVAL."""
@@ -72,11 +77,21 @@ class Profile:
         require_number("profile", "reference_cpu_s", self.reference_cpu_s, least=0, above=True)
         if self.probe_cpu_s is not None:
             require_number("profile", "probe_cpu_s", self.probe_cpu_s, least=0, above=True)
-        for name, value in self.speeds.items():
-            require_number(f"profile of {name}", "speed", value, least=0, above=True)
-        for device, rows in self.table.groupby("device", sort=False):
-            _require_times(str(device), rows)
-            require_number(f"profile of {device}", "task_cpu_s", self.task_cpu_s.get(str(device)), least=0)
+        for device, value in self.speeds.items():
+            require_number(f"profile of {device}", "speed", value, least=0, above=True)
+        for device, ratios in self.variation.items():
+            for ratio in ratios:
+                require_number(f"profile of {device}", "variation", ratio, least=0, above=True)
+        for device, error in self.error.items():
+            require_number(f"profile of {device}", "error", error, least=0)
+        for device, lines in self.codec_cpu_s.items():
+            for codec, line in lines.items():
+                require(len(line) == 2, f"profile of {device}: {codec} must be two numbers ({line})")
+                for number in line:
+                    require_number(f"profile of {device}", codec, number, least=0)
+        for name, rows in self.table.groupby("device", sort=False):
+            _require_times(str(name), rows)
+            require_number(f"profile of {name}", "task_cpu_s", self.task_cpu_s.get(str(name)), least=0)
         sums = {
             str(device): np.concatenate([[0.0], np.cumsum(rows["cpu_s"].to_numpy(dtype=float))])
             for device, rows in self.table.groupby("device", sort=False)

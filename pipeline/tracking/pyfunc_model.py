@@ -70,14 +70,21 @@ class PyfuncModel:
 
 def _image(number: int, text: str) -> Image.Image:
     try:
-        path = Path(text).expanduser()
-        if len(text) < 4096 and path.is_file():
-            return Image.open(path).convert("RGB")
+        if _is_file(text):
+            return Image.open(Path(text).expanduser()).convert("RGB")
         return Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
     except (OSError, ValueError, binascii.Error, UnidentifiedImageError) as error:
         raise ConfigError(
             f"input: row {number}: must be the path of an image, or an image in base64 ({text[:40]!r})"
         ) from error
+
+
+def _is_file(text: str) -> bool:
+    """Whether text is the path of a file; content in base64 is mostly longer than any path may be."""
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def save(folder: Path, plan: str, model: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
 from pipeline.network.models.spec import ModelSpec
-from pipeline.tracking.pyfunc_model import PyfuncModel, _load_pyfunc, save
+from pipeline.tracking.pyfunc_model import PyfuncModel, _image, _load_pyfunc, save
 
 SPEC = ModelSpec("mobilenetv4_conv_small", "timm", input_size=64)
 
@@ -29,6 +30,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> PyfuncModel:
     spec = {"_target_": "pipeline.network.models.spec.ModelSpec", **asdict(SPEC)}
     save(folder, json.dumps(plan), json.dumps(spec))
     return _load_pyfunc(str(folder))
+
+
+@pytest.mark.parametrize("side", [8, 300, 1000])
+def test_an_image_in_base64_may_be_as_short_as_a_path(side: int) -> None:
+    """No path of more than 255 letters can be looked up on most systems."""
+    content = io.BytesIO()
+    Image.new("RGB", (side, side)).save(content, "PNG")
+    text = base64.b64encode(content.getvalue()).decode()
+    assert _image(0, text).size == (side, side)
 
 
 def test_a_path_and_its_file_in_base64_are_classified_alike(model: PyfuncModel, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ class Emulation(EventLoop):
             self._drift.add(reply["probe_cpu_s"])
         cpu_s = reply["cpu_s"] / reply["drift"]
         self._ended.append((request, self.queues[device], run, request.began_s, ended_s, cpu_s))
-        if request.runs == run:
+        if request.runs == run and self.queues[device].running is request:  # else lost in an outage
             self._held.pop(request.number, None)
             if self.is_last(request.stage):
                 self._answers[request.number] = device

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from pipeline.network.graph import Graph
 from pipeline.network.stage_program import program
 
 START_TIMEOUT_S = 120
+CLOSE_S = 3.0
+"""Time for all processes to end by themselves."""
 POLL_MS = 1000
 """Time to wait for a reply before checking that the process still runs."""
 
@@ -163,11 +166,13 @@ class DevicePool:
 
     def close(self) -> None:
         """End all processes. May be called twice."""
-        for name, process in self._processes.items():
+        for name in self._processes:
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.send_multipart([name.encode(), *wire.encode({"op": "stop"})])
+        until = time.monotonic() + CLOSE_S
+        for process in self._processes.values():
             try:
-                process.wait(timeout=5)
+                process.wait(timeout=max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -167,6 +167,11 @@ def test_a_broken_file_is_measured_anew(
         json.dumps(whole | {"table": "".join(rows[:-1])}),
         json.dumps(whole | {"table": "".join([*rows[:-1], rows[-2]])}),
         json.dumps(whole | {"measured": None}),
+        json.dumps(whole | {"measured": whole["measured"] | {"interval": float("nan")}}),
+        json.dumps(whole | {"variation": {HOST: [1.0, float("nan")]}}),
+        json.dumps(whole | {"variation": {HOST: [-1.0]}}),
+        json.dumps(whole | {"error": {HOST: float("nan")}}),
+        json.dumps(whole | {"codec_cpu_s": {HOST: {"int8 encode": [0.1, float("nan")]}}}),
         json.dumps(whole | {"error": {}}),
         json.dumps(whole | {"reference_cpu_s": float("nan")}),
     ]
