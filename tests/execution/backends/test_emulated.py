@@ -21,7 +21,7 @@ from pipeline.domain.plan import AUTO, Plan
 from pipeline.domain.records import RECORD_COLUMNS, Records, request_latency_s
 from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
 from pipeline.execution.backends.emulated import Emulated
-from pipeline.execution.devices.pool import DeviceError, discard_pool, shared_pool
+from pipeline.execution.devices.pool import DeviceError, DevicePool, shared_pool
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Outage
 from pipeline.execution.scheduler import Scheduler
@@ -241,10 +241,16 @@ def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
 def test_only_devices_that_may_run_a_stage_have_a_process(
     make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    discard_pool()
+    started: list[str] = []
+
+    def pool(names: Sequence[str]) -> DevicePool:
+        started.extend(names)
+        return shared_pool(names)
+
+    monkeypatch.setattr("pipeline.execution.backends.emulated.shared_pool", pool)
     problem = make_problem(two_devices)
     run(problem, Plan((0, 6), ("fast",)), 1)
-    assert set(shared_pool([])._processes) == {"fast"}
+    assert started == ["fast"]
     monkeypatch.setattr("pipeline.execution.backends.emulated.PROCESS_BYTES", 1e15)
     with pytest.raises(
         ConfigError, match="backend: 2 devices may run a stage, and the process of each takes"

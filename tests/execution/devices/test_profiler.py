@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,9 @@ import pytest
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import LEAST_ERROR, Profile
-from pipeline.execution.devices.pool import discard_pool, shared_pool
+from pipeline.execution.devices.pool import DevicePool, shared_pool
 from pipeline.execution.devices.profile_fit import HOST
 from pipeline.execution.devices.profiler import Profiler, speed
-from pipeline.execution.devices.reference_probe import reference_graph
 from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 from tests.conftest import MakeProblem
@@ -134,21 +134,28 @@ def test_two_hundred_devices_are_measured_in_no_more_processes_than_cores(
 ) -> None:
     many = tuple(replace(two_devices.devices[0], name=f"d{k}", speed=0.5 + k % 3) for k in range(200))
     fleet = replace(two_devices, devices=many, links=())
-    discard_pool()
+    started: list[str] = []
+
+    def pool(names: Sequence[str]) -> DevicePool:
+        started.extend(names)
+        return shared_pool(names)
+
+    monkeypatch.setattr("pipeline.execution.devices.profiler.shared_pool", pool)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     profile = Profiler(warmup=0, repeats=1, cache_dir=None).profile(SPEC, tiny_graph, fleet)
-    assert set(shared_pool([])._processes) == {"first"}
+    assert started == ["first"]
     assert len(profile.table) == 6
     assert profile.speeds["d199"] == 0.5 + 199 % 3
 
 
-def test_the_reference_model_takes_its_published_time(two_devices: Fleet) -> None:
+def test_the_reference_model_takes_its_published_time(
+    tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As it is profiled, and whatever the load of this host is."""
+    monkeypatch.setattr("pipeline.execution.devices.profiler.reference_graph", lambda model: tiny_graph)
     published = replace(two_devices.devices[0], speed=None, reference_latency_s=0.01052)
-    fleet = replace(two_devices, devices=(published,), reference_model="mnasnet0_5")
-    profile = Profiler(warmup=0, repeats=2, cache_dir=None).profile(
-        SPEC, reference_graph("mnasnet0_5"), fleet
-    )
+    fleet = replace(two_devices, devices=(published,))
+    profile = Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, fleet)
     assert profile.cumulative_s("fast")[-1] + profile.start_s("fast") == pytest.approx(0.01052)
 
 
