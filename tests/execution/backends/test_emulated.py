@@ -207,11 +207,11 @@ def test_a_task_that_its_own_device_loses_runs_there_again(
 ) -> None:
     """The lost run's reply comes while the task waits for its device: it must not take the input away."""
     fast, clean = two_devices.devices
-    slow = replace(two_devices, devices=(replace(fast, speed=0.001), replace(clean, speed=0.01)))
-    inputs, gone = images(3), Outage("fast", at_s=0.15, duration_s=0.2)
+    slow = replace(two_devices, devices=(replace(fast, speed=0.003), replace(clean, speed=0.03)))
+    inputs, gone = images(3), Outage("fast", at_s=0.05, duration_s=0.1)
     plan = Plan((0, 1, 6), ("clean", "fast"))
     job = make_job(make_problem(slow), plan, Closed(3, concurrency=3), inputs, outages=(gone,))
-    records = replace(EMULATED, max_wait_s=30.0).run(job, Fastest())
+    records = replace(EMULATED, max_wait_s=2.0).run(job, Fastest())
     assert (records.table["status"] == "lost").any()
     expected = [tiny_module(x) for x in inputs]
     assert all(torch.equal(a, b) for a, b in zip(records.outputs, expected, strict=True))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,23 @@ def test_speeds_refer_to_the_core_that_the_fleet_states() -> None:
     assert speed(device, 0.020, 0.040) == 0.2
     assert speed(replace(device, speed=3.0), 0.020, 0.040) == 1.5
     assert speed(replace(device, reference_latency_s=0.010), 0.020, 0.040) == 2.0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"variation": {"fast": [1.0, np.nan]}},
+        {"variation": {"fast": [-1.0]}},
+        {"error": {"fast": np.nan}},
+        {"codec_cpu_s": {"fast": {"int8 encode": [0.1, np.nan]}}},
+        {"probe_cpu_s": 0.0},
+    ],
+)
+def test_what_no_measurement_gives_is_refused(
+    make_problem: MakeProblem, two_devices: Fleet, bad: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=r"profile"):
+        replace(make_problem(two_devices).profile, **bad)
 
 
 def test_measured_once_for_all_devices_and_kept(
@@ -174,11 +192,6 @@ def test_a_broken_file_is_measured_anew(
         json.dumps(whole | {"table": "".join(rows[:-1])}),
         json.dumps(whole | {"table": "".join([*rows[:-1], rows[-2]])}),
         json.dumps(whole | {"measured": None}),
-        json.dumps(whole | {"measured": whole["measured"] | {"interval": float("nan")}}),
-        json.dumps(whole | {"variation": {HOST: [1.0, float("nan")]}}),
-        json.dumps(whole | {"variation": {HOST: [-1.0]}}),
-        json.dumps(whole | {"error": {HOST: float("nan")}}),
-        json.dumps(whole | {"codec_cpu_s": {HOST: {"int8 encode": [0.1, float("nan")]}}}),
         json.dumps(whole | {"error": {}}),
         json.dumps(whole | {"reference_cpu_s": float("nan")}),
     ]
