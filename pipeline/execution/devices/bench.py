@@ -25,7 +25,7 @@ from pipeline.network.layer import Cut
 
 SLOWDOWN = 2.5
 """Slowdown while profiling: a device sleeps after each stage, as in a run. Any slowdown from 1 to 6 gave the
-same CPU time, to within 3%."""
+same CPU time, to within 5%."""
 WHOLES = 3
 """Number of runs of the whole model in a pass; all other times are scaled to it."""
 PARTS = 8
