@@ -57,17 +57,15 @@ class Profile:
     speeds: Mapping[str, float]
     """Speed of each device: a layer takes cpu_s ÷ speed there."""
     reference_cpu_s: float
-    """CPU seconds of the reference model, run as a stage, on this host when it was profiled."""
+    """CPU seconds of the reference model on this host when it was profiled."""
     task_cpu_s: Mapping[str, float]
-    """CPU seconds to start a stage, beyond those of its layers: caches are cold."""
+    """CPU seconds to start a stage, beyond those of its layers."""
     codec_cpu_s: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """(a, b) by device and codec (such as `int8 encode`): x bytes of float32 take a + b * x CPU seconds."""
     error: Mapping[str, float] = field(default_factory=dict)
     """95th percentile of |measured ÷ predicted - 1| over held-out stages."""
     variation: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Times of the whole model and of its parts in each pass ÷ their medians."""
-    probe_cpu_s: float | None = None
-    """CPU seconds of the reference model run right after a stage, as a probe of this host's drift."""
     measured_as: Mapping[str, str] = field(default_factory=dict)
     """The name of a device in the table; a device that is not here has its own. Devices may share rows."""
     measured: Measurement | None = None
@@ -75,8 +73,6 @@ class Profile:
 
     def __post_init__(self) -> None:
         require_number("profile", "reference_cpu_s", self.reference_cpu_s, least=0, above=True)
-        if self.probe_cpu_s is not None:
-            require_number("profile", "probe_cpu_s", self.probe_cpu_s, least=0, above=True)
         for device, value in self.speeds.items():
             require_number(f"profile of {device}", "speed", value, least=0, above=True)
         for device, ratios in self.variation.items():

@@ -59,8 +59,6 @@ class Records:
     """Wall seconds of each scheduler decision."""
     host_drift: float | None = None
     """This host's time for the reference model in this run ÷ when profiled; the table is corrected for it."""
-    host_late: float | None = None
-    """Time for which other work on this host delayed stages ÷ the run's time; the table leaves it out."""
 
     @property
     def end_s(self) -> float:

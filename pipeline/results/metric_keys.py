@@ -88,9 +88,6 @@ METRICS: Mapping[str, Metric] = {
     "host_j_per_inf": Metric(
         "Host energy per inference", "J", "Energy of the experiment ÷ requests answered"
     ),
-    "host_late": Metric(
-        "Host late", "", "Time for which other work on this host delayed stages ÷ the run's time"
-    ),
     "host_drift": Metric("Host drift", "", "This host's time for the reference model now ÷ when profiled"),
     "change_g_per_inf": Metric(
         "Change of carbon", "g", "Carbon per inference of the second run - the first's"

@@ -139,10 +139,8 @@ class Summary:
             "devices_used": len(self._end.reserved),
             **self._all.latency_metrics(),
         }
-        for name in ("host_drift", "host_late"):
-            value = getattr(self._end, name)
-            if value is not None:
-                metrics[name] = value
+        if self._end.host_drift is not None:
+            metrics["host_drift"] = self._end.host_drift
         if self._num_decisions:
             metrics["scheduling_us_per_task"] = self._scheduling_s / self._num_decisions * 1e6
         if num_ok:

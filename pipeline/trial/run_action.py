@@ -162,4 +162,4 @@ def _profiled(service: Service) -> dict[str, Any]:
     """When and how a service's profile was measured."""
     profile = service.problem.profile
     measured = {} if profile.measured is None else asdict(profile.measured)
-    return measured | {"reference_cpu_s": profile.reference_cpu_s, "probe_cpu_s": profile.probe_cpu_s}
+    return measured | {"reference_cpu_s": profile.reference_cpu_s}

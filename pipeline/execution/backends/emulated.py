@@ -1,13 +1,14 @@
-"""Run plans on real processes, one per device, each slowed to its device's speed. Default backend. Shell.
+"""Run plans on real processes, one per device, in the fleet's own time. Default backend. Shell.
 
-Real stages compute on real tensors; the speed of a device and the bandwidth and latency of a link are
-emulated:
+Real stages compute on real tensors, one at a time. The speed of a device, the bandwidth and latency of a link
+and the order of events are emulated:
 - A stage takes its CPU time ÷ the device's speed. That is steadier than a CPU quota, which throttles in
   bursts of 100 ms, and leaves out the time for which other work on this host delays the stage.
-- A transfer takes the time that its link would need, or more.
-- A fleet whose devices together need more than one core of this host runs slower as a whole, by one time
-  scale; the recorded times are divided by it.
-- The records are also corrected for this host's drift since the profile, which the reference model measures.
+- A stage runs twice, and the second time counts: its time is then that of a device in steady work, however
+  long its process has waited and whatever ran on this host before.
+- A transfer takes the time that its link would need. What messages between this host's processes take
+  counts nowhere.
+- The times are also corrected for this host's drift since the profile, which the reference model measures.
 """
 
 from __future__ import annotations
@@ -41,15 +42,12 @@ class Emulated(BackendSettings):
     """Runs of a stage before the run begins, on zeros with the strides of the tensors that will arrive."""
     calibrate_every_s: float = 0.1
     """Seconds of this host between two probes of its drift."""
-    headroom: float = 1.5
-    """Factor on the time scale, to leave time for the emulation's overhead and the probes."""
     computes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_whole("backend", "warmup", self.warmup)
         require_number("backend", "calibrate_every_s", self.calibrate_every_s, least=0)
-        require_number("backend", "headroom", self.headroom, least=1)
 
     def run(self, job: Job, scheduler: Scheduler) -> Records:
         """Run every request through its plan's stages.
@@ -76,7 +74,6 @@ class Emulated(BackendSettings):
                 pool,
                 warmup=self.warmup,
                 probe_every_s=self.calibrate_every_s,
-                headroom=self.headroom,
             )
             try:
                 return emulation.execute()

@@ -10,7 +10,6 @@ import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from heapq import heappush
 from typing import ClassVar
 
 from pipeline.domain.checks import require_whole
@@ -75,17 +74,11 @@ class _Simulation(EventLoop):
     ) -> None:
         super().__init__(settings, job, scheduler, work)
         self._times = ServiceTimes(settings.seed, job, work)
-        self._begun = -(2**62)
-        """Order of the next end of a stage: by begin, and before the other events of the same time."""
 
-    def start(self, request: Request, queue: DeviceQueue) -> None:
-        """Compute the time at which the stage ends."""
+    def start(self, request: Request, queue: DeviceQueue) -> tuple[float, float]:
+        """The stage's predicted time × the request's ratio."""
         work = self.work[request.stage]
-        began_s = self.now_s
-        ended_s = began_s + work.seconds[queue.name] * request.ratios[work.stage]
-        self._begun += 1
-        end = (request, queue, request.runs, began_s, ended_s, math.nan)
-        heappush(self.heap, (ended_s, self._begun, self.finish, end))
+        return work.seconds[queue.name] * request.ratios[work.stage], math.nan
 
     def ratios(self, requests: int) -> Sequence[Sequence[float]]:
         """(requests, stages): ratios drawn from the profile's variation."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +12,6 @@ import torch
 
 from pipeline.domain.plan import COMPRESSIONS
 from pipeline.execution.devices import wire
-from pipeline.execution.devices.device import REFERENCE
 from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift
@@ -23,9 +20,6 @@ from pipeline.network.compression import decoder, encoder
 from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
 
-SLOWDOWN = 2.5
-"""Slowdown while profiling: a device sleeps after each stage, as in a run. Any slowdown from 1 to 6 gave the
-same CPU time, to within 5%."""
 WHOLES = 3
 """Number of runs of the whole model in a pass; all other times are scaled to it."""
 PARTS = 8
@@ -36,37 +30,29 @@ CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for wa
 
 
 class Bench:
-    """Times of the model: layer by layer, whole and in parts, of the codecs and the reference model.
+    """Times of the model: layer by layer, whole and in parts, and of the codecs.
 
-    The parts run on the devices in turn, as in a run: the start of a stage costs most where another process
-    ran before. All else runs on the first device. All times but the reference model's are divided by the
-    drift. `layer_s` and `parts_s` grow by one list a pass.
+    Wholes and parts run on the devices in turn, as processes differ in where their memory lies. All else runs
+    on the first device. All times are divided by the drift. The lists grow by one entry a pass, `whole_s` by
+    WHOLES.
     """
 
-    def __init__(
-        self, pool: DevicePool, names: Sequence[str], graph: Graph, reference: Graph, drift: Drift
-    ) -> None:
+    def __init__(self, pool: DevicePool, names: Sequence[str], graph: Graph, drift: Drift) -> None:
         self._pool = pool
         self._drift = drift
         self._names = names
+        self._turns = itertools.cycle(names)
         self._graph = graph
         (model_input,) = graph.cuts[0].tensors
         self._input = torch.randn(model_input.shape, generator=torch.Generator().manual_seed(0))
         self.layer_s: list[list[float]] = []
         self.whole_s: list[float] = []
         self.parts_s: list[list[float]] = []
-        self.reference_s: list[float] = []
-        """CPU seconds of the reference model, run as a stage."""
-        self.probe_s: list[float] = []
-        """CPU seconds of the probe after it."""
         self._held_out_s: list[list[float]] = []
         self._codec_s: list[list[list[float]]] = []
-        (reference_input,) = reference.cuts[0].tensors
         for name in names:
             pool.call(name, {"op": "reset"})
             pool.call(name, {"op": "put", "request": "profile"}, {"0": self._input})
-        zeros = torch.zeros(reference_input.shape)
-        pool.call(names[0], {"op": "put", "request": REFERENCE}, {"0": zeros})
         num_layers = len(graph)
         self._layouts = {0: [Layout.of(self._input)]}
         """Layouts of the tensors at each cut before which a stage has run."""
@@ -96,7 +82,6 @@ class Bench:
 
     def measure(self, *, keep: bool) -> None:
         """One pass over each kind of stage. keep: record the times."""
-        reference_s, probe_s = self._call(self._names[0], REFERENCE, REFERENCE)
         layers = self._chain(self._layers, 0)
         whole = [seconds for _ in range(WHOLES) for seconds in self._run(self._whole)]
         parts = self._run(self._parts)
@@ -105,18 +90,11 @@ class Bench:
         codecs = [self._chain([f"{codec} {cut.index}" for codec in CODECS], cut.index) for cut in self._cuts]
         if not keep:
             return
-        self.reference_s.append(reference_s)
-        self.probe_s.append(probe_s)
         self.layer_s.append(layers)
         self.whole_s += whole
         self.parts_s.append(parts)
         self._codec_s.append(codecs)
         self._held_out_s.append(held_out)
-
-    @property
-    def first_probes_s(self) -> float:
-        """CPU seconds of a probe at which the drift is 1."""
-        return self._drift.reference_cpu_s
 
     @property
     def interval(self) -> float:
@@ -149,34 +127,31 @@ class Bench:
     def _chain(self, stages: Sequence[str], cut: int) -> list[float]:
         """CPU seconds of stages that run one after the other in one call, on noise like the cut's tensors."""
         header = {"op": "profile", "stages": stages, "inputs": self._layouts[cut], "seed": 0}
-        reply, _ = self._pool.call(self._names[0], {**header, "slowdown": SLOWDOWN})
-        return self._without_drift(reply["cpu_s"], reply["probe_cpu_s"])
-
-    def _without_drift(self, cpu_s: Sequence[float], probe_cpu_s: float) -> list[float]:
-        """CPU seconds just measured, divided by the drift that the following probe gives."""
-        self._drift.add(probe_cpu_s)
-        return [seconds / self._drift.now for seconds in cpu_s]
+        reply, _ = self._pool.call(self._names[0], header)
+        return self._without_drift(self._names[0], reply["cpu_s"])
 
     def _run(self, stages: Sequence[str]) -> list[float]:
         """CPU seconds of stages that run one after the other, each called as in a run, on another device."""
         cpu_s: list[float] = []
-        sender = ""
-        for stage, name in zip(stages, itertools.cycle(self._names), strict=False):
+        name = ""
+        for stage in stages:
+            sender, name = name, next(self._turns)
             if sender not in ("", name):
                 value = self._pool.forward(sender, wire.encode({"op": "fetch", "request": "next"}))
                 self._pool.forward(name, wire.readdress(value, {"op": "put", "request": "next"}))
-            seconds, probe_s = self._call(name, stage, "next" if sender else "profile")
-            cpu_s += self._without_drift([seconds], probe_s)
-            sender = name
-        return cpu_s
+            header = {
+                "op": "run",
+                "stage": stage,
+                "request": "next",
+                "takes": "next" if sender else "profile",
+            }
+            cpu_s.append(self._pool.call(name, header)[0]["cpu_s"])
+        return self._without_drift(name, cpu_s)
 
-    def _call(self, name: str, stage: str, takes: str) -> tuple[float, float]:
-        """CPU seconds of one stage on a value that the device holds, and of the probe after it."""
-        header: dict[str, Any] = {"op": "run", "stage": stage, "request": "next", "takes": takes}
-        # Probe each time, whether or not the stage leaves time for it.
-        header |= {"reference_s": self._drift.reference_cpu_s, "room": -math.inf, "slowdown": SLOWDOWN}
-        reply, _ = self._pool.call(name, header)
-        return reply["cpu_s"], reply["probe_cpu_s"]
+    def _without_drift(self, name: str, cpu_s: Sequence[float]) -> list[float]:
+        """CPU seconds just measured on a device, divided by the drift that a probe there gives."""
+        self._drift.add(self._pool.probe_reference(name))
+        return [seconds / self._drift.now for seconds in cpu_s]
 
 
 def _random_bounds(num_layers: int) -> list[int]:

@@ -1,49 +1,61 @@
 """A device as an OS process: holds stages and values, and runs one stage at a time. Shell.
 
-Started as `python -m pipeline.execution.devices.device ENDPOINT NAME PARENT_PID TURNS`.
+Started as `python -m pipeline.execution.devices.device ENDPOINT NAME PARENT_PID`.
 It needs only torch, pyzmq and safetensors.
 Requests (header "op") and their replies:
     deploy   a stage's program and parameters; run it `warmup` times on zeros with the layouts `inputs`
              -> param_bytes, and the layouts of its outputs if it ran
     put      tensors: the present value of a request                          -> nothing
-    run      a stage on a value (`takes`); its output is the request's new value
-             -> start, end, late_s, cpu_s, drift, and probe_cpu_s if it made a probe (see `Stretched`)
+    run      a stage on a value (`takes`); its output is the request's new value       -> cpu_s
     fetch    return and forget the value of a request                         -> tensors
-    profile  run a chain of deployed stages once, on seeded noise with the layouts `inputs`
-             -> cpu_s of each, probe_cpu_s
-    probe    run the stage REFERENCE on zeros, to measure this host's speed   -> probe_cpu_s
+    profile  run a chain of deployed stages on seeded noise with the layouts `inputs`  -> cpu_s of each
+    probe    run the stage REFERENCE on zeros, to measure this host's speed            -> cpu_s
     reset    forget all stages but REFERENCE, and all values                  -> nothing
-`start` and `end` are readings of time.perf_counter, which all processes of one host share.
+All CPU seconds are those of steady work (see `steady`).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import Any
 
 import torch
 import zmq
 
 from pipeline.execution.devices import wire
 from pipeline.execution.devices.layout import Layout
-from pipeline.execution.devices.stretching import PROBE_ROOM, Stretcher, Values, sleep_until, timed
 from pipeline.network.stage_program import from_program
 from pipeline.network.subnormals import subnormals_as_zero
 
 PARENT_CHECK_MS = 2000
 REFERENCE = "reference"
 """Name of the stage that measures this host's speed."""
+Values = tuple[torch.Tensor, ...]
+
+
+def steady(stages: Sequence[torch.fx.GraphModule], values: Values) -> tuple[Values, list[float]]:
+    """The output of stages that run one after the other, and the CPU seconds of each in steady work.
+
+    They run twice, and the second time counts. The first one brings weights, code and memory into the caches,
+    as far as they fit: after an idle period, or after another process, a stage takes 10 to 30% longer.
+    """
+    # thread_time excludes the thread that moves messages; with one torch thread it covers all computation.
+    for _ in range(2):
+        output, cpu_s = values, []
+        for stage in stages:
+            begin = time.thread_time()
+            output = stage.forward(*output)
+            cpu_s.append(time.thread_time() - begin)
+    return output, cpu_s
 
 
 class DeviceServer:
-    """The stages and values that one device holds; turns: the file to lock (see `Stretcher`)."""
+    """The stages and values that one device holds."""
 
-    def __init__(self, turns: IO[bytes]) -> None:
-        self._stretcher = Stretcher(turns)
+    def __init__(self) -> None:
         self._stages: dict[str, torch.fx.GraphModule] = {}
         self._values: dict[str, Values] = {}
         self._reference_input: Values = ()
@@ -65,9 +77,7 @@ class DeviceServer:
         if operation == "profile":
             return self._profile(**header), {}
         if operation == "probe":
-            with self._stretcher.turn():
-                self._probe()  # discarded: after an idle period it is slower than after a stage
-                return {"probe_cpu_s": self._probe()}, {}
+            return {"cpu_s": steady([self._stages[REFERENCE]], self._reference_input)[1][0]}, {}
         if operation == "reset":
             self._stages = {name: stage for name, stage in self._stages.items() if name == REFERENCE}
             self._values.clear()
@@ -95,67 +105,26 @@ class DeviceServer:
             "outputs": [Layout.of(output) for output in outputs],
         }
 
-    def _run(
-        self,
-        stage: str,
-        request: str,
-        takes: str,
-        slowdown: float,
-        dispatch_s: float = 0.0,
-        drift: float = 1.0,
-        not_before: float = 0.0,
-        reference_s: float = math.inf,
-        room: float = PROBE_ROOM,
-    ) -> dict[str, Any]:
-        """Run a stage on the value `takes`, stretched (see `Stretcher.stretch`)."""
-        module, values = self._stages[stage], self._values[takes]
-        ran = self._stretcher.stretch(
-            lambda: timed(module, values),
-            self._probe,
-            slowdown,
-            dispatch_s=dispatch_s,
-            drift=drift,
-            not_before=not_before,
-            reference_s=reference_s,
-            room=room,
-        )
-        self._values[request] = ran.output
-        reply = {key: value for key, value in ran._asdict().items() if key != "output"}
-        return {key: value for key, value in reply.items() if value is not None}
+    def _run(self, stage: str, request: str, takes: str) -> dict[str, Any]:
+        self._values[request], (cpu_s,) = steady([self._stages[stage]], self._values[takes])
+        return {"cpu_s": cpu_s}
 
-    def _probe(self) -> float:
-        """CPU seconds of the reference model."""
-        self._stretcher.chill_caches()
-        return timed(self._stages[REFERENCE], self._reference_input)[1]
-
-    def _profile(
-        self, stages: Sequence[str], inputs: Sequence[Sequence[Any]], seed: int, slowdown: float
-    ) -> dict[str, Any]:
-        """Run stages one after the other, then sleep as in a run; returns each stage's CPU seconds."""
+    def _profile(self, stages: Sequence[str], inputs: Sequence[Sequence[Any]], seed: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(seed)
         values: Values = tuple(Layout(*layout).noise(generator) for layout in inputs)
-        start = time.perf_counter()
-        self._stretcher.chill_caches()
-        cpu_s = []
-        for stage in stages:
-            values, stage_cpu_s = timed(self._stages[stage], values)
-            cpu_s.append(stage_cpu_s)
-        probe_cpu_s = self._probe()
-        sleep_until(start + sum(cpu_s) * slowdown)
-        return {"cpu_s": cpu_s, "probe_cpu_s": probe_cpu_s}
+        return {"cpu_s": steady([self._stages[stage] for stage in stages], values)[1]}
 
 
-def serve(endpoint: str, name: str, parent: int, turns: str) -> None:
+def serve(endpoint: str, name: str, parent: int) -> None:
     """Answer requests until the message `stop` arrives or the parent process has ended."""
     torch.set_num_threads(1)
     with (
-        open(turns, "ab") as lock,
         zmq.Context() as context,
         context.socket(zmq.DEALER) as socket,
         torch.inference_mode(),
         subnormals_as_zero(),
     ):
-        device = DeviceServer(lock)
+        device = DeviceServer()
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IDENTITY, name.encode())
         socket.connect(endpoint)
@@ -174,4 +143,4 @@ def serve(endpoint: str, name: str, parent: int, turns: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(endpoint=sys.argv[1], name=sys.argv[2], parent=int(sys.argv[3]), turns=sys.argv[4])
+    serve(endpoint=sys.argv[1], name=sys.argv[2], parent=int(sys.argv[3]))

@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,8 +50,7 @@ class DevicePool:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         address = f"ipc://{self._directory.name}/devices" if os.name == "posix" else "tcp://127.0.0.1:*"
         self._socket.bind(address)
-        endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._where = endpoint, str(Path(self._directory.name) / "turns")
+        self._endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._references: dict[str, Graph] = {}
         """The reference model that each device holds."""
@@ -60,10 +58,9 @@ class DevicePool:
 
     def start(self, names: Iterable[str]) -> None:
         """Start the processes of these devices, unless they run. Raises DeviceError if one does not start."""
-        endpoint, turns = self._where
         waiting = set(names) - self._processes.keys()
         try:
-            self._processes |= {name: start_device(endpoint, name, turns) for name in waiting}
+            self._processes |= {name: start_device(self._endpoint, name) for name in waiting}
             while waiting:
                 waiting.discard(self._receive(next(iter(waiting)), START_TIMEOUT_S)[0])
         except BaseException:
@@ -77,33 +74,17 @@ class DevicePool:
         return wire.decode(self.forward(name, wire.encode(header, tensors)))
 
     def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
-        """`call` on encoded messages, without decoding the tensors; no other reply may be pending."""
-        self.send(name, frames)
-        sender, reply = self._receive(name)
-        assert sender == name, f"{sender} answered instead of {name}"
-        return _unless_failed(name, reply)
-
-    def send(self, name: str, frames: Sequence[bytes]) -> None:
-        """Send a device a message without waiting for its reply (see `receive`); it replies in order.
-
-        Raises DeviceError if the process has ended.
-        """
+        """`call` on encoded messages, without decoding the tensors."""
         try:
             self._socket.send_multipart([name.encode(), *frames])
         except zmq.ZMQError as error:  # the connection is closed
             raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
-
-    def receive(self, timeout_s: float) -> tuple[str, list[bytes]] | None:
-        """The next reply and its device; None if none arrives in time. Raises DeviceError as `call` does."""
-        if not self._socket.poll(int(timeout_s * 1e3)):
-            for name, process in self._processes.items() if timeout_s else ():
-                if process.poll() is not None:
-                    raise DeviceError(
-                        f"the process of device {name} has ended (exit code {process.returncode})"
-                    )
-            return None
-        sender, *frames = self._socket.recv_multipart()
-        return sender.decode(), _unless_failed(sender.decode(), frames)
+        sender, reply = self._receive(name)
+        assert sender == name, f"{sender} answered instead of {name}"
+        failure = wire.header(reply).get("error")
+        if failure is not None:
+            raise DeviceError(f"device {name}: {failure}")
+        return reply
 
     def deploy(
         self,
@@ -146,7 +127,7 @@ class DevicePool:
 
     def probe_reference(self, name: str) -> float:
         """CPU seconds of the reference model on a device, now."""
-        return float(self.call(name, {"op": "probe"})[0]["probe_cpu_s"])
+        return float(self.call(name, {"op": "probe"})[0]["cpu_s"])
 
     def _receive(self, name: str, timeout_s: float = float("inf")) -> tuple[str, list[bytes]]:
         waited_ms = 0
@@ -180,13 +161,6 @@ class DevicePool:
         self._socket.close()
         self._context.term()
         self._directory.cleanup()
-
-
-def _unless_failed(name: str, reply: list[bytes]) -> list[bytes]:
-    failure = wire.header(reply).get("error")
-    if failure is not None:
-        raise DeviceError(f"device {name}: {failure}")
-    return reply
 
 
 _shared: list[DevicePool] = []

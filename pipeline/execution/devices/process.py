@@ -17,12 +17,9 @@ returned to the system after a run: page faults made a stage take 6 ms of CPU in
 the next."""
 
 
-def start_device(endpoint: str, name: str, turns: str) -> subprocess.Popen[bytes]:
-    """The process of a device, with one torch thread; it connects to the endpoint under its name.
-
-    turns: path of the file that the devices lock in turn.
-    """
+def start_device(endpoint: str, name: str) -> subprocess.Popen[bytes]:
+    """The process of a device, with one torch thread; it connects to the endpoint under its name."""
     environment = module_environment() | KEEP_MEMORY | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = module_command("pipeline.execution.devices.device", endpoint, name, str(os.getpid()), turns)
+    command = module_command("pipeline.execution.devices.device", endpoint, name, str(os.getpid()))
     # In a session of its own: Ctrl-C reaches only the coordinator, which then ends its devices in order.
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from pipeline.domain.profile import Profile
 from pipeline.execution.devices.bench import Bench
+from pipeline.execution.devices.reference_probe import Drift
 from pipeline.execution.devices.stage_fit import split_times
 from pipeline.network.graph import Graph
 
@@ -17,25 +16,21 @@ HOST = "host"
 """The name in a profile's table under which the devices of an emulated fleet share its rows."""
 
 
-def fitted(graph: Graph, bench: Bench, *, is_reference: bool) -> Profile:
-    """The profile of HOST from measured times, without speeds.
+def fitted(graph: Graph, bench: Bench, drift: Drift, *, is_reference: bool) -> Profile:
+    """The profile of HOST from measured times, without speeds; drift: that of the probes beside them.
 
     is_reference: whether the graph is the reference model, whose whole then takes the reference's time.
     """
     layers_s, task_s = split_times(bench.layer_s, bench.whole_s, bench.parts_s, bench.part_bounds)
-    reference_cpu_s = statistics.median(bench.reference_s)
-    # A probe follows a stage at once, with warmer caches: it takes a little less than the model as a stage.
-    after_stage = statistics.median(p / s for p, s in zip(bench.probe_s, bench.reference_s, strict=True))
-    probe_cpu_s = reference_cpu_s * after_stage
-    # Times were divided by drift relative to the first probes; they should be those at `reference_cpu_s`.
-    scale = probe_cpu_s / bench.first_probes_s
+    # Times were divided by drift relative to the first probes; they should be those at the median probe.
+    scale = drift.overall
+    reference_cpu_s = drift.reference_cpu_s * scale
     if is_reference:
         scale = reference_cpu_s / (layers_s.sum() + task_s)
     return Profile(
         table=_rows(graph, layers_s * scale),
         speeds={},
         reference_cpu_s=reference_cpu_s,
-        probe_cpu_s=probe_cpu_s,
         task_cpu_s={HOST: task_s * scale},
         codec_cpu_s={HOST: {k: [a * scale, b * scale] for k, (a, b) in bench.codec_cpu_s().items()}},
         error={HOST: bench.error(layers_s, task_s)},

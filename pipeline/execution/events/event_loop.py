@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar
 
@@ -27,9 +27,6 @@ from pipeline.execution.events.settings import BackendSettings
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Job
 from pipeline.execution.scheduler import Scheduler
-
-Event = tuple[float, Callable[..., None], tuple[Any, ...]]
-"""Time at which it is handled, the method that handles it, and that method's arguments."""
 
 
 class EventLoop(ABC):
@@ -54,9 +51,11 @@ class EventLoop(ABC):
         self._last = [k + 1 == len(work) or work[k + 1].stage == 0 for k in range(len(work))]
         self._state = FleetState(job.fleet, work, job.intensity, job.services[0].problem.idle)
         self._requests = requests_of(job, work, self.ratios)
-        self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         """Time, order among events at that time, handler and its arguments."""
         self._pushed = 0
+        self._begun = -(2**62)
+        """Order of the next end of a stage: by begin, and before the other events of the same time."""
         self.queues = {name: DeviceQueue(name) for name in job.fleet.by_name}
         self._links: dict[tuple[str, str], LinkQueue] = {}
         """By sender and receiver; those that have carried a tensor."""
@@ -67,14 +66,17 @@ class EventLoop(ABC):
     # --- how the backend runs stages ---
 
     @abstractmethod
-    def start(self, request: Request, queue: DeviceQueue) -> None:
-        """Run the request's stage on a device that is free; `finish` is called at its end."""
+    def start(self, request: Request, queue: DeviceQueue) -> tuple[float, float]:
+        """Run the request's stage on a device that is free; returns the seconds it takes, and CPU seconds.
+
+        CPU seconds are NaN where nothing is computed.
+        """
 
     def send(self, request: Request, device: str) -> None:  # noqa: B027 not all backends move tensors
         """Move the input of the request's stage to a device."""
 
-    def hold(self, request: Request) -> None:  # noqa: B027 nor hold them
-        """Keep the input of the request's stage while the request waits."""
+    def ended(self, request: Request, device: str) -> None:  # noqa: B027 nor fetch them
+        """Note that a device has completed the request's stage."""
 
     def ratios(self, requests: int) -> Sequence[Sequence[float]]:
         """(requests, stages): time ÷ predicted time, for the next requests; no stages if they really run."""
@@ -86,23 +88,17 @@ class EventLoop(ABC):
 
     # --- the loop ---
 
-    def events(self) -> Iterator[Event]:
-        """The events in order of time; in real time, each when it is due."""
-        heap = self.heap
-        while heap:
-            at_s, _, handle, arguments = heappop(heap)
-            yield at_s, handle, arguments
-
     def run(self) -> None:
-        """Handle all events."""
+        """Handle all events in order of time."""
         for outage in self.job.outages:
             self._push(outage.at_s, self._begin_outage, outage.device)
             if outage.duration_s < math.inf:
                 self._push(outage.at_s + outage.duration_s, self._end_outage, outage.device)
         for _ in range(self.job.workload.concurrency or 1):
             self._next_arrival()
-        advance = self._state.advance
-        for now_s, handle, arguments in self.events():
+        heap, advance = self._heap, self._state.advance
+        while heap:
+            now_s, _, handle, arguments = heappop(heap)
             self.now_s = now_s
             advance(now_s)
             handle(*arguments)
@@ -117,7 +113,7 @@ class EventLoop(ABC):
 
     def _push(self, at_s: float, handle: Callable[..., None], *arguments: Any) -> None:
         self._pushed += 1  # among events at the same time the first pushed comes first
-        heappush(self.heap, (at_s, self._pushed, handle, arguments))
+        heappush(self._heap, (at_s, self._pushed, handle, arguments))
 
     # --- arrivals and answers ---
 
@@ -197,7 +193,6 @@ class EventLoop(ABC):
             self._reject(request, decision.reason)
 
     def _wait(self, request: Request, until_s: float) -> None:
-        self.hold(request)
         if until_s < math.inf:
             self.in_fleet -= 1  # its scheduler defers it: it does not wait for a busy fleet
             self._push(max(until_s, self.now_s), self._wake, request)
@@ -254,15 +249,18 @@ class EventLoop(ABC):
         queue.running = request
         request.runs += 1
         request.began_s = self.now_s
-        self.start(request, queue)
+        seconds, cpu_s = self.start(request, queue)
+        self._begun += 1
+        end = self.now_s + seconds, self._begun, self._finish, (request, queue, request.runs, cpu_s)
+        heappush(self._heap, end)
 
-    def finish(
-        self, request: Request, queue: DeviceQueue, run: int, began_s: float, ended_s: float, cpu_s: float
-    ) -> None:
+    def _finish(self, request: Request, queue: DeviceQueue, run: int, cpu_s: float) -> None:
         """Handle the end of a stage on a device; run: its number among the request's runs."""
         if queue.running is not request or request.runs != run:  # lost in an outage
             return
+        began_s, ended_s = request.began_s, self.now_s
         self._log.add(request, COMPUTE, queue.name, began_s, ended_s, cpu_s)
+        self.ended(request, queue.name)
         queue.used = True
         queue.running = None
         assert request.task is not None

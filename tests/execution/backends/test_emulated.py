@@ -1,4 +1,4 @@
-"""Real device processes: the emulated clock, the bits of the answer, memory, links, refusals."""
+"""Real device processes: the fleet's time, the bits of the answer, memory, links, refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -26,6 +25,7 @@ from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Outage
 from pipeline.execution.scheduler import Scheduler
 from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.execution.workloads.open_loop import Poisson
 from pipeline.planning.problem import Problem
 from pipeline.results.metrics import output_max_abs_error
 from schedulers.fastest import Fastest
@@ -33,6 +33,7 @@ from schedulers.round_robin import RoundRobin
 from tests.conftest import ROOT, MakeProblem, make_job
 
 EMULATED = Emulated(warmup=1, max_wait_s=0.2)
+HOURLY = Poisson(rate_rps=5 / 3600, duration_s=3600)
 
 
 def images(count: int) -> list[torch.Tensor]:
@@ -56,18 +57,16 @@ def test_a_split_run_answers_bit_for_bit_as_the_whole_model(
     assert records.measurement == "emulated"
 
 
-def test_a_stage_takes_its_cpu_time_over_the_speed(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    slow = replace(two_devices, devices=tuple(replace(d, speed=0.005) for d in two_devices.devices))
-    records = run(make_problem(slow), Plan((0, 3, 6), ("fast", "clean")), 20)
-    assert_stretched(records.table, speed=0.005)
-
-
-def assert_stretched(table: pd.DataFrame, speed: float) -> None:
-    """Never quicker than CPU time ÷ speed, and no slower unless this host is busy with something else."""
+@pytest.mark.parametrize("speed", [0.005, 10.0])
+def test_a_stage_takes_its_cpu_time_over_the_speed(
+    make_problem: MakeProblem, two_devices: Fleet, speed: float
+) -> None:
+    """Also on a device ten times faster than this host, and whatever real time passes."""
+    fleet = replace(two_devices, devices=tuple(replace(d, speed=speed) for d in two_devices.devices))
+    table = run(make_problem(fleet), Plan((0, 3, 6), ("fast", "clean")), 20).table
     compute = table[table["kind"] == "compute"]
-    ratio = (compute["end_s"] - compute["start_s"]) * speed / compute["cpu_s"]
-    assert ratio.min() >= 1 - 1e-6
-    assert (ratio.groupby(compute["device"]).min() < 1.05).all()
+    seconds = compute["end_s"] - compute["start_s"]
+    assert seconds.to_numpy() == pytest.approx((compute["cpu_s"] / speed).to_numpy(), rel=1e-6)
 
 
 def test_a_transfer_takes_what_its_link_takes_and_times_never_overlap(
@@ -106,17 +105,6 @@ def test_messages_take_no_time_and_a_stated_dispatch_does(
         expected_s = seconds.groupby(compute["request"]).sum() + 0.001 + 2048e-6
         expected_s += stated.by_name["clean"].dispatch_s
         assert request_latency_s(records).to_numpy() == pytest.approx(expected_s.to_numpy(), rel=1e-6)
-
-
-def test_the_time_scale_divides_out(make_problem: MakeProblem, two_devices: Fleet) -> None:
-    """A device ten times faster than this host is emulated by slowing the whole run down."""
-    quick = replace(two_devices, devices=tuple(replace(d, speed=10.0) for d in two_devices.devices))
-    begin = time.perf_counter()
-    # A headroom of 20 slows everything down by 200, so that waking up late weighs little.
-    job = make_job(make_problem(quick), Plan((0, 6), ("fast",)), Closed(20), images(20))
-    records = Emulated(headroom=20).run(job, RoundRobin())
-    assert_stretched(records.table, speed=10)
-    assert records.window_s * 200 < time.perf_counter() - begin
 
 
 def test_auto_stages_ask_the_scheduler_and_pinned_ones_do_not(
@@ -181,7 +169,7 @@ def test_a_device_that_is_gone_for_a_while_loses_no_request(
     make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module, bounds: tuple[int, ...]
 ) -> None:
     """Its tasks go elsewhere, what only it held is computed again, and all answers are still right."""
-    slow = replace(two_devices, devices=tuple(replace(d, speed=0.005) for d in two_devices.devices))
+    slow = replace(two_devices, devices=tuple(replace(d, speed=0.001) for d in two_devices.devices))
     plan = Plan(bounds, (AUTO,) * (len(bounds) - 1))
     gone = Outage("fast", at_s=0.1, duration_s=0.3)
     workload, inputs = Closed(24, concurrency=6), images(24)
@@ -207,7 +195,7 @@ def test_a_task_that_its_own_device_loses_runs_there_again(
 ) -> None:
     """The lost run's reply comes while the task waits for its device: it must not take the input away."""
     fast, clean = two_devices.devices
-    slow = replace(two_devices, devices=(replace(fast, speed=0.003), replace(clean, speed=0.03)))
+    slow = replace(two_devices, devices=(replace(fast, speed=0.001), replace(clean, speed=0.01)))
     inputs, gone = images(3), Outage("fast", at_s=0.05, duration_s=0.1)
     plan = Plan((0, 1, 6), ("clean", "fast"))
     job = make_job(make_problem(slow), plan, Closed(3, concurrency=3), inputs, outages=(gone,))
@@ -298,15 +286,18 @@ def test_a_wrong_stage_fails_the_equality(
     assert not torch.equal(wrong, tiny_module(x))
 
 
-def test_idle_time_is_within_the_window(make_problem: MakeProblem, two_devices: Fleet) -> None:
+def test_an_hour_of_the_fleet_takes_seconds(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """Arrivals that are far apart are not waited for, and the window holds the idle time."""
     begin = time.perf_counter()
-    records = run(make_problem(two_devices), Plan((0, 3, 6), ("fast", "clean")), 25)
-    spans = records.table["end_s"] - records.table["start_s"]
-    assert spans.sum() <= records.window_s * (1 + 1e-9) <= time.perf_counter() - begin
+    job = make_job(make_problem(two_devices), Plan((0, 3, 6), ("fast", "clean")), HOURLY, images(2))
+    records = EMULATED.run(job, RoundRobin())
+    assert time.perf_counter() - begin < 60
+    assert len(records.outputs) == len(request_latency_s(records)) > 0
+    assert records.window_s == 3600
     assert records.host_drift is not None
     assert np.isfinite(records.host_drift)
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(ConfigError, match="backend: headroom must be a number >= 1"):
-        Emulated(headroom=0.5)
+    with pytest.raises(ConfigError, match="backend: calibrate_every_s must be a number >= 0"):
+        Emulated(calibrate_every_s=-1)

@@ -97,7 +97,7 @@ def test_speeds_refer_to_the_core_that_the_fleet_states() -> None:
         {"variation": {"fast": [-1.0]}},
         {"error": {"fast": np.nan}},
         {"codec_cpu_s": {"fast": {"int8 encode": [0.1, np.nan]}}},
-        {"probe_cpu_s": 0.0},
+        {"reference_cpu_s": 0.0},
     ],
 )
 def test_what_no_measurement_gives_is_refused(
