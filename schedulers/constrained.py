@@ -77,7 +77,7 @@ def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceStat
         limit_s = sys.float_info.max  # a device that is not able finishes at infinity
     apart = state.apart(task.location)
     found = [device for device in apart if done_at_s(task, device, state) <= limit_s]
-    other = _first(task, state, limit_s, apart)
+    other = _first(task, state, limit_s, apart) if state.has_others(task.location) else None
     if other is not None:
         found.append(other)
     if len(found) < 2:
@@ -88,8 +88,6 @@ def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceStat
 def _first(task: Task, state: FleetState, limit_s: float, apart: Sequence[DeviceState]) -> DeviceState | None:
     """The first device in order of carbon that the shared link reaches and that finishes by limit_s."""
     link = state.shared_link(task.location)
-    if link is None and task.location is not None:
-        return None
     ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
     key = ("by carbon", task.stage, task.location is None)
     view = state.view(key, lambda: _ByCarbon(task, state))

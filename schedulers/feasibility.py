@@ -65,9 +65,9 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
         key = (done_at_s(task, device, state), device.in_flight > 0, device.index)
         if key < best_key:
             best, best_key = device, key
-    link = state.shared_link(task.location)
-    if task.location is not None and link is None:
+    if not state.has_others(task.location):
         return best
+    link = state.shared_link(task.location)
     ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
     for by, offset_s in ((idle_s, ready_s), (busy_until_s, 0.0)):
         ranking = state.ranking((by, stage), partial(by, stage=stage))
@@ -113,7 +113,7 @@ def least_carbon(task: Task, state: FleetState) -> DeviceState | None:
     """The able device on which a task emits least, or None."""
     apart = state.apart(task.location)
     able = [device for device in apart if is_able(task, device, state)]
-    if task.location is None or state.shared_link(task.location) is not None:
+    if state.has_others(task.location):
         key = ("green", task.stage, task.location is None)
         ranking = state.ranking(key, lambda d: green_g(task, d, state) if d.up else math.inf)
         able += next(([state.in_order[k]] for k in ranking.ascending() if state.in_order[k] not in apart), [])

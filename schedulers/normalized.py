@@ -45,7 +45,7 @@ class Normalized(Weighted):
             latency_s = state.link_latency_s(task, device.name)
             (barred if latency_s is None or latency_s > far_s else near).append(device.index)
         link = state.shared_link(task.location)
-        if task.location is None or (link is not None and link.latency_s <= far_s):
+        if state.has_others(task.location) and (link is None or link.latency_s <= far_s):
             best = rows.best(self.weights, barred)
         else:
             best = best_of_all([(index, rows.rows[index]) for index in near], self.weights)

@@ -18,6 +18,8 @@ from pipeline.execution.reservations import Reservations
 AHEAD_S = 3600.0
 """How far the state sees ahead by itself: the grid is asked for the intensities before they are in force."""
 
+FEW = 8
+"""Most devices of a fleet in which schedulers look at each: to keep so few ranked would take longer."""
 FORGET_AFTER = 100
 """Changes per device after which all views are updated."""
 
@@ -81,7 +83,9 @@ class FleetState:
         self._changes: list[int] = []
         """Index of the device of each change, in order."""
         self._most_changes = FORGET_AFTER * len(fleet.devices)
-        self._own_links: dict[str, tuple[DeviceState, ...]] = {}
+        self._apart: dict[str | None, tuple[DeviceState, ...]] = {None: ()}
+        if len(self.in_order) <= FEW:
+            self._apart = dict.fromkeys([None, *self.devices], tuple(self.in_order))
         self._hour = 0
         self._look_s = self._change_s = 0.0
         """Time at which the intensities may next change, and that or the next full hour."""
@@ -122,18 +126,24 @@ class FleetState:
         self._changes.clear()
 
     def apart(self, location: str | None) -> tuple[DeviceState, ...]:
-        """The devices that the shared link does not connect to a location.
+        """The devices that a scheduler must look at one by one for a task whose input is at a location.
 
-        They are the location itself and the devices that have their own link to it.
+        They are those that the shared link does not connect to it: the location itself and the devices that
+        have their own link to it. In a fleet of at most FEW devices they are all.
         """
-        if location is None:
-            return ()
-        known = self._own_links.get(location)
+        known = self._apart.get(location)
         if known is None:
+            assert location is not None
             ends = {location, *self.fleet.linked(location)}
             apart = sorted((self.devices[end] for end in ends), key=lambda device: device.index)
-            known = self._own_links[location] = tuple(apart)
+            known = self._apart[location] = tuple(apart)
         return known
+
+    def has_others(self, location: str | None) -> bool:
+        """Whether a task whose input is at a location can also go to devices that are not `apart`."""
+        if len(self.in_order) <= FEW:
+            return False
+        return location is None or self.fleet.shared_link is not None
 
     def shared_link(self, location: str | None) -> Link | None:
         """The link from a location to all other devices; None if there is none, or no location."""
