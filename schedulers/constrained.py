@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.domain.checks import require_number
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.device_state import DeviceState
-from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.fleet_state import FleetState, Near
 from pipeline.execution.ranking import Ranking
-from schedulers.feasibility import busy_until_s, done_at_s, earliest, green_g, idle_s, none_able
+from schedulers.feasibility import busy_until_s, earliest, green_g, idle_s, none_able, ready_at_s
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,22 @@ def greenest_within(task: Task, state: FleetState, limit_s: float) -> DeviceStat
     """The able device of least carbon among those predicted to finish by limit_s, or None."""
     if limit_s == math.inf:
         limit_s = sys.float_info.max  # a device that is not able finishes at infinity
-    apart = state.apart(task.location)
-    found = [device for device in apart if done_at_s(task, device, state) <= limit_s]
-    other = _first(task, state, limit_s, apart) if state.has_others(task.location) else None
-    if other is not None:
+    near, stage, now_s = state.near(task.location), task.stage, state.now_s
+    found = [
+        device
+        for device, link in near.ways
+        if device.up and device.done_at_s(stage, now_s, ready_at_s(task, state, link)) <= limit_s
+    ]
+    if near.has_others and (other := _first(task, state, limit_s, near)) is not None:
         found.append(other)
     if len(found) < 2:
         return found[0] if found else None
     return min(found, key=lambda device: (state.carbon_g(task, device), device.in_flight > 0, device.index))
 
 
-def _first(task: Task, state: FleetState, limit_s: float, apart: Sequence[DeviceState]) -> DeviceState | None:
-    """The first device in order of carbon that the shared link reaches and that finishes by limit_s."""
-    link = state.shared_link(task.location)
-    ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
+def _first(task: Task, state: FleetState, limit_s: float, near: Near) -> DeviceState | None:
+    """The first device in order of carbon that is not near and that finishes by limit_s."""
+    ready_s = ready_at_s(task, state, state.shared_link(task.location))
     key = ("by carbon", task.stage, task.location is None)
     view = state.view(key, lambda: _ByCarbon(task, state))
     end, first = len(view.devices), None
@@ -97,7 +99,7 @@ def _first(task: Task, state: FleetState, limit_s: float, apart: Sequence[Device
         while place is not None and place < end:
             device = view.devices[place]
             # The ranking does not consider a late task, nor an input that arrives after the device is free.
-            if device not in apart and device.done_at_s(task.stage, state.now_s, ready_s) <= limit_s:
+            if device not in near.devices and device.done_at_s(task.stage, state.now_s, ready_s) <= limit_s:
                 end, first = view.tier[place], device  # a busy device must emit less than an idle one
                 break
             place = ranking.first_within(within, place + 1)

@@ -10,6 +10,7 @@ import math
 from functools import partial
 
 from pipeline.domain.energy import LINK_PUE, carbon_g
+from pipeline.domain.fleet import Link
 from pipeline.domain.tasks import Decision, Refuse, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
@@ -42,14 +43,9 @@ def first_able(task: Task, state: FleetState, ranking: Ranking) -> DeviceState |
     return None
 
 
-def done_at_s(task: Task, device: DeviceState, state: FleetState) -> float:
-    """Predicted completion of a task on a device: after the transfer, the device's queue and the stage.
-
-    Infinite if the device is not able.
-    """
-    if not device.up:
-        return math.inf
-    return device.done_at_s(task.stage, state.now_s, state.now_s + state.transfer_s(task, device.name))
+def ready_at_s(task: Task, state: FleetState, link: Link | None) -> float:
+    """Time at which the task's input is on a device to which this link leads; None: it is there."""
+    return state.now_s if link is None else state.now_s + link.transfer_s(task.input_bytes)
 
 
 def earliest(task: Task, state: FleetState) -> DeviceState | None:
@@ -58,25 +54,26 @@ def earliest(task: Task, state: FleetState) -> DeviceState | None:
     Of equal completions that of an idle device is preferred, as a busy one may be late. Idle devices are
     ranked by the stage's time alone, busy ones by completion with the input there and no task late.
     """
-    stage = task.stage
+    stage, now_s = task.stage, state.now_s
     best, best_key = None, (math.inf, False, 0)
-    apart = state.apart(task.location)
-    for device in apart:
-        key = (done_at_s(task, device, state), device.in_flight > 0, device.index)
-        if key < best_key:
-            best, best_key = device, key
-    if not state.has_others(task.location):
+    near = state.near(task.location)
+    for device, link in near.ways:
+        if device.up:
+            done_s = device.done_at_s(stage, now_s, ready_at_s(task, state, link))
+            key = (done_s, device.in_flight > 0, device.index)
+            if key < best_key:
+                best, best_key = device, key
+    if not near.has_others:
         return best
-    link = state.shared_link(task.location)
-    ready_s = state.now_s + (link.transfer_s(task.input_bytes) if link else 0.0)
+    ready_s = ready_at_s(task, state, state.shared_link(task.location))
     for by, offset_s in ((idle_s, ready_s), (busy_until_s, 0.0)):
         ranking = state.ranking((by, stage), partial(by, stage=stage))
         for index in ranking.ascending():
             if ranking.key(index) + offset_s > best_key[0]:
                 break  # no later device of the ranking can finish sooner
             device = state.in_order[index]
-            key = (device.done_at_s(stage, state.now_s, ready_s), device.in_flight > 0, index)
-            if device not in apart and key < best_key:
+            key = (device.done_at_s(stage, now_s, ready_s), device.in_flight > 0, index)
+            if device not in near.devices and key < best_key:
                 best, best_key = device, key
     return best
 
@@ -111,10 +108,11 @@ def green_g(task: Task, device: DeviceState, state: FleetState) -> float:
 
 def least_carbon(task: Task, state: FleetState) -> DeviceState | None:
     """The able device on which a task emits least, or None."""
-    apart = state.apart(task.location)
-    able = [device for device in apart if is_able(task, device, state)]
-    if state.has_others(task.location):
+    near = state.near(task.location)
+    able = [device for device in near.devices if device.fits(task.stage)]
+    if near.has_others:
         key = ("green", task.stage, task.location is None)
         ranking = state.ranking(key, lambda d: green_g(task, d, state) if d.up else math.inf)
-        able += next(([state.in_order[k]] for k in ranking.ascending() if state.in_order[k] not in apart), [])
+        others = (state.in_order[index] for index in ranking.ascending())
+        able += next(([device] for device in others if device not in near.devices), [])
     return min(able, key=lambda device: (state.carbon_g(task, device), device.index), default=None)

@@ -39,16 +39,15 @@ class Normalized(Weighted):
         """Assign to the best device; Wait if some are only loaded or down; else Refuse with the reasons."""
         rows = state.view((id(self), task.stage), lambda: _Scored(self, task, state.in_order)).rows
         far_s = math.inf if self.max_latency_s is None else self.max_latency_s
-        near: list[int] = []
+        near, link = state.near(task.location), state.shared_link(task.location)
+        allowed: list[int] = []
         barred: list[int] = []
-        for device in state.apart(task.location):
-            latency_s = state.link_latency_s(task, device.name)
-            (barred if latency_s is None or latency_s > far_s else near).append(device.index)
-        link = state.shared_link(task.location)
-        if state.has_others(task.location) and (link is None or link.latency_s <= far_s):
+        for device, way in near.ways:
+            (allowed if way is None or way.latency_s <= far_s else barred).append(device.index)
+        if near.has_others and (link is None or link.latency_s <= far_s):
             best = rows.best(self.weights, barred)
         else:
-            best = best_of_all([(index, rows.rows[index]) for index in near], self.weights)
+            best = best_of_all([(index, rows.rows[index]) for index in allowed], self.weights)
         return self._nobody(task, state) if best is None else Assign(state.in_order[best].name)
 
 

@@ -12,7 +12,7 @@ from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.hindsight.oracle import best_foreseen_schedule
 from pipeline.execution.job import Job
 from schedulers.constrained import Constrained
-from schedulers.feasibility import done_at_s, is_able
+from schedulers.feasibility import is_able
 
 Planned = Mapping[tuple[int, int], tuple[str, float, bool]]
 """Device, earliest start in seconds, and whether the task is late even then, by request and stage."""
@@ -69,11 +69,13 @@ class Follower:
         """Assign to the planned device, or Wait for the planned start; else the decision of `constrained`."""
         device, begin_s, late = self.planned.get((task.request, task.stage), ("", 0.0, False))
         if device and is_able(task, state.devices[device], state):
-            begin_s -= state.transfer_s(task, device)
+            transfer_s = state.transfer_s(task, device)
+            begin_s -= transfer_s
             if begin_s > state.now_s:
                 return Wait(begin_s)
             limit_s = task.deadline_s - state.work[task.stage].after_s
             limit_s = state.now_s + (limit_s - state.now_s) / (1 + self.margin)
-            if late or done_at_s(task, state.devices[device], state) <= limit_s + ROUNDING_S:
+            done_s = state.devices[device].done_at_s(task.stage, state.now_s, state.now_s + transfer_s)
+            if late or done_s <= limit_s + ROUNDING_S:
                 return Assign(device)
         return Constrained(margin=self.margin).decide(task, state)

@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from typing import ClassVar, NamedTuple
 
 from pipeline.domain.checks import require, require_number
+from pipeline.domain.fleet import Link
 from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
@@ -101,13 +102,23 @@ class Weighted:
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign to the best device; Wait if some are only loaded or down; else Refuse with the reasons."""
-        ranking = state.ranking((id(self), task.stage), partial(self._penalty, task))
-        for index in ranking.ascending():
-            device = state.in_order[index]
-            latency_s = state.link_latency_s(task, device.name)
-            if latency_s is not None and (self.max_latency_s is None or latency_s <= self.max_latency_s):
-                return Assign(device.name)
-        return self._nobody(task, state)
+        near, shared = state.near(task.location), state.shared_link(task.location)
+        best, least = None, (math.inf, 0)
+        for device, link in near.ways:
+            if link is None or self._is_close(link):
+                penalty = self._penalty(task, device)
+                if (penalty, device.index) < least:
+                    best, least = device, (penalty, device.index)
+        if near.has_others and (shared is None or self._is_close(shared)):
+            ranking = state.ranking((id(self), task.stage), partial(self._penalty, task))
+            others = (index for index in ranking.ascending() if state.in_order[index] not in near.devices)
+            index = next(others, None)
+            if index is not None and (ranking.key(index), index) < least:
+                best = state.in_order[index]
+        return self._nobody(task, state) if best is None else Assign(best.name)
+
+    def _is_close(self, link: Link) -> bool:
+        return self.max_latency_s is None or link.latency_s <= self.max_latency_s
 
     def _penalty(self, task: Task, device: DeviceState) -> float:
         if not self.may_take(task, device):

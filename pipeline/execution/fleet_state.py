@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.carbon.intensity import FORESIGHT_S, Intensity
 from pipeline.domain.energy import LINK_PUE, carbon_g
@@ -33,6 +33,20 @@ class View(Protocol):
 
 
 _View = TypeVar("_View", bound=View)
+
+
+class Near(NamedTuple):
+    """The devices that a scheduler must look at one by one for a task whose input is at a location.
+
+    They are those that the shared link does not connect to it: the location itself and the devices that have
+    their own link to it. In a fleet of at most FEW devices they are all that the input can reach.
+    """
+
+    ways: tuple[tuple[DeviceState, Link | None], ...]
+    """Each device in the fleet's order, with the link to it; None: the input is there."""
+    devices: tuple[DeviceState, ...]
+    has_others: bool
+    """Whether the input can also reach other devices, by the shared link or as it is everywhere."""
 
 
 class Ranked:
@@ -83,9 +97,7 @@ class FleetState:
         self._changes: list[int] = []
         """Index of the device of each change, in order."""
         self._most_changes = FORGET_AFTER * len(fleet.devices)
-        self._apart: dict[str | None, tuple[DeviceState, ...]] = {None: ()}
-        if len(self.in_order) <= FEW:
-            self._apart = dict.fromkeys([None, *self.devices], tuple(self.in_order))
+        self._near: dict[str | None, Near] = {}
         self._hour = 0
         self._look_s = self._change_s = 0.0
         """Time at which the intensities may next change, and that or the next full hour."""
@@ -125,25 +137,30 @@ class FleetState:
         self._views.clear()
         self._changes.clear()
 
-    def apart(self, location: str | None) -> tuple[DeviceState, ...]:
-        """The devices that a scheduler must look at one by one for a task whose input is at a location.
-
-        They are those that the shared link does not connect to it: the location itself and the devices that
-        have their own link to it. In a fleet of at most FEW devices they are all.
-        """
-        known = self._apart.get(location)
+    def near(self, location: str | None) -> Near:
+        """The devices to look at one by one for a task whose input is at a location."""
+        known = self._near.get(location)
         if known is None:
-            assert location is not None
-            ends = {location, *self.fleet.linked(location)}
-            apart = sorted((self.devices[end] for end in ends), key=lambda device: device.index)
-            known = self._apart[location] = tuple(apart)
+            known = self._near[location] = self._find_near(location)
         return known
 
-    def has_others(self, location: str | None) -> bool:
-        """Whether a task whose input is at a location can also go to devices that are not `apart`."""
+    def _find_near(self, location: str | None) -> Near:
         if len(self.in_order) <= FEW:
-            return False
-        return location is None or self.fleet.shared_link is not None
+            ends = set(self.devices)
+        else:
+            ends = set() if location is None else {location, *self.fleet.linked(location)}
+        here = [device for device in self.in_order if device.name in ends]
+        links = [
+            None if location in (None, device.name) else self.fleet.link(location, device.name)
+            for device in here
+        ]
+        ways = [
+            (device, link)
+            for device, link in zip(here, links, strict=True)
+            if link is not None or location in (None, device.name)
+        ]
+        has_others = len(self.in_order) > FEW and (location is None or self.fleet.shared_link is not None)
+        return Near(tuple(ways), tuple(device for device, _ in ways), has_others)
 
     def shared_link(self, location: str | None) -> Link | None:
         """The link from a location to all other devices; None if there is none, or no location."""
