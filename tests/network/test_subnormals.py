@@ -31,7 +31,7 @@ def test_a_device_takes_them_for_zero_as_the_unsplit_answer_does() -> None:
     try:
         pool.deploy("d", "all", graph, 0, len(graph))
         pool.call("d", {"op": "put", "request": "x"}, {"0": TINY})
-        pool.call("d", {"op": "run", "stage": "all", "request": "y", "takes": "x", "slowdown": 1.0})
+        pool.call("d", {"op": "run", "stage": "all", "request": "y", "takes": "x"})
         _, values = pool.call("d", {"op": "fetch", "request": "y"})
     finally:
         pool.close()

@@ -207,5 +207,5 @@ class LeastSum:
                 for own in (np.flatnonzero(device == d) for d in np.unique(device))
             ]
         )
-        require_few(len(rows), k)
+        require_few(len(rows), k, self._prices.rules)
         return device[rows], figures[rows], node[rows]

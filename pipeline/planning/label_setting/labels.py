@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.domain.checks import require
 from pipeline.planning.cost import Floats, Ints
-from pipeline.planning.label_setting.rules import Bools
+from pipeline.planning.label_setting.rules import Bools, PlanRules
 
 MOST = 30_000
 """Labels at one cut beyond which a search is given up: memory limits on many devices can need any number."""
@@ -86,10 +86,11 @@ class Trail:
         return bounds, where
 
 
-def require_few(labels: int, k: int, most: int = MOST) -> None:
+def require_few(labels: int, k: int, rules: PlanRules, most: int = MOST) -> None:
     """Raise ConfigError if more than `most` labels remain at cut k."""
+    once = "" if rules.distinct else "distinct=true, or "
     require(
         labels <= most,
         f"the exact front is out of reach: more than {most:,} partial plans remain at layer {k} "
-        f"(set distinct=true, or fewer max_stages, devices or objectives)",
+        f"(set {once}fewer max_stages, devices or objectives)",
     )

@@ -51,7 +51,7 @@ class Pass:
                 labels = self._advance(labels, k, trail, most)
             if not len(labels):
                 return NO_PLANS, np.zeros((0, len(self.prices.objectives)))
-            require_few(len(labels), k, MOST_RETURNING if self.prices.loads else MOST)
+            require_few(len(labels), k, self.prices.rules, MOST_RETURNING if self.prices.loads else MOST)
             self._work(labels, k)
         nothing = np.zeros((len(labels), len(self.ahead.weights)))
         return trail.plans(labels.node, self.prices.num_layers), self._hopes(labels.used, nothing)[0]

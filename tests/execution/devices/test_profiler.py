@@ -24,6 +24,12 @@ from tests.conftest import MakeProblem
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision")
 
 
+@pytest.fixture(autouse=True)
+def _small_reference(monkeypatch: pytest.MonkeyPatch, tiny_graph: Graph) -> None:
+    """Probes of MobileNetV2 would take most of the time."""
+    monkeypatch.setattr("pipeline.execution.devices.profiler.reference_graph", lambda model: tiny_graph)
+
+
 def test_speed_is_given_published_or_the_quota() -> None:
     device = Device("d", memory_bytes=1e9, active_w=5, zone="DE", cpu_quota=0.4)
     assert speed(device, 0.020) == 0.4
@@ -166,21 +172,15 @@ def test_two_hundred_devices_are_measured_in_no_more_processes_than_cores(
     assert profile.speeds["d199"] == 0.5 + 199 % 3
 
 
-def test_the_reference_model_takes_its_published_time(
-    tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_reference_model_takes_its_published_time(tiny_graph: Graph, two_devices: Fleet) -> None:
     """As it is profiled, and whatever the load of this host is."""
-    monkeypatch.setattr("pipeline.execution.devices.profiler.reference_graph", lambda model: tiny_graph)
     published = replace(two_devices.devices[0], speed=None, reference_latency_s=0.01052)
     fleet = replace(two_devices, devices=(published,))
     profile = Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, fleet)
     assert profile.cumulative_s("fast")[-1] + profile.start_s("fast") == pytest.approx(0.01052)
 
 
-def test_a_broken_file_is_measured_anew(
-    tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.execution.devices.profiler.FIRST_PROBES", 1)
+def test_a_broken_file_is_measured_anew(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
     profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
     profiler.profile(SPEC, tiny_graph, two_devices)
     (kept,) = tmp_path.iterdir()

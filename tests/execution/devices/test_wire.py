@@ -181,7 +181,7 @@ def test_device_processes_exchange_views_as_they_are() -> None:
     assert [tuple(layout.strides) for layout in between] == [crossing.stride()]  # what the warm-up tells
     pool.deploy("clean", "second", graph, cut, len(graph), inputs=between, warmup=1)
     pool.call("fast", {"op": "put", "request": "0"}, {"0": x})
-    run = {"op": "run", "request": "0", "takes": "0", "slowdown": 1.0}
+    run = {"op": "run", "request": "0", "takes": "0"}
     pool.call("fast", {**run, "stage": "first"})
     frames = pool.forward("fast", wire.encode({"op": "fetch", "request": "0"}))
     pool.forward("clean", wire.readdress(frames, {"op": "put", "request": "0"}))
