@@ -102,6 +102,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     from pipeline.carbon.grid import require_average
     from pipeline.carbon.intensity import Intensity
     from pipeline.results.accountant import Accountant, is_carbon_metric
+    from pipeline.results.metric_keys import is_metric
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
@@ -118,7 +119,8 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     account = Accountant(fleet, accounting, intensity).account(records)
-    metrics = {key: value for key, value in stored.metrics.items() if not is_carbon_metric(key)}
+    kept = (key for key in stored.metrics if is_metric(key) and not is_carbon_metric(key))
+    metrics = {key: stored.metrics[key] for key in kept}
     metrics |= account.metrics(int(stored.metrics["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
     _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))

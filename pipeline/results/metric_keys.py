@@ -153,6 +153,11 @@ def interval_of(figures: Mapping[Any, Any] | pd.DataFrame, key: str) -> tuple[An
     return (figures[low], figures[high]) if low in figures and high in figures else None
 
 
+def is_metric(key: str) -> bool:
+    """Whether this version has a metric of that key; a stored run may be of another."""
+    return key in METRICS or base_key(key) in METRICS
+
+
 def metric(key: str) -> Metric:
     """The metric of a key, or of an end of its interval or range.
 

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from pipeline.commands.run import main
 from pipeline.commands.terminal import error_message
 from pipeline.commands.terminal.error_message import complaint
+from pipeline.execution.devices.device_error import DeviceError
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, runs
 from tests.conftest import CONF
 
@@ -127,6 +128,16 @@ def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Pat
     assert outcome.output == ""
     assert outcome.errors.startswith("error: ")
     assert outcome.errors.count("\n") == 1
+
+
+def test_a_dead_device_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RuntimeError("the trial failed")
+    error.__cause__ = DeviceError("the process of device node-high has ended (exit code -9)")
+    with pytest.raises(SystemExit) as ended:
+        error_message.fail(error)
+    assert ended.value.code == 1
+    expected = "error: the process of device node-high has ended (exit code -9); run again\n"
+    assert capsys.readouterr() == ("", expected)
 
 
 UNKNOWN = "is unknown, perhaps from another version"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.commands.reaccount import reaccount
+from pipeline.commands.report import report
 from pipeline.commands.terminal import error_message
 from pipeline.domain.checks import ConfigError
 from tests.commands.conftest import client, metrics, runs, store
@@ -42,6 +43,20 @@ def test_the_same_coefficients_give_the_same_ledger(two_runs: tuple[Path, str, s
     (child,) = [run for run in runs(where) if run.data.tags.get("reaccounted_from") == green]
     assert metrics(where, child.info.run_id) == metrics(where, green)
     reaccount([child.info.run_id], ["grid=static", store(where)])
+
+
+def test_a_metric_of_another_version_is_left_out(
+    two_runs: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    where, medium, _ = two_runs
+    client(where).log_metric(medium, "host_late", 0.25)
+    before = {run.info.run_id for run in runs(where)}
+    reaccount([medium], ["accounting.idle=marginal", store(where)])
+    (child,) = [run for run in runs(where) if run.info.run_id not in before]
+    assert "host_late" not in child.data.metrics
+    monkeypatch.chdir(tmp_path)
+    report([medium], [store(where)])
+    assert "a metric of another version" in (tmp_path / f"audit-{medium}.html").read_text()
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:

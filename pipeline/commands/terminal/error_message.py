@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, one_line
+from pipeline.execution.devices.device_error import DeviceError
 from pipeline.search.hydra_plugin import CONF
 
 BAD_INPUT = 2
@@ -22,8 +23,12 @@ UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT
 
 
 def fail(error: Exception) -> NoReturn:
-    """End the program: one line and exit code 2 for bad input, a traceback and 1 for a bug."""
+    """End the program: one line and exit code 2 for bad input, 1 for a dead device; a traceback for a bug."""
     line = complaint(error)
+    dead = [cause for cause in _causes(error) if isinstance(cause, DeviceError)]
+    if line is None and dead:
+        print(f"error: {one_line(dead[0])}; run again", file=sys.stderr)
+        sys.exit(1)
     if line is None:
         traceback.print_exception(error)
         sys.exit(1)

@@ -53,6 +53,8 @@ class Emulation(EventLoop):
         self._sent: dict[int, list[bytes]] = {}
         """Frames of the stage's input by request, where it was sent to another device. Should that device
         fail before the stage has ended, the input is still here."""
+        self._holders: dict[int, set[str]] = {}
+        """The devices that hold a value of a request, by request."""
         self._answers: dict[int, torch.Tensor] = {}
         """By request."""
 
@@ -107,6 +109,7 @@ class Emulation(EventLoop):
         first = f"input {work.service} {request.number % len(service.inputs)}"
         header = {"op": "run", "stage": str(request.stage), "request": number}
         reply, _ = self._pool.call(device, header | {"takes": number if work.stage else first})
+        self._holders.setdefault(request.number, set()).add(device)
         cpu_s = reply["cpu_s"] / self._drift.now
         return self.job.fleet.by_name[device].dispatch_s + cpu_s / self._speeds[device], cpu_s
 
@@ -122,8 +125,10 @@ class Emulation(EventLoop):
             assert request.location is not None
             fetch = wire.encode({"op": "fetch", "request": str(number)})
             self._sent[number] = self._pool.forward(request.location, fetch)
+            self._holders[number].discard(request.location)
         put = {"op": "put", "request": str(number)}
         self._pool.forward(device, wire.readdress(self._sent[number], put))
+        self._holders[number].add(device)
 
     def ended(self, request: Request, device: str) -> None:
         """Forget the stage's input, and fetch an answer from the device that computed it."""
@@ -131,6 +136,13 @@ class Emulation(EventLoop):
         if self.is_last(request.stage):
             reply = self._pool.call(device, {"op": "fetch", "request": str(request.number)})
             self._answers[request.number] = reply[1]["0"]
+            self._holders[request.number].discard(device)
+
+    def left(self, request: Request) -> None:
+        """Forget what is left of the request, such as the value of one that was rejected."""
+        self._sent.pop(request.number, None)
+        for device in self._holders.pop(request.number, ()):
+            self._pool.call(device, {"op": "drop", "request": str(request.number)})
 
 
 def used_devices(work: Sequence[StageDeployment]) -> tuple[str, ...]:

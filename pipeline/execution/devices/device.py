@@ -8,6 +8,7 @@ Requests (header "op") and their replies:
     put      tensors: the present value of a request                          -> nothing
     run      a stage on a value (`takes`); its output is the request's new value       -> cpu_s
     fetch    return and forget the value of a request                         -> tensors
+    drop     forget the value of a request                                    -> nothing
     profile  run a chain of deployed stages on seeded noise with the layouts `inputs`  -> cpu_s of each
     probe    run the stage REFERENCE on zeros, to measure this host's speed            -> cpu_s
     reset    forget all stages but REFERENCE, and all values                  -> nothing
@@ -70,6 +71,9 @@ class DeviceServer:
             return {}, {}
         if operation == "fetch":
             return {}, {str(i): value for i, value in enumerate(self._values.pop(header["request"]))}
+        if operation == "drop":
+            del self._values[header["request"]]
+            return {}, {}
         if operation == "deploy":
             return self._deploy(tensors=tensors, **header), {}
         if operation == "run":

@@ -18,6 +18,7 @@ from torch import fx
 from pipeline.domain.plan import COMPRESSIONS
 from pipeline.execution.devices import wire
 from pipeline.execution.devices.device import REFERENCE
+from pipeline.execution.devices.device_error import DeviceError
 from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.process import start_device
 from pipeline.network.compression import with_codecs
@@ -29,10 +30,6 @@ CLOSE_S = 3.0
 """Time for all processes to end by themselves."""
 POLL_MS = 1000
 """Time to wait for a reply before checking that the process still runs."""
-
-
-class DeviceError(RuntimeError):
-    """A device process has failed or ended."""
 
 
 class DevicePool:
@@ -54,13 +51,15 @@ class DevicePool:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._references: dict[str, Graph] = {}
         """The reference model that each device holds."""
+        self._closed = False
         self.start(names)
 
     def start(self, names: Iterable[str]) -> None:
         """Start the processes of these devices, unless they run. Raises DeviceError if one does not start."""
         waiting = set(names) - self._processes.keys()
         try:
-            self._processes |= {name: start_device(self._endpoint, name) for name in waiting}
+            for name in waiting:
+                self._processes[name] = start_device(self._endpoint, name)
             while waiting:
                 waiting.discard(self._receive(next(iter(waiting)), START_TIMEOUT_S)[0])
         except BaseException:
@@ -74,16 +73,28 @@ class DevicePool:
         return wire.decode(self.forward(name, wire.encode(header, tensors)))
 
     def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
-        """`call` on encoded messages, without decoding the tensors."""
+        """`call` on encoded messages, without decoding the tensors.
+
+        An exchange that is interrupted closes the pool, as its reply could be taken for another's.
+        """
         try:
-            self._socket.send_multipart([name.encode(), *frames])
-        except zmq.ZMQError as error:  # the connection is closed
-            raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
-        sender, reply = self._receive(name)
-        assert sender == name, f"{sender} answered instead of {name}"
+            reply = self._exchange(name, frames)
+        except BaseException:
+            self.close()
+            raise
         failure = wire.header(reply).get("error")
         if failure is not None:
             raise DeviceError(f"device {name}: {failure}")
+        return reply
+
+    def _exchange(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
+        try:
+            self._socket.send_multipart([name.encode(), *frames])
+        except zmq.ZMQError as error:  # the connection is closed
+            self._require_running(name)
+            raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
+        sender, reply = self._receive(name)
+        assert sender == name, f"{sender} answered instead of {name}"
         return reply
 
     def deploy(
@@ -133,20 +144,27 @@ class DevicePool:
         waited_ms = 0
         while not self._socket.poll(POLL_MS):
             waited_ms += POLL_MS
-            code = self._processes[name].poll()
-            if code is not None:
-                raise DeviceError(f"the process of device {name} has ended (exit code {code})")
+            self._require_running(name)
             if waited_ms > timeout_s * 1000:
                 raise DeviceError(f"the process of device {name} did not start in {timeout_s:g} s")
         sender, *frames = self._socket.recv_multipart()
         return sender.decode(), frames
 
+    def _require_running(self, name: str) -> None:
+        """Raise DeviceError if a device's process has ended."""
+        code = self._processes[name].poll()
+        if code is not None:
+            raise DeviceError(f"the process of device {name} has ended (exit code {code})")
+
     def alive(self) -> bool:
-        """Whether every device's process still runs."""
-        return all(process.poll() is None for process in self._processes.values())
+        """Whether the pool is open and every device's process still runs."""
+        return not self._closed and all(process.poll() is None for process in self._processes.values())
 
     def close(self) -> None:
         """End all processes. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
         for name in self._processes:
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.send_multipart([name.encode(), *wire.encode({"op": "stop"})])

@@ -78,6 +78,9 @@ class EventLoop(ABC):
     def ended(self, request: Request, device: str) -> None:  # noqa: B027 nor fetch them
         """Note that a device has completed the request's stage."""
 
+    def left(self, request: Request) -> None:  # noqa: B027 nor forget them
+        """Note that the request has its answer, or was rejected."""
+
     def ratios(self, requests: int) -> Sequence[Sequence[float]]:
         """(requests, stages): time ÷ predicted time, for the next requests; no stages if they really run."""
         return [()] * requests
@@ -146,6 +149,7 @@ class EventLoop(ABC):
     def _leave(self, request: Request, at_s: float) -> None:
         self._log.close(request)
         self._state.reservations.replace(request.number, ())
+        self.left(request)
         self.in_fleet -= 1
         self._end_s = at_s
         if self.job.workload.concurrency is not None:

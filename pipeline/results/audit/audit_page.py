@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from pipeline.results.metric_keys import base_key, interval_keys, metric, range_keys
+from pipeline.results.metric_keys import base_key, interval_keys, is_metric, metric, range_keys
 from pipeline.results.pages.rendering import rendered
 from pipeline.results.units import number
 
@@ -51,6 +51,8 @@ def _section(key: str, value: Any) -> _Section:
 
 def _meaning(name: str) -> str:
     """The meaning of a metric, or of an end of its range or interval."""
+    if not is_metric(name):
+        return "a metric of another version"
     key = base_key(name)
     (low, high), (least, most) = interval_keys(key), range_keys(key)
     end = {

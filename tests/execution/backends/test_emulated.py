@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from pipeline.domain.plan import AUTO, Plan
 from pipeline.domain.records import RECORD_COLUMNS, Records, request_latency_s
 from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
 from pipeline.execution.backends.emulated import Emulated
-from pipeline.execution.devices.pool import DeviceError, DevicePool, shared_pool
+from pipeline.execution.devices.device_error import DeviceError
+from pipeline.execution.devices.pool import DevicePool, discard_pool, shared_pool
+from pipeline.execution.devices.process import start_device
 from pipeline.execution.fleet_state import FleetState
 from pipeline.execution.job import Outage
 from pipeline.execution.scheduler import Scheduler
@@ -224,6 +227,62 @@ def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
     with pytest.raises(DeviceError, match="the process of device clean (has ended|cannot be reached)"):
         pool.call("clean", {"op": "reset"})
     assert len(run(problem, Plan((0, 6), ("clean",)), 1).outputs) == 1
+
+
+def test_an_interrupted_exchange_leaves_no_reply_for_the_next(
+    make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a person stops a notebook's cell and runs it again."""
+    problem = make_problem(two_devices)
+    pool = shared_pool(["fast", "clean"])
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_receive", lambda name: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pool.call("clean", {"op": "reset"})
+    assert not pool.alive()
+    assert len(run(problem, Plan((0, 3, 6), ("fast", "clean")), 1).outputs) == 1
+
+
+def test_a_device_that_does_not_start_leaves_none_behind(
+    make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(endpoint: str, name: str) -> subprocess.Popen[bytes]:
+        if started:
+            raise OSError(12, "Cannot allocate memory")
+        started.append(start_device(endpoint, name))
+        return started[0]
+
+    discard_pool()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.execution.devices.pool.start_device", start)
+        with pytest.raises(OSError, match="Cannot allocate"):
+            run(make_problem(two_devices), Plan((0, 3, 6), ("fast", "clean")), 1)
+    assert started[0].poll() is not None
+    assert len(run(make_problem(two_devices), Plan((0, 6), ("clean",)), 1).outputs) == 1
+
+
+def test_a_rejected_request_leaves_no_value_on_a_device(
+    make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[tuple[str, str]] = []
+    call = DevicePool.call
+
+    def watched(pool: DevicePool, name: str, header: dict[str, str], tensors: Any = None) -> Any:
+        if header["op"] == "drop":
+            dropped.append((name, header["request"]))
+        return call(pool, name, header, tensors)
+
+    monkeypatch.setattr(DevicePool, "call", watched)
+    plan, gone = Plan((0, 3, 6), ("fast", "clean")), Outage("clean", at_s=0.0, duration_s=1e9)
+    job = make_job(make_problem(two_devices), plan, Closed(3), images(3), outages=(gone,))
+    records = replace(EMULATED, max_wait_s=0.0).run(job, RoundRobin())
+    assert records.outputs == ()
+    assert dropped == [("fast", str(number)) for number in range(3)]
+    dropped.clear()
+    assert len(run(make_problem(two_devices), plan, 3).outputs) == 3
+    assert dropped == []
 
 
 def test_only_devices_that_may_run_a_stage_have_a_process(
