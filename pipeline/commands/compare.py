@@ -65,18 +65,17 @@ def _side(tracking: Tracking, name: str) -> Side:
 
 def _of_run(stored: Stored) -> Side:
     """A finished run. Raises ConfigError where it answered no request or kept no ledger."""
-    from hydra.utils import instantiate
-
     from pipeline.results.comparison.side import Side
+    from pipeline.tracking.stored_config import rebuilt
 
     require(
         "carbon_g_per_inf" in stored.metrics,
         f"run {stored.run_id} ({stored.name}): has no carbon_g_per_inf; compare single runs, not sweeps",
     )
     config = stored.config("config.yaml")
-    fleet, accounting = (instantiate(config[key], _convert_="all") for key in ("fleet", "accounting"))
+    fleet, accounting = (rebuilt(config, group) for group in ("fleet", "accounting"))
     about = {key: stored.tags[key] for key in ("model", "fleet", "measurement") if key in stored.tags}
-    about["workload"] = str(config.workload)
+    about["workload"] = str(config.get("workload"))
     return Side.of_run(stored.name, stored.metrics, stored.table("ledger.json"), fleet, accounting, about)
 
 

@@ -12,7 +12,6 @@ from pipeline.domain.checks import require
 
 if TYPE_CHECKING:
     import pandas as pd
-    from omegaconf import DictConfig
 
     from pipeline.results.front import Front
     from pipeline.tracking.stored import Stored
@@ -48,8 +47,6 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
     They have the objectives and the boundary of the last sweep that has two objectives. sweeps: finished
     ones. Raises ConfigError where none has trials and two objectives.
     """
-    from omegaconf import OmegaConf
-
     from pipeline.results.accountant import is_carbon_metric
     from pipeline.results.front import Front
 
@@ -61,7 +58,8 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
         if not (stored.has("trials.json") and stored.has("multirun.yaml")):
             continue
         config = stored.config("multirun.yaml")
-        given = OmegaConf.select(config, "sweep.objectives") or {}
+        sweep = _mapping(config, "sweep")
+        given = _mapping(sweep, "objectives")
         objectives = {str(key): str(way) for key, way in given.items() if way is not None}
         label = f"{stored.name} · {stored.run_id[:8]}"
         if len(objectives) == 2:
@@ -75,24 +73,26 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
         if boundary != counted:
             others[label] = "its carbon has another boundary"
             continue
-        trials = _feasible(table, OmegaConf.select(config, "sweep.constraints") or {})
+        trials = _feasible(table, _mapping(sweep, "constraints"))
         found[label] = Front.of(trials, list(objectives), list(objectives.values()))
     none = "has two objectives, as fronts in one figure must" if others else "has trials"
     require(len(found) > 0, f"no sweep of the experiment {none}")
     return found, others
 
 
-def _boundary(config: DictConfig, trials: pd.DataFrame) -> tuple[str, ...]:
+def _boundary(config: Mapping[str, Any], trials: pd.DataFrame) -> tuple[str, ...]:
     """What a sweep's carbon contains: its rules for idle power and reserved devices, and its components."""
-    from omegaconf import OmegaConf
-
     from pipeline.carbon.accounting import COMPONENTS, Accounting
 
-    rules = (
-        str(OmegaConf.select(config, f"accounting.{rule}", default=getattr(Accounting, rule)))
-        for rule in ("idle", "reserved")
-    )
+    stated = _mapping(config, "accounting")
+    rules = (str(stated.get(rule, getattr(Accounting, rule))) for rule in ("idle", "reserved"))
     return (*rules, *(each for each in COMPONENTS if f"carbon_{each}_g" in trials))
+
+
+def _mapping(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A key's mapping; empty where there is none."""
+    found = config.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _feasible(trials: pd.DataFrame, constraints: Mapping[Any, Any]) -> pd.DataFrame:

@@ -7,9 +7,9 @@ as a child of the run. The run itself is not changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, first_line, require, utc
@@ -49,16 +49,17 @@ def records_of(stored: Stored) -> Records:
     return Records.of(stored.table("records.json"), stored.json("run.json"))
 
 
-def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def reconfigured(stored: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, set[str]]:
     """The run's config with the config groups (`grid=trace`) and values that the overrides choose.
 
-    Raises ConfigError for keys that accounting does not read, and for another fleet: its devices did not run.
+    Also the groups chosen, whose config is the reader's own. Raises ConfigError for keys that accounting does
+    not read, and for another fleet: its devices did not run.
     """
     import yaml
     from omegaconf import DictConfig, OmegaConf
 
     require(len(overrides) > 0, f"nothing to change; usage: {HELP.usage}")
-    config = config.copy()
+    config = OmegaConf.create(dict(stored))
     chosen = {each.partition("=")[0] for each in overrides} & {*FAMILIES}
     own = []
     for override in overrides:
@@ -78,11 +79,10 @@ def reconfigured(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     composed = cli.config(own)
     for family in chosen:
         config[family] = composed[family]
-    for family in FAMILIES:
         require(
             isinstance(config[family], DictConfig), f"{family}: must be a mapping (it is {config[family]!r})"
         )
-    return config
+    return config, chosen
 
 
 def _is_read(key: str) -> bool:
@@ -97,8 +97,6 @@ def _is_read(key: str) -> bool:
 
 def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Compute the ledger again, log it as a child of the run, and print both."""
-    from hydra.utils import instantiate
-
     from pipeline.carbon.grid import require_average
     from pipeline.carbon.intensity import Intensity
     from pipeline.results.accountant import Accountant, is_carbon_metric
@@ -110,9 +108,9 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     tracking.reach()
     stored = tracking.stored(names[0])
     records = records_of(stored)
-    config = reconfigured(stored.config("config.yaml"), about_run)
+    config, chosen = reconfigured(stored.config("config.yaml"), about_run)
     fleet, grid, accounting = (
-        instantiate(config[key], _convert_="all") for key in ("fleet", "grid", "accounting")
+        _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
     )
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
@@ -124,6 +122,21 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     metrics |= account.metrics(int(stored.metrics["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
     _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))
+
+
+def _built(config: DictConfig, group: str, chosen: Collection[str], overrides: Sequence[str]) -> Any:
+    """The object of a config group: by Hydra where the command line chose it, else data of the run."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from pipeline.tracking.stored_config import rebuilt
+
+    if group in chosen:
+        return instantiate(config[group], _convert_="all")
+    keys = (each.lstrip("+").partition("=")[0].partition(".") for each in overrides)
+    own = {key for owner, _, key in keys if owner == group}
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return rebuilt(plain, group, own)
 
 
 def _log(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.terminal import cli
 from pipeline.domain.checks import require
@@ -42,10 +42,8 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def _of_run(stored: Stored) -> dict[str, Any]:
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
     from pipeline.results.audit.run_audit import AuditedRun, identity, run_audit
+    from pipeline.tracking.stored_config import rebuilt
 
     config = stored.config("config.yaml")
     return run_audit(
@@ -55,9 +53,9 @@ def _of_run(stored: Stored) -> dict[str, Any]:
             stored.metrics,
             stored.json("run.json"),
             stored.table("ledger.json"),
-            cast("dict[Any, Any]", OmegaConf.to_container(config)),
-            instantiate(config.fleet, _convert_="all"),
-            instantiate(config.accounting, _convert_="all"),
+            config,
+            rebuilt(config, "fleet"),
+            rebuilt(config, "accounting"),
         )
     )
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.domain.checks import ConfigError, require
@@ -25,6 +23,7 @@ from pipeline.network.images import preprocess
 from pipeline.network.models.answers import is_finite
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.subnormals import subnormals_as_zero
+from pipeline.tracking.stored_config import parsed, rebuilt
 
 PLAN, MODEL = "plan.json", "model.yaml"
 """Files of the model's folder: the plan (`pipeline.planning.plan_file`), and `model` of the config."""
@@ -95,6 +94,7 @@ def save(folder: Path, plan: str, model: str) -> None:
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
-    spec: ModelSpec = instantiate(OmegaConf.load(Path(path) / MODEL), _convert_="all")
+    described = parsed((Path(path) / MODEL).read_text(encoding="utf-8"))
+    spec: ModelSpec = rebuilt({"model": described}, "model")
     fields = json.loads((Path(path) / PLAN).read_text(encoding="utf-8"))
     return PyfuncModel(spec, Plan(**{key: fields[key] for key in fields if key not in ("model", "fleet")}))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
@@ -26,6 +25,7 @@ from pipeline.tracking.mlflow_store import (
     search,
 )
 from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, Entry, Outbox, now_ms
+from pipeline.tracking.stored_config import parsed
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -53,13 +53,13 @@ class Stored:
         with self._file(path) as file:
             return dict(json.loads(file.read_text()))
 
-    def config(self, path: str) -> DictConfig:
-        """A config that the run logged. Raises ConfigError if it is missing or cannot be read."""
+    def config(self, path: str) -> dict[str, Any]:
+        """A config that the run logged, as plain values.
+
+        Raises ConfigError if it is missing or cannot be read.
+        """
         with self._file(path) as file:
-            config = OmegaConf.create(file.read_text())
-            if not isinstance(config, DictConfig) or not config:
-                raise ValueError("not a mapping")
-            return config
+            return parsed(file.read_text())
 
     def table(self, path: str) -> pd.DataFrame:
         """A table that `Run.log_table` wrote, with the columns that it had when logged.
