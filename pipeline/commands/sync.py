@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     pass
 
 HELP = cli.Help(
-    "carbonedge sync [tracking.outbox=FOLDER]",
+    "carbonedge sync [tracking.uri=URI tracking.outbox=FOLDER]",
     "Sends to the MLflow store the runs that it could not take earlier, and closes runs of killed processes.",
     "carbonedge sync",
 )
 
 
 def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
-    """Send all runs that wait in `tracking.outbox`, each to the store that it belongs to.
+    """Send the runs that wait in `tracking.outbox` for the store of `tracking.uri`; name the other stores.
 
-    Raises SystemExit(1) if a store still does not respond; the runs then stay in the outbox.
+    Raises SystemExit(1) if the store still does not respond; the runs then stay in the outbox.
     """
     tracking = cli.tracking(overrides)
     sent, left, held_back = tracking.sync()
@@ -31,6 +31,8 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
     console.print(f"{sent} sent, {left} still wait in {tracking.outbox}", markup=False)
     if held_back:
         console.print(f"{held_back} belong to an interrupted sweep: run the sweep again to continue it")
+    for uri in tracking.elsewhere():
+        console.print(f"others wait for another store: carbonedge sync tracking.uri={uri}", markup=False)
     if left:
         sys.exit(1)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 import uuid
@@ -17,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from pipeline.domain.checks import ConfigError
+from pipeline.domain.checks import ConfigError, one_line, require
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 
@@ -64,6 +65,14 @@ class Entry:
     held_back: bool = False
     """Whether the run waits until its sweep's study has recorded the trial; unrecorded trials are rerun."""
 
+    def __post_init__(self) -> None:
+        texts = (self.uri, self.experiment_id, self.name, self.status)
+        good = re.fullmatch(r"[\w-]+", str(self.run_id)) is not None and len(self.owner) > 1
+        require(
+            good and all(isinstance(text, str) for text in texts) and type(self.owner[1]) is int,
+            f"an entry's run_id must be letters, digits, _ or -, and its owner a process ({self.run_id!r})",
+        )
+
     @property
     def folder(self) -> str:
         """Name of the run's folder in the outbox; each process has its own for a shared run."""
@@ -80,6 +89,8 @@ class Outbox:
     """A folder of pending runs."""
 
     folder: Path
+    uri: str | None = None
+    """The store whose runs these methods find: credentials go nowhere else. None: those of any store."""
 
     @property
     def lock(self) -> FileLock:
@@ -104,20 +115,32 @@ class Outbox:
             raise disk_error(path.parent, error) from error
 
     def find(self, name: str) -> Entry | None:
-        """The entry in a folder, or None; one that cannot be read is set aside with a warning."""
+        """The entry in a folder, or None; one that is not valid is set aside with a warning."""
         path = self.folder / name / "run.json"
         try:
             fields = json.loads(path.read_text())
-            return Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
+            entry = Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
+            require(entry.folder == name, f"it is the entry of {entry.folder!r}")
+            for file in self.files(entry).rglob("*"):
+                require(not file.is_symlink(), f"{file} is a link")
+            return entry
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
-            aside = self.set_aside(name)
-            _log.warning("%s cannot be read (%s); moved to %s", path, type(error).__name__, aside)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            aside, reason = self.set_aside(name), one_line(error) if isinstance(error, ConfigError) else ""
+            reason = reason or type(error).__name__
+            _log.warning("%s cannot be read (%s); moved to %s", path, reason, aside)
             return None
 
     def entries(self) -> list[Entry]:
-        """All entries, oldest first."""
+        """The entries of the store, oldest first."""
+        return [entry for entry in self._all() if self.uri in (None, entry.uri)]
+
+    def elsewhere(self) -> list[str]:
+        """The other stores for which entries wait."""
+        return sorted({entry.uri for entry in self._all()} - {self.uri}) if self.uri else []
+
+    def _all(self) -> list[Entry]:
         found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]
         return sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
 

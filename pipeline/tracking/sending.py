@@ -96,7 +96,7 @@ def deliver(outbox: Outbox, run_ids: Collection[str], owner: Sequence[Any] | Non
 
 
 def sync(outbox: Outbox) -> tuple[int, int, int]:
-    """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
+    """Send the store's pending runs; return how many were sent, still wait, and are held back for a sweep.
 
     A run whose process was killed becomes KILLED first; `settle` does that for the trials of a sweep. Raises
     DiskError if a disk write fails.

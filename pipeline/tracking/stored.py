@@ -113,7 +113,7 @@ class StoredRuns:
 
     @property
     def _outbox(self) -> Outbox:
-        return Outbox(Path(self.outbox))
+        return Outbox(Path(self.outbox), self._uri)
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:

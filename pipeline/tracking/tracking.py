@@ -113,11 +113,15 @@ class Tracking(StoredRuns):
         sending.deliver(self._outbox, run_ids)
 
     def sync(self) -> tuple[int, int, int]:
-        """Send all pending runs; return how many were sent, are still pending, and are held back for a sweep.
+        """Send the store's pending runs; return how many were sent, still wait and are held back for a sweep.
 
         Raises DiskError if a disk write fails.
         """
         return sending.sync(self._outbox)
+
+    def elsewhere(self) -> list[str]:
+        """The other stores for which runs wait in the outbox."""
+        return self._outbox.elsewhere()
 
     def settle(self, parent_run_id: str, known: Collection[str]) -> list[str]:
         """Clean up after a sweep that was killed: send the trials that its study has recorded (`known`).

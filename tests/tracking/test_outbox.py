@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,60 @@ def test_processes_that_share_a_sweep_do_not_take_each_others_files(store: Track
         b"of the first, later",
     ]
     assert not Path("outbox").exists()
+
+
+MINE = Entry("x", "sqlite:///other.db", "1", "name", 0, ("boot", 2**22 + 1, 0.0))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run_id": "../victim"},
+        {"run_id": "../victim", "status": "FINISHED", "end_ms": 1},
+        {"run_id": "y"},
+        {"owner": []},
+        {"owner": ["boot", "../../victim", 0], "shared": True},
+        {"uri": 5},
+    ],
+)
+def test_an_entry_has_no_place_but_its_own_folder(
+    store: Tracking, changes: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = Path("victim")
+    (victim / "artifacts").mkdir(parents=True)
+    (victim / "artifacts" / "diary.txt").write_text("mine")
+    Path("outbox/x").mkdir(parents=True)
+    Path("outbox/x/run.json").write_text(json.dumps({**asdict(MINE), "uri": store.uri, **changes}))
+    assert store.sync() == (0, 0, 0)
+    assert "outbox/x/run.json cannot be read (" in caplog.text
+    assert Path("outbox/refused/x/run.json").exists()
+    assert [path.name for path in victim.rglob("*")] == ["artifacts", "diary.txt"]
+    shutil.rmtree("outbox")
+    shutil.rmtree(victim)
+
+
+def test_a_link_among_the_artifacts_is_not_followed(
+    store: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = replace(MINE, uri=store.uri, status="FINISHED", end_ms=1)
+    Outbox(Path("outbox")).save(entry)
+    Path("secret.txt").write_text("secret")
+    Path("outbox/x/artifacts").mkdir()
+    Path("outbox/x/artifacts/notes.txt").symlink_to(Path("secret.txt").absolute())
+    assert store.sync() == (0, 0, 0)
+    assert "notes.txt is a link" in caplog.text
+    assert Path("secret.txt").read_text() == "secret"
+    shutil.rmtree("outbox")
+
+
+def test_what_waits_for_another_store_is_named_and_left(store: Tracking) -> None:
+    """Credentials of this store never go to an address that an entry names."""
+    entry = replace(MINE, uri="http://127.0.0.1:9", status="FINISHED", end_ms=1)
+    Outbox(Path("outbox")).save(entry)
+    assert store.sync() == (0, 0, 0)
+    assert store.elsewhere() == ["http://127.0.0.1:9"]
+    assert [each.run_id for each in Outbox(Path("outbox")).entries()] == ["x"]
+    shutil.rmtree("outbox")
 
 
 @pytest.mark.parametrize("content", ["", "garbage", "[]", '{"run_id": "x"}'])
