@@ -202,6 +202,10 @@ class Fleet:
     """The links between two devices, by either end and then the other."""
 
     def __post_init__(self) -> None:
+        require(
+            re.fullmatch(r"\w[\w .-]*", str(self.name)) is not None,
+            f"fleet.name: must be letters, digits, spaces, '_', '.' or '-' ({self.name!r:.60})",
+        )
         require(len(self.devices) > 0, "fleet.devices: at least one device must be given")
         object.__setattr__(self, "by_name", {device.name: device for device in self.devices})
         shared = next((link for link in self.links if link.between is None), None)

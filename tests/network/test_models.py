@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -170,6 +171,22 @@ def test_weights_from_a_file(ending: str, tmp_path: Path) -> None:
     loaded = small(weights=str(path)).build()
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(loaded(x), source(x))
+
+
+def test_weights_of_an_installed_package_are_read_without_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "site" / "trap" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    torch.save(small().build().state_dict(), inner / "net.pth")
+    shutil.copy(inner / "net.pth", tmp_path / "site" / "net.pth")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert small(weights="package:trap.inner/net.pth").build() is not None
+    with pytest.raises(ConfigError, match=r"package:trap/../net.pth .it lies outside the package trap"):
+        small(weights="package:trap/../net.pth").build()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_weights_with_other_keys_go_by_order(tmp_path: Path) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import pickle
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import torch
@@ -43,12 +42,12 @@ def _shapes(state: Mapping[str, Tensor]) -> list[torch.Size]:
 def _read(weights: str) -> dict[str, Tensor]:
     """Weights by key. No code that the file may contain is run."""
     try:
-        with _weights_file(weights) as path:
-            if path.suffix == ".safetensors":
-                from safetensors.torch import load_file
+        path = _weights_file(weights)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
 
-                return load_file(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"model.weights: {weights} must hold only tensors (save model.state_dict(), not the model)"
@@ -61,14 +60,31 @@ def _read(weights: str) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _weights_file(weights: str) -> AbstractContextManager[Path]:
+def _weights_file(weights: str) -> Path:
     kind, _, rest = weights.partition(":")
     if kind == "package":
         module, _, path = rest.partition("/")
-        return importlib.resources.as_file(importlib.resources.files(module).joinpath(path))
+        folder = _folder_of(module)
+        file = (folder / path).resolve()
+        if not file.is_relative_to(folder.resolve()):
+            raise ValueError(f"it lies outside the package {module}")
+        return file
     file = Path(weights).expanduser()
     if file.suffix not in (".pt", ".pth", ".safetensors"):
         raise ValueError(
             "expected random, pretrained, package:MODULE/PATH or a .pt, .pth or .safetensors file"
         )
-    return nullcontext(file)
+    return file
+
+
+def _folder_of(module: str) -> Path:
+    """The folder of an installed package, which is not imported: that would run its code."""
+    places: Sequence[str] | None = None
+    for depth in range(1, module.count(".") + 2):
+        name = ".".join(module.split(".")[:depth])
+        found = PathFinder.find_spec(name, places)
+        if found is None or not found.submodule_search_locations:
+            raise ValueError(f"no package named {name} is installed")
+        places = list(found.submodule_search_locations)
+    assert places
+    return Path(places[0])
