@@ -11,9 +11,12 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from pipeline.domain.credentials import masked
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 """The folder of config.yaml and its groups."""
@@ -37,6 +40,18 @@ class DelegatingSweeper(Sweeper):
         sweeper = CarbonEdgeSweeper()
         sweeper.setup(**self.context)
         return sweeper.sweep(arguments)
+
+
+class MaskedFiles(Callback):
+    """Masks the passwords in the configs that Hydra writes into a job's folder before the job begins."""
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra after it has written them."""
+        runtime = config.hydra.runtime
+        for file in Path(runtime.output_dir, config.hydra.output_subdir or "").glob("*.yaml"):
+            text = file.read_text()
+            if text != masked(text):
+                file.write_text(masked(text))
 
 
 def register() -> None:

@@ -43,9 +43,12 @@ class BackgroundSender:
                 text=True,
                 start_new_session=True,  # Ctrl-C is for the sweep to handle
             )
+            lines = [self._tracking.address, *run_ids]  # not an argument: other users see those
+        else:
+            lines = list(run_ids)
         assert self._process.stdin is not None
         with suppress(OSError):  # the process has died
-            self._process.stdin.writelines(f"{run_id}\n" for run_id in run_ids)
+            self._process.stdin.writelines(f"{line}\n" for line in lines)
             self._process.stdin.flush()
 
     def finish(self) -> None:
@@ -67,13 +70,14 @@ def sending_in_background(tracking: Tracking) -> Iterator[Deliver]:
 
 
 def main(outbox: str, owner: str) -> None:
-    """Send the runs of an outbox whose ids arrive on standard input, one a line.
+    """Send the runs of an outbox whose ids arrive on standard input, one a line after the store's URI.
 
     owner: the identity of the sweep's process, as JSON; other pending runs of that process are sent too.
     """
+    found = Outbox(Path(outbox), sys.stdin.readline().strip())
     for line in sys.stdin:
         with suppress(ConfigError):  # such as a full disk, which the sweep reports itself
-            deliver(Outbox(Path(outbox)), [line.strip()], json.loads(owner))
+            deliver(found, [line.strip()], json.loads(owner))
 
 
 if __name__ == "__main__":

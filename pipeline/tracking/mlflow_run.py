@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pipeline.domain.checks import ConfigError
+from pipeline.domain.credentials import masked
 from pipeline.results.metric_keys import metric
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client
@@ -67,12 +68,12 @@ class Run:
         """Log params as text, except those that the run has: MLflow's params cannot change, and `mlflow run`
         logs those of its entry point."""
         known = self._entry.known_params
-        fresh = {key: str(value) for key, value in params.items() if key not in known}
+        fresh = {key: masked(str(value)) for key, value in params.items() if key not in known}
         self._add(params=fresh | dict(self._entry.params))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, replacing those of the same names."""
-        self._add(tags={**self._entry.tags, **{key: str(value) for key, value in tags.items()}})
+        self._add(tags={**self._entry.tags, **{key: masked(str(value)) for key, value in tags.items()}})
 
     def log_inputs(self, datasets: Iterable[Dataset]) -> None:
         """Log the datasets that the run used."""
@@ -96,7 +97,7 @@ class Run:
     def log_text(self, text: str, path: str) -> None:
         """Log a text file."""
         with self._file(path) as file:
-            file.write_text(text)
+            file.write_text(masked(text))
 
     def log_figure(self, figure: BaseFigure | Figure, path: str) -> None:
         """Log a figure: plotly's as .html that works offline (5 MB of script), matplotlib's as .png."""
@@ -130,7 +131,7 @@ class Run:
         if not self._entry.in_store or time.monotonic() < self._flushed_s + FLUSH_S:
             return
         self._flushed_s = time.monotonic()
-        with suppress(UnresponsiveError), optional_client(self._entry.uri) as client:
+        with suppress(UnresponsiveError), optional_client(self._outbox.uri) as client:
             log_batches(client, self._entry.run_id, self._entry)
             known = [*self._entry.known_params, *self._entry.params]
             self._add(metrics=[], params={}, known_params=known, tags=kept_tags(self._entry.tags))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.credentials import masked
 from pipeline.host.locks import machine_lock
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def required_client(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
     except Exception as error:
         origin = " (from MLFLOW_TRACKING_URI)" if from_env else ""
         message = f"tracking.uri: cannot use {uri!r}{origin}: {one_line(_root(error))}"
-        raise ConfigError(re.sub(r"://[^/\s]*@", "://***@", message)) from error
+        raise ConfigError(masked(message)) from error
 
 
 class UnresponsiveError(Exception):
@@ -144,7 +145,7 @@ def require_database(uri: str) -> None:
     if backend == "sqlite":
         require(
             url.database not in (None, "", ":memory:"),
-            f"tracking.uri: {uri!r} keeps nothing; name a file, as in sqlite:///mlflow.db",
+            f"tracking.uri: {masked(uri)!r} keeps nothing; name a file, as in sqlite:///mlflow.db",
         )
         path = Path(url.database or "")
         writable = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock
 
 from pipeline.domain.checks import ConfigError, one_line, require
+from pipeline.domain.credentials import masked
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 
@@ -42,6 +43,7 @@ class Entry:
     run_id: str
     """If `in_store`, the run's id in MLflow; else the value that its tag KEY_TAG will have."""
     uri: str
+    """The store to which it goes, without a password."""
     experiment_id: str
     name: str
     start_ms: int
@@ -89,8 +91,8 @@ class Outbox:
     """A folder of pending runs."""
 
     folder: Path
-    uri: str | None = None
-    """The store whose runs these methods find: credentials go nowhere else. None: those of any store."""
+    uri: str
+    """The store whose runs these methods find, and to which they go: credentials go nowhere else."""
 
     @property
     def lock(self) -> FileLock:
@@ -134,11 +136,11 @@ class Outbox:
 
     def entries(self) -> list[Entry]:
         """The entries of the store, oldest first."""
-        return [entry for entry in self._all() if self.uri in (None, entry.uri)]
+        return [entry for entry in self._all() if entry.uri == masked(self.uri)]
 
     def elsewhere(self) -> list[str]:
         """The other stores for which entries wait."""
-        return sorted({entry.uri for entry in self._all()} - {self.uri}) if self.uri else []
+        return sorted({entry.uri for entry in self._all()} - {masked(self.uri)})
 
     def _all(self) -> list[Entry]:
         found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]

@@ -39,7 +39,7 @@ def send(entry: Entry, outbox: Outbox) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        with outbox.lock, optional_client(entry.uri) as client:
+        with outbox.lock, optional_client(outbox.uri) as client:
             if not outbox.holds(entry):  # another process has sent it
                 return True
             run_id = entry.run_id if entry.in_store else _found_or_created(client, entry)

@@ -15,6 +15,7 @@ import pandas as pd
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.credentials import masked
 from pipeline.host.processes import this_process
 from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
@@ -108,29 +109,30 @@ class StoredRuns:
             )
 
     @property
-    def _uri(self) -> str:
+    def address(self) -> str:
+        """The store's URI, that of MLflow's environment variable if it is set."""
         return os.environ.get("MLFLOW_TRACKING_URI") or self.uri
 
     @property
     def _outbox(self) -> Outbox:
-        return Outbox(Path(self.outbox), self._uri)
+        return Outbox(Path(self.outbox), self.address)
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:
-        with required_client(self._uri, "MLFLOW_TRACKING_URI" in os.environ) as client:
+        with required_client(self.address, "MLFLOW_TRACKING_URI" in os.environ) as client:
             yield client
 
     def ui_command(self) -> str:
         """The command, or the address, that shows the results."""
-        uri = self._uri
+        uri = masked(self.address)
         return f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
 
     def reach(self) -> None:
         """Raise ConfigError if the store is a SQLite file that does not exist; none is created."""
-        path = Path(self._uri.removeprefix("sqlite:///"))
+        path = Path(self.address.removeprefix("sqlite:///"))
         require(
-            not self._uri.startswith("sqlite:///") or path.is_file(),
-            f"tracking.uri: there is no store {self._uri!r}; name the one that has the run",
+            not self.address.startswith("sqlite:///") or path.is_file(),
+            f"tracking.uri: there is no store {masked(self.address)!r}; name the one that has the run",
         )
 
     def stored(self, run_id: str) -> Stored:
@@ -178,7 +180,7 @@ class StoredRuns:
 
         Empty if the store is unresponsive.
         """
-        with suppress(UnresponsiveError), optional_client(self._uri) as client:
+        with suppress(UnresponsiveError), optional_client(self.address) as client:
             found = trials(client, "ids", parent_run_id, f"tags.{KEY_TAG} != ''")
             return {key_of(run): run.info.run_id for run in found}
         return {}
@@ -191,7 +193,7 @@ class StoredRuns:
         by_trial: the runs of complete trials, by number; known: all runs of complete trials. Other runs of
         these trials that MLflow shows as RUNNING become KILLED. Does nothing if the store is unresponsive.
         """
-        with suppress(UnresponsiveError), optional_client(self._uri) as client:
+        with suppress(UnresponsiveError), optional_client(self.address) as client:
             for run in trials(client, "link_killed", parent_run_id, "attributes.status != 'FINISHED'"):
                 number, run_id = run.data.tags.get("trial", ""), run.info.run_id
                 if not number.isdecimal() or int(number) not in by_trial or run.info.status == "FAILED":
@@ -214,7 +216,7 @@ class StoredRuns:
         """
         pages: dict[str, str] = {}
         try:
-            with optional_client(self._uri) as client:
+            with optional_client(self.address) as client:
                 known = {key_of(run): run for run in trials(client, "tag_front", parent_run_id)}
                 for run_id, run in known.items():
                     if (run_id in run_ids) == (run.data.tags.get(tag) == "true"):
@@ -241,7 +243,8 @@ class StoredRuns:
         """Add tags to a pending run, or make them an entry of their own for a run that the store has."""
         entry = self._outbox.find(run_id)
         if entry is None:
-            entry = Entry(run_id, self._uri, "", "", now_ms(), this_process(), in_store=True, status="")
+            uri = masked(self.address)
+            entry = Entry(run_id, uri, "", "", now_ms(), this_process(), in_store=True, status="")
         self._outbox.save(replace(entry, tags={**entry.tags, **tags}))
 
 

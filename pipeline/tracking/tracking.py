@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.checks import require
+from pipeline.domain.credentials import masked
 from pipeline.host.interrupts import sigterm_interrupts
 from pipeline.host.processes import this_process
 from pipeline.tracking import sending
@@ -146,7 +147,7 @@ class Tracking(StoredRuns):
         """
         from mlflow.exceptions import MlflowException
 
-        with suppress(UnresponsiveError), optional_client(self._uri) as client:
+        with suppress(UnresponsiveError), optional_client(self.address) as client:
             with suppress(MlflowException):  # it exists already
                 client.create_registered_model(name)
             for known in client.search_model_versions(f"run_id = '{run_id}'"):
@@ -160,14 +161,16 @@ class Tracking(StoredRuns):
         self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], resumed: str | None
     ) -> Entry:
         """The entry of a new or resumed run, saved. Raises ConfigError and DiskError as `open_run`."""
-        all_tags = {key: str(value) for key, value in tags.items()} | {OWNER_TAG: json.dumps(this_process())}
-        texts = {key: str(value) for key, value in params.items()}
+        all_tags = {key: masked(str(value)) for key, value in tags.items()} | {
+            OWNER_TAG: json.dumps(this_process())
+        }
+        texts = {key: masked(str(value)) for key, value in params.items()}
         texts |= {key.rpartition("@")[2]: "–" for key in self.unused}
         if self.parent_run_id is not None:
             all_tags |= {PARENT_TAG: self.parent_run_id}
             all_tags |= {} if self.trial is None else {"trial": str(self.trial)}
         if self.parent_run_id is not None and resumed is None:
-            entry = self._new(name, all_tags, texts, _experiment_of(self._uri, self.parent_run_id))
+            entry = self._new(name, all_tags, texts, _experiment_of(self.address, self.parent_run_id))
         else:
             opened = os.environ.get("MLFLOW_RUN_ID")
             with self._client() as client:
@@ -189,13 +192,13 @@ class Tracking(StoredRuns):
         from mlflow.tracking.context.registry import resolve_tags  # user, source, git commit
 
         entry = Entry(
-            new_id(), self._uri, experiment_id, name, now_ms(), this_process(),
+            new_id(), masked(self.address), experiment_id, name, now_ms(), this_process(),
             tags=resolve_tags() | tags, params=params, held_back=self.trial is not None,
         )  # fmt: skip
         if self.deferred:
             return entry
         try:
-            with optional_client(self._uri) as client:
+            with optional_client(self.address) as client:
                 created = client.create_run(experiment_id, entry.start_ms, {**entry.tags}, name)
         except UnresponsiveError:
             return entry
@@ -211,7 +214,7 @@ class Tracking(StoredRuns):
             client.delete_tag(run_id, "failure")
         fresh = {key: value for key, value in params.items() if key not in found.data.params}
         return Entry(
-            run_id, self._uri, found.info.experiment_id, name, now_ms(), this_process(),
+            run_id, masked(self.address), found.info.experiment_id, name, now_ms(), this_process(),
             in_store=True, tags=kept_tags(found.data.tags) | tags, params=fresh,
             known_params=list(found.data.params),
         )  # fmt: skip

@@ -80,7 +80,7 @@ def test_a_link_among_the_artifacts_is_not_followed(
     store: Tracking, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry = replace(MINE, uri=store.uri, status="FINISHED", end_ms=1)
-    Outbox(Path("outbox")).save(entry)
+    Outbox(Path("outbox"), entry.uri).save(entry)
     Path("secret.txt").write_text("secret")
     Path("outbox/x/artifacts").mkdir()
     Path("outbox/x/artifacts/notes.txt").symlink_to(Path("secret.txt").absolute())
@@ -93,10 +93,10 @@ def test_a_link_among_the_artifacts_is_not_followed(
 def test_what_waits_for_another_store_is_named_and_left(store: Tracking) -> None:
     """Credentials of this store never go to an address that an entry names."""
     entry = replace(MINE, uri="http://127.0.0.1:9", status="FINISHED", end_ms=1)
-    Outbox(Path("outbox")).save(entry)
+    Outbox(Path("outbox"), entry.uri).save(entry)
     assert store.sync() == (0, 0, 0)
     assert store.elsewhere() == ["http://127.0.0.1:9"]
-    assert [each.run_id for each in Outbox(Path("outbox")).entries()] == ["x"]
+    assert [each.run_id for each in Outbox(Path("outbox"), entry.uri).entries()] == ["x"]
     shutil.rmtree("outbox")
 
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
 def test_a_full_disk_leaves_the_former_entry_and_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox = Outbox(tmp_path)
+    outbox = Outbox(tmp_path, "sqlite:///m.db")
     entry = Entry("x", "sqlite:///mlflow.db", "1", "run", 0, ["host", 1, 0.0])
     outbox.save(entry)
     monkeypatch.setattr(Path, "write_text", _full)

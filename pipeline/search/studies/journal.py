@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.credentials import masked
 
 LINE_BEGINS = b'{"op_code"'
 """First bytes of every line of a journal."""
@@ -44,7 +45,7 @@ def open_storage(storage: str) -> BaseStorage | str:
         return storage
     require(
         storage.endswith(".journal"),
-        f"sweep.storage must be a path ending in .journal or a storage URL (it is {storage!r})",
+        f"sweep.storage must be a path ending in .journal or a storage URL (it is {masked(storage)!r})",
     )
     path = Path(storage)
     try:
@@ -52,7 +53,9 @@ def open_storage(storage: str) -> BaseStorage | str:
         _require_whole(path)
         return JournalStorage(JournalFileBackend(storage, _JournalLock(path)))
     except OSError as error:
-        raise ConfigError(f"sweep.storage: cannot use {storage}: {error.strerror or error}") from error
+        raise ConfigError(
+            f"sweep.storage: cannot use {masked(storage)}: {error.strerror or error}"
+        ) from error
 
 
 def _require_whole(path: Path) -> None:

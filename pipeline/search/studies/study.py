@@ -27,6 +27,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.domain.checks import ConfigError, first_line
+from pipeline.domain.credentials import masked
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, this_process
@@ -109,7 +110,7 @@ class Study:
             raise
         except Exception as error:  # each database has exceptions of its own
             raise ConfigError(
-                f"sweep.storage: cannot read {storage} ({first_line(error)}); it is unchanged"
+                masked(f"sweep.storage: cannot read {storage} ({first_line(error)}); it is unchanged")
             ) from error
         if stored is None:
             study.set_user_attr("held", dict(held))

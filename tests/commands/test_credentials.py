@@ -1,0 +1,38 @@
+"""A password that is given in an address is in no file and on no screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import SIMULATED, carbonedge
+
+URI = "postgresql://me:hunter2@127.0.0.1:9/x"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (f"tracking.uri={URI}",),
+        ("-m", "repeat=0,1", f"tracking.uri={URI}"),
+        ("-m", "repeat=0,1", f"sweep.storage={URI}"),
+    ],
+)
+def test_no_file_holds_a_password(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    found = carbonedge(tmp_path, *SIMULATED, *arguments)
+    assert found.code == 2
+    assert found.errors.startswith(("error: tracking.uri: cannot use", "error: sweep.storage: cannot"))
+    assert "hunter2" not in found.output + found.errors
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []
+
+
+def test_nor_does_a_run_that_succeeds(tmp_path: Path) -> None:
+    """Its config is in .hydra/, in the store and among its artifacts."""
+    secret = "tracking.outbox='outbox?password=hunter2'"
+    assert carbonedge(tmp_path, *SIMULATED, secret).code == 0
+    kept = [path for path in tmp_path.rglob("*.yaml") if b"password=***" in path.read_bytes()]
+    assert {path.name for path in kept} >= {"config.yaml", "overrides.yaml", "hydra.yaml"}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if b"hunter2" in path.read_bytes()] == []

@@ -1,0 +1,28 @@
+"""No password remains in a text, and nothing else is changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.domain.credentials import masked
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql+psycopg2://me:hunter2@db.example:5432/x", "postgresql+psycopg2://***@db.example:5432/x"),
+        ("uri: 'https://me:p%40ss@host/a'\nother: 1", "uri: 'https://***@host/a'\nother: 1"),
+        ("http://token@host, http://a:b@c", "http://***@host, http://***@c"),
+        (
+            "postgresql://h/db?password=hunter2&sslmode=require",
+            "postgresql://h/db?password=***&sslmode=require",
+        ),
+        ("http://h/x?a=1&API_KEY=k", "http://h/x?a=1&API_KEY=***"),
+        ("http://h/path@3.csv", "http://h/path@3.csv"),
+        ("model@extra_models.NAME=x me@example.org", "model@extra_models.NAME=x me@example.org"),
+        ("sqlite:////tmp/a@b/mlflow.db", "sqlite:////tmp/a@b/mlflow.db"),
+    ],
+)
+def test_masked(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert masked(shown) == shown
