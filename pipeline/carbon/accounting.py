@@ -53,7 +53,8 @@ class Accounting:
             require(name in self.COEFFICIENTS, f"accounting.ranges: unknown {name!r} (known: {known})")
             require_pair(f"accounting.ranges.{name}", ends)
             for end in ends:
-                require_number("accounting.ranges", name, end, least=0, above=name == "lifetime_years")
+                above = name == "lifetime_years"
+                require_number("accounting.ranges", name, end, least=0, above=above, most=1e3)
             low, high = map(float, ends)
             require(low <= 1 <= high, f"accounting.ranges.{name}: must contain 1, the value itself ({ends})")
             require(name != "pue" or low == 1, f"accounting.ranges.pue: no PUE is below 1 ({ends})")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import LARGEST, ConfigError, require
 
-MAX_G_PER_KWH = 2000.0
+MAX_G_PER_KWH = LARGEST["_g_per_kwh"]
 """Upper limit for any grid; a higher value must be in another unit, such as lb/MWh or kg/MWh."""
 
 

@@ -22,12 +22,33 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def require_number(owner: str, name: str, value: Any, *, least: float, above: bool = False) -> None:
-    """Raise ConfigError unless the value is a finite number >= `least` (with `above`: > `least`)."""
+LARGEST = {
+    "_g_per_kwh": 2000.0,
+    "_bytes_per_s": 1e15,
+    "_per_byte": 1.0,
+    "_bytes": 1e15,
+    "_years": 1e3,
+    "_kg": 1e7,
+    "_w": 1e6,
+    "_s": 1e9,
+}
+"""The largest value of a quantity that can be meant, by the unit in which its name ends; others: 1e9."""
+
+
+def require_number(
+    owner: str, name: str, value: Any, *, least: float, above: bool = False, most: float | None = None
+) -> None:
+    """Raise ConfigError unless the value is a finite number >= `least` (with `above`: > `least`).
+
+    Beyond `most` it cannot be meant; None: the unit's own largest value (LARGEST).
+    """
+    if most is None:
+        most = next((end for unit, end in LARGEST.items() if name.endswith(unit)), 1e9)
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    good = good and (value > least if above else value >= least)
     relation = ">" if above else ">="
-    require(good, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
+    enough = good and (value > least if above else value >= least)
+    require(enough, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
+    require(value <= most, f"{owner}: {name} must be at most {most:g} ({name}: {value!r})")
 
 
 def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:

@@ -137,7 +137,12 @@ class Tracking(StoredRuns):
     def farewell(self) -> str:
         """The last lines of a command: how many runs are pending, if any, and how to see the results."""
         pending = sum(not entry.held_back for entry in self._outbox.ended())
-        hint = f"{pending} runs are pending in {self.outbox}, as the store is unresponsive: carbonedge sync"
+        own = self.uri != StoredRuns.uri and "MLFLOW_TRACKING_URI" not in os.environ
+        where = f" tracking.uri={masked(self.uri)}" if own else ""
+        hint = (
+            f"{pending} runs are pending in {self.outbox}, as the store is unresponsive: "
+            f"carbonedge sync{where}"
+        )
         return "\n".join([*([hint] if pending else []), self.ui_command()])
 
     def register(self, run_id: str, name: str) -> str | None:

@@ -182,7 +182,7 @@ def kill_server(
         assert process.wait() == 0, "".join(output)
         kept = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("carbonedge")), "sync"],
+            [str(Path(sys.executable).with_name("carbonedge")), "sync", f"tracking.uri={uri}"],
             cwd=folder, env=kept, capture_output=True, text=True, check=False,
         )  # fmt: skip
         say(done.stdout.strip() or done.stderr)

@@ -114,7 +114,7 @@ def test_processes_that_send_the_same_do_not_double_it(sweep: Tracking) -> None:
     ]
     for sender in senders:
         assert sender.stdin is not None
-        sender.stdin.writelines(f"{run_id}\n" for run_id in own)
+        sender.stdin.writelines(f"{line}\n" for line in (sweep.address, *own))
         sender.stdin.flush()
     for sender in senders:
         sender.communicate()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pipeline.carbon.grid import MAX_G_PER_KWH
 from pipeline.carbon.grids.installed_zones import INSTALLED, installed_g_per_kwh
 from pipeline.domain.checks import require_number
 
@@ -22,7 +23,7 @@ class Static:
 
     def __post_init__(self) -> None:
         for zone, value in self.zones.items():
-            require_number("grid.zones", zone, value, least=0)
+            require_number("grid.zones", zone, value, least=0, most=MAX_G_PER_KWH)
 
     def about(self) -> dict[str, str]:
         """The sources of the averages."""

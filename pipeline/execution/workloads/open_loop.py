@@ -34,6 +34,8 @@ class _Open(ABC):
     classes: tuple[RequestClass, ...] = ()
     seed: int = 0
     """Seed of the arrival times and of the requests' classes."""
+    most_requests: int = 100_000_000
+    """A run with more expected requests is refused: it would take hours."""
     count: ClassVar[None] = None
     concurrency: ClassVar[None] = None
 
@@ -47,6 +49,7 @@ class _Open(ABC):
         name = "utilisation" if self.rate_rps is None else "rate_rps"
         require_number("workload", name, getattr(self, name), least=0, above=True)
         require_whole("workload", "seed", self.seed)
+        require_whole("workload", "most_requests", self.most_requests, least=1)
         object.__setattr__(self, "classes", RequestClass.all(self.classes))
 
     @property
@@ -59,6 +62,12 @@ class _Open(ABC):
         seeds = np.random.SeedSequence(self.seed).spawn(2)
         kinds = np.random.default_rng(seeds[1])
         rate = self.rate_rps if self.rate_rps is not None else float(self.utilisation or 0) * capacity_rps
+        expected = rate * self.duration_s
+        require(
+            expected <= self.most_requests,
+            f"workload: about {expected:.3g} requests would arrive in {self.duration_s:g} s, more than "
+            f"workload.most_requests ({self.most_requests:,}); lower the rate or the duration",
+        )
         for block_s in self._times(rate, start_utc, np.random.default_rng(seeds[0])):
             yield Requests(block_s, draw_kinds(self.classes, kinds, len(block_s)))
 
@@ -111,6 +120,12 @@ class Bursty(_Open):
         require_number("workload", "burst_s", self.burst_s, least=0, above=True)
         require_number("workload", "burst_share", self.burst_share, least=0, above=True)
         require(self.burst_share < 1, f"workload: burst_share must be below 1 ({self.burst_share})")
+        bursts = self.burst_share * self.duration_s / self.burst_s
+        require(
+            bursts <= self.most_requests,
+            f"workload: burst_s of {self.burst_s:g} would be {bursts:.3g} bursts in {self.duration_s:g} s; "
+            f"workload.most_requests allows {self.most_requests:,}",
+        )
 
     def _times(self, rate_rps: float, start_utc: datetime, random: np.random.Generator) -> Iterator[Floats]:
         calm_rps = rate_rps / (1 + self.burst_share * (self.burst_factor - 1))

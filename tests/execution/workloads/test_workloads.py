@@ -182,3 +182,15 @@ def test_rows_with_more_fields_than_names_are_refused(tmp_path: Path) -> None:
         Replay(str(file))
     with pytest.raises(ConfigError, match=r"workload.path: must be a file's path"):
         Replay(None)  # type: ignore[arg-type]
+
+
+def test_a_run_that_would_not_end_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"about 1e\+09 requests would arrive in 1000 s, more than workload"
+    ):
+        next(Poisson(duration_s=1e3, rate_rps=1e6).arrivals(1.0, START))
+    with pytest.raises(ConfigError, match=r"about 2e\+03 requests .*most_requests .1,999."):
+        next(Diurnal(duration_s=1e3, utilisation=0.5, most_requests=1999).arrivals(4.0, START))
+    assert len(next(Poisson(duration_s=1e3, utilisation=0.5, most_requests=2000).arrivals(4.0, START))) > 1
+    with pytest.raises(ConfigError, match=r"burst_s of 1e-300 would be 1e\+300 bursts in 10 s"):
+        Bursty(duration_s=10, rate_rps=1, burst_s=1e-300)
