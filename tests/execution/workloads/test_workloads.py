@@ -185,9 +185,7 @@ def test_rows_with_more_fields_than_names_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_would_not_end_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"about 1e\+09 requests would arrive in 1000 s, more"
-    ):
+    with pytest.raises(ConfigError, match=r"about 1e\+09 requests would arrive in 1000 s, more"):
         next(Poisson(duration_s=1e3, rate_rps=1e6).arrivals(1.0, START))
     with pytest.raises(ConfigError, match=r"about 2e\+03 requests .*most_requests .1,999."):
         next(Diurnal(duration_s=1e3, utilisation=0.5, most_requests=1999).arrivals(4.0, START))
