@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 EFFECTS = ("energy", "intensity", "network", "embodied")
+ROUNDING = 1e-13
+"""Share of the carbon below which an effect comes from rounding."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def effects(before: Footprint, after: Footprint) -> dict[str, float]:
         log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # accurate near 0 and far from it
         mean = (c1 - c0) / log if log else c1
         energy = mean * math.log(e1 / e0)
+    small = ROUNDING * max(c0, c1)  # what is smaller comes from rounding and is no effect
+    energy = 0.0 if abs(energy) <= small else c1 - c0 if abs(c1 - c0 - energy) <= small else energy
     return {
         "energy": energy,
         "intensity": c1 - c0 - energy,

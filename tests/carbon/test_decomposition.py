@@ -64,3 +64,14 @@ def test_effects_add_up_to_the_difference(before: Footprint, after: Footprint) -
     assert [back[key] for key in EFFECTS] == pytest.approx([-found[key] for key in EFFECTS], abs=1e-9 * size)
     if before.energy_j == after.energy_j:
         assert found["energy"] == 0
+
+
+@pytest.mark.parametrize("joules", [0.1, 0.3, 0.7, 1.1, 2.3])
+def test_rounding_is_no_effect(joules: float) -> None:
+    """530 g/kWh in both: all is energy, and not 1e-20 g of it intensity; and the other way round."""
+    before, after = (Footprint(j, j / 3.6e6 * 530) for j in (0.9, joules))
+    found = effects(before, after)
+    assert found["intensity"] == 0.0
+    assert found["energy"] == after.total_g - before.total_g
+    cleaner = effects(Footprint(joules, joules * 530), Footprint(joules * (1 + 1e-16), joules * 380))
+    assert cleaner["energy"] == 0.0

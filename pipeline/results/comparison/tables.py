@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.carbon.decomposition import EFFECTS, effects
+from pipeline.carbon.decomposition import EFFECTS, ROUNDING, effects
 from pipeline.results.comparison.side import Side
 from pipeline.results.units import number
 
@@ -32,7 +32,11 @@ def figures_table(a: Side, b: Side) -> pd.DataFrame:
         ("mean latency (ms)", a.latency_ms, b.latency_ms),
     ]
     table = pd.DataFrame(rows, columns=["per inference", "a", "b"])
-    return table.assign(change=table["b"] - table["a"], ratio=table["b"] / table["a"].where(table["a"] != 0))
+    change = table["b"] - table["a"]
+    rounding = change.abs() <= ROUNDING * table[["a", "b"]].abs().max(axis=1)
+    return table.assign(
+        change=change.mask(rounding, 0.0), ratio=table["b"] / table["a"].where(table["a"] != 0)
+    )
 
 
 def effects_table(a: Side, b: Side) -> pd.DataFrame:
