@@ -47,7 +47,7 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     Idle and embodied rows belong to the run, not to a request (request and stage are -1). Each end of a link
     accounts for half of its energy, at the end's intensity and LINK_PUE. A component with unknown
     coefficients (see `unknown`) has no rows. Raises ConfigError for records of a device that is not in the
-    fleet.
+    fleet, and for energy or carbon below 0 or not finite, wherever it comes from.
     """
     known = known_components(records, fleet)
     reserved = _reserved(records, fleet, accounting)
@@ -58,7 +58,11 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     pue = np.array([device.pue for device in fleet.devices])[rows.device]
     pue = np.where(rows.component == COMPONENTS.index("network"), LINK_PUE, pue)
     mean_g_per_kwh = intensity.mean(rows.device, rows.begin_s, rows.end_s)
-    ledger = _table(fleet, rows, mean_g_per_kwh, pue, carbon_g(rows.energy_j, mean_g_per_kwh, pue))
+    grams = carbon_g(rows.energy_j, mean_g_per_kwh, pue)
+    for name, values in (("energy", rows.energy_j), ("carbon", grams)):
+        possible = bool(np.all((values >= 0) & (values < np.inf)))
+        require(possible, f"ledger: {name} must be a number >= 0 in every row; records or fleet are wrong")
+    ledger = _table(fleet, rows, mean_g_per_kwh, pue, grams)
     if "embodied" not in known:
         return ledger
     rows = _of_the_run("embodied", records, reserved)

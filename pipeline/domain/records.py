@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.domain.checks import utc
+from pipeline.domain.checks import require, require_number, utc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,10 @@ queued_s: when the task became ready; for a request's first stage, when the requ
 seconds from its arrival within which the request was to be answered (infinity: none). cpu_s: CPU seconds (at
 the host speed of the profile, see Profile). bytes: moved by a transfer. reason: why a task failed.
 """
+
+
+ABOUT = ("start_utc", "window_s", "reserved", "measurement")
+"""Keys of `Records.about`."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,17 @@ class Records:
     def of(cls, table: pd.DataFrame, about: Mapping[str, Any]) -> Self:
         """Records from their table (columns: RECORD_COLUMNS) and the result of `Records.about`.
 
-        Raises ConfigError for an invalid start_utc.
+        Raises ConfigError for a missing column or key, an invalid start_utc, and times that cannot be.
         """
+        for names, known, what in ((RECORD_COLUMNS, table, "column"), (ABOUT, about, "key")):
+            missing = [name for name in names if name not in known]
+            require(not missing, f"records: without the {what} {', '.join(missing)}")
+        require_number("records", "window_s", about["window_s"], least=0)
+        begin_s, end_s = (
+            table[name].to_numpy(dtype=float, na_value=math.nan) for name in ("start_s", "end_s")
+        )
+        possible = bool(((begin_s >= 0) & (end_s >= begin_s) & (end_s < math.inf)).all())
+        require(possible, "records: each must begin at 0 s or later, and end later than it begins")
         return cls(
             table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
             about["measurement"],

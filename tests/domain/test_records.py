@@ -1,0 +1,48 @@
+"""Records that are read back are checked before a figure is made of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.records import Records
+from tests.conftest import record, records
+
+KEPT = records([record(0, 0, "compute", "fast", 0.0, 1.0), record(1, 0, "compute", "fast", 1.0, 3.0)], 3.0)
+
+
+def test_they_come_back_as_they_were() -> None:
+    back = Records.of(KEPT.table, KEPT.about())
+    assert back.about() == KEPT.about()
+    pd.testing.assert_frame_equal(back.table, KEPT.table)
+
+
+@pytest.mark.parametrize(
+    ("columns", "about", "complaint"),
+    [
+        ({"end_s": [1.0, 0.5]}, {}, "records: each must begin at 0 s or later, and end later than it begins"),
+        ({"end_s": [1.0, math.nan]}, {}, "records: each must begin"),
+        ({"end_s": [1.0, None]}, {}, "records: each must begin"),
+        ({"end_s": [1.0, math.inf]}, {}, "records: each must begin"),
+        ({"start_s": [-1.0, 1.0]}, {}, "records: each must begin"),
+        ({}, {"window_s": -5}, "records: window_s must be a number >= 0 .window_s: -5."),
+        ({}, {"window_s": None}, "records: window_s must be a number >= 0"),
+        ({}, {"start_utc": "yesterday"}, "start_utc: must be a time"),
+    ],
+)
+def test_what_cannot_be_is_refused(columns: dict[str, Any], about: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        Records.of(KEPT.table.assign(**columns), KEPT.about() | about)
+
+
+def test_what_is_missing_is_named() -> None:
+    with pytest.raises(ConfigError, match="records: without the column end_s"):
+        Records.of(KEPT.table.drop(columns="end_s"), KEPT.about())
+    with pytest.raises(
+        ConfigError, match="records: without the key start_utc, window_s, reserved, measurement"
+    ):
+        Records.of(KEPT.table, {})
