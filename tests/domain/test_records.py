@@ -42,7 +42,5 @@ def test_what_cannot_be_is_refused(columns: dict[str, Any], about: dict[str, Any
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(ConfigError, match="records: without the column end_s"):
         Records.of(KEPT.table.drop(columns="end_s"), KEPT.about())
-    with pytest.raises(
-        ConfigError, match="records: without the key start_utc, window_s, reserved, measurement"
-    ):
+    with pytest.raises(ConfigError, match="without the key start_utc, window_s, reserved, measurement"):
         Records.of(KEPT.table, {})
