@@ -49,7 +49,7 @@ paper: $(STAMP) ## the paper's tables and figures measured here, beside the publ
 soak: $(STAMP) ## kill a sweep 25 times and its MLflow server 10 times, compare with an undisturbed sweep; ~20 minutes
 	$(BIN)/python -m tests.search.soak $(ARGS)
 
-agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, two loads; ~15 minutes
+agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, two loads
 	$(BIN)/python -m tests.execution.agreement $(ARGS)
 
 fidelity: $(STAMP) ## predicted against measured latency: ten networks, 24 random plans each of 1 to 3 stages; ~20 minutes
