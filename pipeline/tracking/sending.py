@@ -42,6 +42,10 @@ def send(entry: Entry, outbox: Outbox) -> bool:
         with outbox.lock, optional_client(outbox.uri) as client:
             if not outbox.holds(entry):  # another process has sent it
                 return True
+            if (link := outbox.link(entry)) is not None:
+                aside = outbox.set_aside(entry.folder)
+                _log.warning("run %r is not sent, as %s is a link; it is kept in %s", entry.name, link, aside)
+                return True
             run_id = entry.run_id if entry.in_store else _found_or_created(client, entry)
             try:
                 log_batches(client, run_id, entry)

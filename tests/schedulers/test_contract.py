@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from pipeline.domain.plan import AUTO
 from pipeline.domain.tasks import Assign, Decision, Refuse, Task, Wait
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.device_state import DeviceState
-from pipeline.execution.fleet_state import FleetState
+from pipeline.execution.fleet_state import FEW, FleetState
 from schedulers.weighted import scores
 from tests.conftest import choices
 from tests.schedulers.conftest import HONEST, TASK, cached, paper_fleet, scaled_best, state_of
@@ -124,10 +125,20 @@ PLAIN = [
 DECIDING = [name for name in choices("scheduler") if name != "pinned"]  # which decides nothing
 
 
+@pytest.fixture(scope="module", params=[0, 3, FEW])
+def few(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Most devices at which schedulers look one by one: 0: all rankings are used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.execution.fleet_state.FEW", request.param)
+        yield request.param
+
+
 @pytest.mark.parametrize("name", DECIDING)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(situation=situations())
-def test_contract(name: str, situation: tuple[Fleet, list[StageDeployment], list[tuple[Any, ...]]]) -> None:
+def test_contract(
+    name: str, few: int, situation: tuple[Fleet, list[StageDeployment], list[tuple[Any, ...]]]
+) -> None:
     """The same answer twice, and an able device; where a plain look at all devices is written down, its."""
     fleet, work, events = situation
     state = FleetState(
