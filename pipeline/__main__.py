@@ -1,6 +1,11 @@
 """`python -m pipeline [OVERRIDE ...]`: one configuration is one MLflow run."""
 
-from pipeline.commands.run import run_app
+import sys
 
 if __name__ == "__main__":
-    run_app()
+    try:
+        from pipeline.commands.run import run_app
+
+        run_app()
+    except KeyboardInterrupt:  # during the imports, which take seconds
+        sys.exit("interrupted")

@@ -8,20 +8,29 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pyarrow import parquet
 
 from pipeline.domain.checks import ConfigError, first_line, require
+from pipeline.host.data_file import content, require_size
 
 Floats = npt.NDArray[np.float64]
 
 
-def read_table(key: str, path: Path) -> pd.DataFrame:
-    """The table of a CSV or Parquet file, compressed or not. Raises ConfigError naming the config key."""
+def read_table(owner: str, path: Path, most_bytes: int) -> pd.DataFrame:
+    """The table of a CSV or Parquet file, compressed or not; arguments and errors as for `content`."""
     try:
         if path.suffix.lower() == ".parquet":
+            about = parquet.read_metadata(path)
+            groups = (about.row_group(k).total_byte_size for k in range(about.num_row_groups))
+            most_values = about.num_rows * about.num_columns * np.dtype(float).itemsize
+            require_size(owner, path, max(sum(groups), most_values), most_bytes)
             return pd.read_parquet(path)
-        return pd.read_csv(path, keep_default_na=False, low_memory=False)  # Namibia's zone is NA
-    except Exception as error:  # each library has its own for a broken compressed file
-        raise ConfigError(f"{key}: cannot read {path} ({first_line(error)})") from error
+        # Namibia's zone is NA.
+        return pd.read_csv(content(owner, path, most_bytes), keep_default_na=False, low_memory=False)
+    except ConfigError:
+        raise
+    except Exception as error:  # each library has its own for a broken file
+        raise ConfigError(f"{owner}.path: cannot read {path} ({first_line(error)})") from error
 
 
 def require_columns(key: str, path: Path, table: pd.DataFrame, names: Sequence[str]) -> None:

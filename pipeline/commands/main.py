@@ -43,7 +43,10 @@ def main() -> None:
     elif name in COMMANDS:
         sys.argv[:] = [f"carbonedge {name}", *rest]
         sys.path.append(os.getcwd())  # plug-ins may be modules in the working directory
-        importlib.import_module(f"pipeline.commands.{name}").main()
+        try:
+            importlib.import_module(f"pipeline.commands.{name}").main()
+        except KeyboardInterrupt:  # during the imports, which take seconds
+            sys.exit("interrupted")
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         remedy = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(COMMANDS)}"

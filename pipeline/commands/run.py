@@ -23,7 +23,7 @@ from pipeline.commands.terminal import cli
 from pipeline.commands.terminal.error_message import complaint, fail
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
-from pipeline.host.interrupts import sigterm_interrupts
+from pipeline.host.interrupts import signals_interrupt
 from pipeline.search import hydra_plugin
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run_app() -> None:
     try:
         arguments = cli.spread_overrides(sys.argv[1:])
         sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in multirun)
-        with sigterm_interrupts():
+        with signals_interrupt():
             run()
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -1,4 +1,4 @@
-"""SIGTERM handled like Ctrl-C. Shell."""
+"""SIGTERM and SIGHUP handled like Ctrl-C. Shell."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SIGNALS = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+"""Signals that ask a process to end: from a system, and from a terminal that was closed."""
+
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt on the first SIGTERM inside the block; ignore later ones during clean-up.
+def signals_interrupt() -> Iterator[None]:
+    """Raise KeyboardInterrupt on the first of SIGNALS inside the block; ignore later ones during clean-up.
 
-    Does nothing outside the main thread, where Python allows no signal handlers.
+    A signal that this process ignores stays ignored, as `nohup` asks for. Does nothing outside the main
+    thread, where Python allows no signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,11 +28,16 @@ def sigterm_interrupts() -> Iterator[None]:
         if os.getpid() != owner:  # a forked worker keeps the default: it dies
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
-        signal.signal(signum, signal.SIG_IGN)
-        raise KeyboardInterrupt("SIGTERM")
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt(signal.Signals(signum).name)
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {each: signal.getsignal(each) for each in SIGNALS}
+    for each, handler in previous.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(each, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+        for each, handler in previous.items():
+            signal.signal(each, handler or signal.SIG_DFL)

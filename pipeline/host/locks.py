@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import hashlib
+import os
+import socket
 import tempfile
 from pathlib import Path
 
+import platformdirs
 from filelock import FileLock
 
 
+class MachineLock:
+    """A reentrant lock, whose file is there only while a process holds it or waits for it."""
+
+    def __init__(self, path: Path) -> None:
+        # A process that has opened the file and locks it after its removal notices that, and begins anew.
+        self._lock = FileLock(path)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock.lock_counter == 1:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process holds the lock."""
+        return self._lock.is_locked
+
+
 @functools.cache
-def machine_lock(what: str = "") -> FileLock:
+def machine_lock(what: str = "") -> MachineLock:
     """The lock named `what`; without a name, the one for measurements, since two at once would count each
     other's joules.
 
-    There is one lock object per name and process, and it is reentrant.
+    There is one lock object per name and process.
     """
     named = f"-{hashlib.sha256(what.encode()).hexdigest()[:16]}" if what else ""
-    return FileLock(Path(tempfile.gettempdir()) / f"carbonedge-{getpass.getuser()}{named}.lock")
+    return MachineLock(_folder() / f"{socket.gethostname()}{named}.lock")
+
+
+@functools.cache
+def _folder() -> Path:
+    """A folder that only this user may enter; other users may make files in the temporary directory."""
+    folder = platformdirs.user_cache_path("carbonedge") / "locks"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # an account without a home
+        folder = Path(tempfile.gettempdir()) / f"carbonedge-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pipeline.domain.checks import ConfigError, require, require_number, require_whole
+from pipeline.domain.checks import ConfigError, first_line, require, require_number, require_whole
 from pipeline.network.models.spec import ModelSpec
+from pipeline.network.picture import MOST_PIXELS, opened
 
 
 class Images(Protocol):
@@ -86,14 +87,18 @@ class ImageFolder:
     path: str
     count: int = 50
     """Most images to use, the first in order."""
+    most_pixels: int = MOST_PIXELS
+    """Largest width x height of an image."""
 
     def __post_init__(self) -> None:
         require_whole("images", "count", self.count, least=1)
+        require_whole("images", "most_pixels", self.most_pixels, least=1)
 
     def inputs(self, spec: ModelSpec, requests: int | None = None) -> Sequence[torch.Tensor]:
         """The central square of one image per request, at most `count`; each (1, 3, size, size).
 
-        Raises ConfigError for a folder that does not exist or has no images, and for an unreadable image.
+        Raises ConfigError for a folder that does not exist or has no images, and for an image that cannot be
+        read or is larger than `most_pixels`.
         """
         folder = Path(self.path).expanduser()
         require(folder.is_dir(), f"images.path: no such folder ({folder})")
@@ -102,17 +107,17 @@ class ImageFolder:
             bool(files),
             f"images.path: no images in {self.path} (looked for {', '.join(sorted(SUFFIXES))})",
         )
-        return [_centre(file, spec) for file in files[: _least(self.count, requests)]]
+        return [self._centre(file, spec) for file in files[: _least(self.count, requests)]]
 
-
-def _centre(file: Path, spec: ModelSpec) -> torch.Tensor:
-    try:
-        with Image.open(file) as image:
-            side = min(image.size) / RESIZE
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            return preprocess(image.crop((int(left), int(top), int(left + side), int(top + side))), spec)
-    except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f"images.path: cannot read the image {file}") from error
+    def _centre(self, file: Path, spec: ModelSpec) -> torch.Tensor:
+        try:
+            with opened(file, self.most_pixels) as image:
+                side = min(image.size) / RESIZE
+                left, top = (image.width - side) / 2, (image.height - side) / 2
+                return preprocess(image.crop((int(left), int(top), int(left + side), int(top + side))), spec)
+        except Exception as error:  # each format has its own for a broken file
+            reason = f"{first_line(error)}; images.most_pixels: {self.most_pixels}"
+            raise ConfigError(f"images.path: cannot read the image {file} ({reason})") from error
 
 
 def _least(count: int, requests: int | None) -> int:

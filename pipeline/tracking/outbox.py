@@ -16,12 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from pipeline.domain.checks import ConfigError, one_line, require
 from pipeline.domain.credentials import masked
 from pipeline.host.files import write_atomically
-from pipeline.host.locks import machine_lock
+from pipeline.host.locks import MachineLock, machine_lock
 
 KEY_TAG = "outbox"
 """Tag of a run that MLflow did not have when it began: the run's id in the outbox."""
@@ -95,7 +93,7 @@ class Outbox:
     """The store whose runs these methods find, and to which they go: credentials go nowhere else."""
 
     @property
-    def lock(self) -> FileLock:
+    def lock(self) -> MachineLock:
         """Held by the process that sends from this outbox."""
         return machine_lock(f"outbox {self.folder.absolute()}")
 

@@ -6,7 +6,6 @@ MLflow calls `_load_pyfunc` by that name (`loader_module` of mlflow.pyfunc).
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.domain.plan import Plan
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
 from pipeline.network.models.answers import is_finite
 from pipeline.network.models.spec import ModelSpec
+from pipeline.network.picture import MOST_PIXELS, opened
 from pipeline.network.subnormals import subnormals_as_zero
 from pipeline.tracking.stored_config import parsed, rebuilt
 
@@ -53,7 +52,7 @@ class PyfuncModel:
             )
         rows = []
         for number, text in enumerate(model_input["image"]):
-            values: tuple[torch.Tensor, ...] = (preprocess(_image(number, str(text)), self.spec),)
+            values: tuple[torch.Tensor, ...] = (_input(number, str(text), self.spec),)
             with torch.inference_mode(), subnormals_as_zero():
                 for stage in self.stages:
                     values = stage(*values)
@@ -67,14 +66,16 @@ class PyfuncModel:
         return pd.DataFrame(rows)
 
 
-def _image(number: int, text: str) -> Image.Image:
+def _input(number: int, text: str, spec: ModelSpec) -> torch.Tensor:
     try:
-        if _is_file(text):
-            return Image.open(Path(text).expanduser()).convert("RGB")
-        return Image.open(io.BytesIO(base64.b64decode(text, validate=True))).convert("RGB")
-    except (OSError, ValueError, binascii.Error, UnidentifiedImageError) as error:
+        is_path = _is_file(text)
+        file = Path(text).expanduser() if is_path else io.BytesIO(base64.b64decode(text, validate=True))
+        with opened(file, MOST_PIXELS) as image:
+            return preprocess(image, spec)
+    except Exception as error:  # each format has its own for a broken file
         raise ConfigError(
-            f"input: row {number}: must be the path of an image, or an image in base64 ({text[:40]!r})"
+            f"input: row {number}: must be the path of an image, or an image in base64 "
+            f"({text[:40]!r}: {first_line(error)})"
         ) from error
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.checks import require
 from pipeline.domain.credentials import masked
-from pipeline.host.interrupts import sigterm_interrupts
+from pipeline.host.interrupts import signals_interrupt
 from pipeline.host.processes import this_process
 from pipeline.tracking import sending
 from pipeline.tracking.mlflow_run import Run, kept_tags
@@ -90,11 +90,11 @@ class Tracking(StoredRuns):
         """A run that is RUNNING inside the block, then FINISHED; FAILED on an error, KILLED on an interrupt.
 
         The error is raised again; the run's tag `failure` keeps its first line. In the main thread, SIGTERM
-        raises KeyboardInterrupt like Ctrl-C inside the block. A trial's run is held back until `deliver`.
-        resumed: id of a run in the store to continue. Raises ConfigError if the store cannot be reached,
-        unless the run is a new trial, and DiskError if a disk write fails.
+        or SIGHUP raises KeyboardInterrupt like Ctrl-C inside the block. A trial's run is held back until
+        `deliver`. resumed: id of a run in the store to continue. Raises ConfigError if the store cannot be
+        reached, unless the run is a new trial, and DiskError if a disk write fails.
         """
-        with sigterm_interrupts():
+        with signals_interrupt():
             run = Run(self._start(name, tags, params, resumed), self._outbox)
             try:
                 yield run

@@ -107,3 +107,16 @@ def test_help_and_a_wrong_key_import_no_heavy_library(call: str, argv: list[str]
     imported = set(json.loads(done.stdout.splitlines()[-1]))
     assert "pipeline.commands.main" in imported
     assert imported.isdisjoint(HEAVY), sorted(imported & HEAVY)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("compare", "a", "b")])
+def test_an_interrupt_during_the_imports_is_one_word(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """They take seconds."""
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt\n")
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt\n")
+    for command in (["-m", "pipeline.commands.main", *arguments], ["-m", "pipeline"]):
+        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "interrupted\n")

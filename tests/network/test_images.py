@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,29 @@ def test_bad_folders(tmp_path: Path) -> None:
         ImageFolder(str(tmp_path)).inputs(SPEC, 3)
     with pytest.raises(ConfigError, match=r"images.count: must be a whole number >= 1 \(it is 0\)"):
         Photographs(count=0)
+
+
+@pytest.mark.parametrize("side", [8000, 13_000, 20_000])
+def test_a_picture_beyond_the_limit_is_refused_by_its_header(tmp_path: Path, side: int) -> None:
+    (tmp_path / "a.ppm").write_bytes(f"P6 {side} {side} 255\n".encode())
+    with pytest.raises(ConfigError, match=r"a\.ppm \(.*pixels.*; images\.most_pixels: 50000000\)$"):
+        ImageFolder(str(tmp_path)).inputs(SPEC, 1)
+
+
+def test_the_limit_of_pixels_is_a_key(tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    assert len(ImageFolder(str(tmp_path), most_pixels=2000).inputs(SPEC)) == 1
+    with pytest.raises(ConfigError, match="50 x 40 pixels are more than 1999"):
+        ImageFolder(str(tmp_path), most_pixels=1999).inputs(SPEC)
+    with pytest.raises(ConfigError, match=r"images\.most_pixels: must be a whole number >= 1"):
+        ImageFolder(str(tmp_path), most_pixels=0)
+
+
+def test_a_pipe_and_a_format_that_starts_programs_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"cannot read the image .*a\.png \(.*is not a file"):
+        ImageFolder(str(tmp_path)).inputs(SPEC)
+    (tmp_path / "a.png").unlink()
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png", format="EPS")
+    with pytest.raises(ConfigError, match=r"cannot read the image .*a\.png \(cannot identify"):
+        ImageFolder(str(tmp_path)).inputs(SPEC)

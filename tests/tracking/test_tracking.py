@@ -55,7 +55,10 @@ def test_a_start_that_fails_half_way_leaves_no_run_running(store: Tracking) -> N
     shutil.rmtree("outbox")
 
 
-def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_kills_a_sweep_and_its_trial_in_the_store_too(
+    store: Tracking, signum: signal.Signals
+) -> None:
     script = (
         "import sys, time\n"
         "from dataclasses import replace\n"
@@ -71,9 +74,9 @@ def test_sigterm_kills_a_sweep_and_its_trial_in_the_store_too(store: Tracking) -
     )
     assert process.stdout is not None
     run_ids = process.stdout.readline().decode().split()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signum)
     _, complaint = process.communicate(timeout=30)
-    assert complaint.decode().splitlines()[-1] == "KeyboardInterrupt: SIGTERM"
+    assert complaint.decode().splitlines()[-1] == f"KeyboardInterrupt: {signum.name}"
     assert [stored(store, run_id).info.status for run_id in run_ids] == ["KILLED", "KILLED"]
 
 

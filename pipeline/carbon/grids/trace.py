@@ -12,7 +12,8 @@ import numpy as np
 
 from pipeline.carbon.grid import NotCoveredError
 from pipeline.carbon.grids.trace_file import Series, read_trace, utc_text
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, require, require_whole
+from pipeline.host.data_file import MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,11 @@ class Trace:
     is stored with every result as the emission factors."""
     wrap: bool = False
     """Whether the rows repeat, before the first and after the last."""
+    most_bytes: int = MOST_BYTES
+    """Largest size of the file, unpacked."""
 
     def __post_init__(self) -> None:
+        require_whole("grid", "most_bytes", self.most_bytes)
         require(isinstance(self.wrap, bool), f"grid.wrap: must be true or false ({self.wrap!r})")
         self._zones()
 
@@ -75,4 +79,4 @@ class Trace:
     def _zones(self) -> Mapping[str, Series]:
         path = Path(self.path).expanduser()
         require(path.is_file(), f"grid.path: no such file ({path})")
-        return read_trace(path, self.column, path.stat().st_mtime_ns)
+        return read_trace(path, self.column, path.stat().st_mtime_ns, self.most_bytes)

@@ -47,14 +47,14 @@ class Series:
 
 
 @functools.lru_cache(maxsize=4)
-def read_trace(path: Path, column: str, modified_ns: int) -> Mapping[str, Series]:
+def read_trace(path: Path, column: str, modified_ns: int, most_bytes: int) -> Mapping[str, Series]:
     """The values of each zone of a file with the columns zone, utc and `column`, or an export.
 
     The rows of a zone must be in order of time, each once, at even steps. Times must state their offset (Z or
     +01:00), except in an export, whose header states UTC. Raises ConfigError naming file, zone and row.
-    modified_ns: the file's modification time, so that a changed file is read again.
+    modified_ns: the file's modification time, so that a changed file is read again. most_bytes: see Trace.
     """
-    table = read_table("grid.path", path)
+    table = read_table("grid", path, most_bytes)
     exported = "Datetime (UTC)" in table
     table = table.rename(columns=EXPORTS).reset_index(drop=True)
     _require_columns(path, table, column)

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.carbon.meters.reading import Reading, require_zone
 from pipeline.carbon.utc_table import Floats, numbers, read_table, require_columns, utc_seconds
-from pipeline.domain.checks import require, require_number
+from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.host.data_file import MOST_BYTES
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,12 @@ class External:
     """The grid zone of this host. WORLD, the world's average, is an assumption."""
     wait_s: float = 0.0
     """Seconds to wait after the run, for the meter's last rows."""
+    most_bytes: int = MOST_BYTES
+    """Largest size of the file, unpacked."""
 
     def __post_init__(self) -> None:
         require_number("meter", "wait_s", self.wait_s, least=0)
+        require_whole("meter", "most_bytes", self.most_bytes)
         require_zone(self.zone)
         require(Path(self.path).expanduser().is_file(), f"meter.path: no such file ({self.path})")
 
@@ -59,7 +63,7 @@ class External:
     def _rows(self) -> tuple[Floats, Floats]:
         """Times in seconds since 1970 and power in watts, both (rows,)."""
         path = Path(self.path).expanduser()
-        table = read_table("meter.path", path)
+        table = read_table("meter", path, self.most_bytes)
         require_columns("meter.path", path, table, ("utc", "power_w"))
         at_s = utc_seconds("meter.path", path, table["utc"])
         power_w = numbers(table["power_w"])

@@ -40,20 +40,24 @@ class Emulated(BackendSettings):
     """Most requests in the fleet at once; further ones are rejected, so that overload stays bounded."""
     warmup: int = 3
     """Runs of a stage before the run begins, on zeros with the strides of the tensors that will arrive."""
-    calibrate_every_s: float = 0.1
+    calibrate_every_s: float = 0.04
     """Seconds of this host between two probes of its drift."""
+    patience_s: float = 60.0
+    """Seconds without an answer, beyond 20 times those predicted, after which a device's process has hung."""
     computes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_whole("backend", "warmup", self.warmup)
         require_number("backend", "calibrate_every_s", self.calibrate_every_s, least=0)
+        require_number("backend", "patience_s", self.patience_s, least=1)
 
     def run(self, job: Job, scheduler: Scheduler) -> Records:
         """Run every request through its plan's stages.
 
         Raises ConfigError before anything starts where a stage fits no device that it may run on, and where
-        this host lacks the memory for the devices' processes. Raises DeviceError where a process fails.
+        this host lacks the memory for the devices' processes. Raises DeviceError where a process fails or
+        hangs.
         """
         work = deploy(job.services)
         names = used_devices(work)
@@ -66,6 +70,7 @@ class Emulated(BackendSettings):
         )
         with machine_lock():
             pool = shared_pool(names)
+            pool.patience_s = self.patience_s
             emulation = Emulation(
                 self,
                 job,

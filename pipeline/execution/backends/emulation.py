@@ -108,7 +108,9 @@ class Emulation(EventLoop):
         service, number = self.job.services[work.service], str(request.number)
         first = f"input {work.service} {request.number % len(service.inputs)}"
         header = {"op": "run", "stage": str(request.stage), "request": number}
-        reply, _ = self._pool.call(device, header | {"takes": number if work.stage else first})
+        takes = {"takes": number if work.stage else first}
+        expected_s = self._drift.now * work.seconds[device] * self._speeds[device]
+        reply, _ = self._pool.call(device, header | takes, expected_s=expected_s)
         self._holders.setdefault(request.number, set()).add(device)
         cpu_s = reply["cpu_s"] / self._drift.now
         return self.job.fleet.by_name[device].dispatch_s + cpu_s / self._speeds[device], cpu_s

@@ -15,7 +15,7 @@ from pipeline.execution.devices import wire
 from pipeline.execution.devices.layout import Layout
 from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.reference_probe import Drift
-from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line, median_interval
+from pipeline.execution.devices.stage_fit import CLOCK_S, fit_line, interval_over
 from pipeline.network.compression import decoder, encoder
 from pipeline.network.graph import Graph
 from pipeline.network.layer import Cut
@@ -32,14 +32,16 @@ CODECS = tuple(f"{compression} {way}" for compression in COMPRESSIONS[1:] for wa
 class Bench:
     """Times of the model: layer by layer, whole and in parts, and of the codecs.
 
-    Wholes and parts run on the devices in turn, as processes differ in where their memory lies. All else runs
-    on the first device. All times are divided by the drift. The lists grow by one entry a pass, `whole_s` by
-    WHOLES.
+    Wholes and parts run on the devices in turn, and the devices are new processes now and then (`deploy`), as
+    processes differ in where their memory lies: by 2% in a model's time relative to the reference model's.
+    All else runs on the first device. All times are in units of the reference model's at that moment. The
+    lists grow by one entry a pass, `whole_s` by WHOLES.
     """
 
-    def __init__(self, pool: DevicePool, names: Sequence[str], graph: Graph, drift: Drift) -> None:
-        self._pool = pool
-        self._drift = drift
+    def __init__(self, names: Sequence[str], graph: Graph, reference: Graph) -> None:
+        self._reference = reference
+        self.drift = Drift(1.0)
+        """CPU seconds of the reference model."""
         self._names = names
         self._turns = itertools.cycle(names)
         self._graph = graph
@@ -50,24 +52,34 @@ class Bench:
         self.parts_s: list[list[float]] = []
         self._held_out_s: list[list[float]] = []
         self._codec_s: list[list[list[float]]] = []
-        for name in names:
-            pool.call(name, {"op": "reset"})
-            pool.call(name, {"op": "put", "request": "profile"}, {"0": self._input})
+        self._by_process: dict[tuple[int, str], list[float]] = {}
+        """The entries of `whole_s` by the process that ran them."""
+        self._deployments = 0
         num_layers = len(graph)
         self._layouts = {0: [Layout.of(self._input)]}
         """Layouts of the tensors at each cut before which a stage has run."""
+        self.part_bounds = sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)})
+        self._held_out_bounds = _random_bounds(num_layers)
+        self._cuts = _codec_cuts(graph)
+
+    def deploy(self, pool: DevicePool) -> None:
+        """Send all stages to the devices' new processes."""
+        self._pool = pool
+        self._deployments += 1
+        for name in self._names:
+            pool.set_reference(name, self._reference)
+            pool.call(name, {"op": "put", "request": "profile"}, {"0": self._input})
+        num_layers = len(self._graph)
         self._layers = self._deploy(range(num_layers + 1))
         self._whole = self._deploy([0, num_layers])
-        self.part_bounds = sorted({round(part * num_layers / PARTS) for part in range(PARTS + 1)})
         self._parts = self._deploy(self.part_bounds)
-        self._held_out_bounds = _random_bounds(num_layers)
         self._held_out = self._deploy(self._held_out_bounds)
-        self._cuts = _codec_cuts(graph)
         for cut in self._cuts:
             for codec in CODECS:
                 compression, way = codec.split()
                 module = (encoder if way == "encode" else decoder)(cut.tensors, compression)
-                pool.deploy_module(names[0], f"{codec} {cut.index}", module)
+                pool.deploy_module(self._names[0], f"{codec} {cut.index}", module)
+        self.drift.add(pool.probe_reference(self._names[0]))
 
     def _deploy(self, bounds: Sequence[int]) -> list[str]:
         """Send the stages between these bounds to all devices, run each once, and return their names."""
@@ -83,23 +95,30 @@ class Bench:
     def measure(self, *, keep: bool) -> None:
         """One pass over each kind of stage. keep: record the times."""
         layers = self._chain(self._layers, 0)
-        whole = [seconds for _ in range(WHOLES) for seconds in self._run(self._whole)]
-        parts = self._run(self._parts)
-        held_out = self._run(self._held_out)
+        wholes = [self._run(self._whole) for _ in range(WHOLES)]
+        parts, _ = self._run(self._parts)
+        held_out, _ = self._run(self._held_out)
         # Each decoder inverts the encoder before it, so one chain can run all codecs of a cut.
         codecs = [self._chain([f"{codec} {cut.index}" for codec in CODECS], cut.index) for cut in self._cuts]
         if not keep:
             return
         self.layer_s.append(layers)
-        self.whole_s += whole
+        for (seconds,), name in wholes:
+            self.whole_s.append(seconds)
+            self._by_process.setdefault((self._deployments, name), []).append(seconds)
         self.parts_s.append(parts)
         self._codec_s.append(codecs)
         self._held_out_s.append(held_out)
 
     @property
+    def passes(self) -> int:
+        """Number of passes that count."""
+        return len(self.parts_s)
+
+    @property
     def interval(self) -> float:
-        """Half the 95% interval of the median time of the whole model ÷ that median."""
-        return median_interval(self.whole_s)
+        """Half the 95% interval of the time of the whole model over processes ÷ that time."""
+        return interval_over(self._by_process.values())
 
     def codec_cpu_s(self) -> dict[str, list[float]]:
         """[a, b] by codec, which takes a + b * bytes CPU seconds (see Profile)."""
@@ -130,8 +149,11 @@ class Bench:
         reply, _ = self._pool.call(self._names[0], header)
         return self._without_drift(self._names[0], reply["cpu_s"])
 
-    def _run(self, stages: Sequence[str]) -> list[float]:
-        """CPU seconds of stages that run one after the other, each called as in a run, on another device."""
+    def _run(self, stages: Sequence[str]) -> tuple[list[float], str]:
+        """CPU seconds of stages that run one after the other, each called as in a run, on another device.
+
+        With the last of these devices.
+        """
         cpu_s: list[float] = []
         name = ""
         for stage in stages:
@@ -146,12 +168,12 @@ class Bench:
                 "takes": "next" if sender else "profile",
             }
             cpu_s.append(self._pool.call(name, header)[0]["cpu_s"])
-        return self._without_drift(name, cpu_s)
+        return self._without_drift(name, cpu_s), name
 
     def _without_drift(self, name: str, cpu_s: Sequence[float]) -> list[float]:
-        """CPU seconds just measured on a device, divided by the drift that a probe there gives."""
-        self._drift.add(self._pool.probe_reference(name))
-        return [seconds / self._drift.now for seconds in cpu_s]
+        """CPU seconds just measured on a device in units of the reference model's, from a probe there."""
+        self.drift.add(self._pool.probe_reference(name))
+        return [seconds / self.drift.now for seconds in cpu_s]
 
 
 def _random_bounds(num_layers: int) -> list[int]:

@@ -17,10 +17,12 @@ All CPU seconds are those of steady work (see `steady`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -144,6 +146,12 @@ def serve(endpoint: str, name: str, parent: int) -> None:
             except Exception as error:  # every failure is reported to the coordinator, which decides
                 reply, values = {"error": f"{type(error).__name__}: {error}"}, {}
             socket.send_multipart(wire.encode(reply, values))
+    # The parent was killed: it could not remove its folder.
+    if endpoint.startswith("ipc://"):
+        file = Path(endpoint.removeprefix("ipc://"))
+        file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another device has removed it
+            file.parent.rmdir()
 
 
 if __name__ == "__main__":

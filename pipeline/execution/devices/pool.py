@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -26,8 +27,14 @@ from pipeline.network.graph import Graph
 from pipeline.network.stage_program import program
 
 START_TIMEOUT_S = 120
+PATIENCE_S = 600.0
+"""Default of `DevicePool.patience_s`."""
+PATIENCE = 20
+"""Multiple of the expected time for which a device may take before it counts as hung."""
 CLOSE_S = 3.0
 """Time for all processes to end by themselves."""
+MOST_LETTERS = 70
+"""Longest path of the temporary directory. Systems allow a socket file 104 to 108 letters."""
 POLL_MS = 1000
 """Time to wait for a reply before checking that the process still runs."""
 
@@ -39,8 +46,10 @@ class DevicePool:
     through loopback TCP. Raises DeviceError if a process does not start.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="carbonedge-")
+    def __init__(self, names: Iterable[str] = (), patience_s: float = PATIENCE_S) -> None:
+        self.patience_s = patience_s
+        """Seconds without an answer, beyond PATIENCE times those expected, after which a device has hung."""
+        self._directory = tempfile.TemporaryDirectory(prefix="carbonedge-", dir=_short_folder())
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -61,24 +70,31 @@ class DevicePool:
             for name in waiting:
                 self._processes[name] = start_device(self._endpoint, name)
             while waiting:
-                waiting.discard(self._receive(next(iter(waiting)), START_TIMEOUT_S)[0])
+                waiting.discard(self._receive(next(iter(waiting)), "start", START_TIMEOUT_S)[0])
         except BaseException:
             self.close()
             raise
 
     def call(
-        self, name: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor] | None = None
+        self,
+        name: str,
+        header: Mapping[str, Any],
+        tensors: Mapping[str, torch.Tensor] | None = None,
+        expected_s: float = 0.0,
     ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Send a device a message and wait for its reply. Raises DeviceError if it fails or has ended."""
-        return wire.decode(self.forward(name, wire.encode(header, tensors)))
+        """Send a device a message and wait for its reply, which is expected after that many seconds.
 
-    def forward(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
+        Raises DeviceError if the device fails, has ended, or does not answer (see `patience_s`).
+        """
+        return wire.decode(self.forward(name, wire.encode(header, tensors), expected_s))
+
+    def forward(self, name: str, frames: Sequence[bytes], expected_s: float = 0.0) -> list[bytes]:
         """`call` on encoded messages, without decoding the tensors.
 
         An exchange that is interrupted closes the pool, as its reply could be taken for another's.
         """
         try:
-            reply = self._exchange(name, frames)
+            reply = self._exchange(name, frames, expected_s)
         except BaseException:
             self.close()
             raise
@@ -87,13 +103,15 @@ class DevicePool:
             raise DeviceError(f"device {name}: {failure}")
         return reply
 
-    def _exchange(self, name: str, frames: Sequence[bytes]) -> list[bytes]:
+    def _exchange(self, name: str, frames: Sequence[bytes], expected_s: float) -> list[bytes]:
         try:
             self._socket.send_multipart([name.encode(), *frames])
         except zmq.ZMQError as error:  # the connection is closed
             self._require_running(name)
             raise DeviceError(f"the process of device {name} cannot be reached ({error})") from error
-        sender, reply = self._receive(name)
+        sender, reply = self._receive(
+            name, _task(wire.header(frames)), self.patience_s + PATIENCE * expected_s
+        )
         assert sender == name, f"{sender} answered instead of {name}"
         return reply
 
@@ -140,13 +158,18 @@ class DevicePool:
         """CPU seconds of the reference model on a device, now."""
         return float(self.call(name, {"op": "probe"})[0]["cpu_s"])
 
-    def _receive(self, name: str, timeout_s: float = float("inf")) -> tuple[str, list[bytes]]:
-        waited_ms = 0
+    def _receive(self, name: str, task: str, patience_s: float) -> tuple[str, list[bytes]]:
+        """The next message, from any device; `name` and `task` are whose and which is awaited."""
+        # Waits are counted, as a clock would also count the time for which this process is suspended.
+        since, waited_ms = datetime.now(UTC), 0
         while not self._socket.poll(POLL_MS):
             waited_ms += POLL_MS
             self._require_running(name)
-            if waited_ms > timeout_s * 1000:
-                raise DeviceError(f"the process of device {name} did not start in {timeout_s:g} s")
+            if waited_ms > patience_s * 1000:
+                raise DeviceError(
+                    f"device {name} has not answered for {waited_ms / 1000:g} s, since {since:%H:%M:%S} UTC: "
+                    f"{task}"
+                )
         sender, *frames = self._socket.recv_multipart()
         return sender.decode(), frames
 
@@ -179,6 +202,18 @@ class DevicePool:
         self._socket.close()
         self._context.term()
         self._directory.cleanup()
+
+
+def _task(header: Mapping[str, Any]) -> str:
+    """What a message asks of a device, such as `run, stage 0, request 7`."""
+    return ", ".join(
+        [header["op"], *(f"{key} {header[key]}" for key in ("stage", "request") if key in header)]
+    )
+
+
+def _short_folder() -> str | None:
+    """The folder for the socket file: None for the usual one, unless its path is too long for a socket."""
+    return None if len(tempfile.gettempdir()) <= MOST_LETTERS else "/tmp"
 
 
 _shared: list[DevicePool] = []

@@ -8,7 +8,6 @@ import pandas as pd
 
 from pipeline.domain.profile import Profile
 from pipeline.execution.devices.bench import Bench
-from pipeline.execution.devices.reference_probe import Drift
 from pipeline.execution.devices.stage_fit import split_times
 from pipeline.network.graph import Graph
 
@@ -16,15 +15,14 @@ HOST = "host"
 """The name in a profile's table under which the devices of an emulated fleet share its rows."""
 
 
-def fitted(graph: Graph, bench: Bench, drift: Drift, *, is_reference: bool) -> Profile:
-    """The profile of HOST from measured times, without speeds; drift: that of the probes beside them.
+def fitted(graph: Graph, bench: Bench, *, is_reference: bool) -> Profile:
+    """The profile of HOST from measured times, without speeds.
 
     is_reference: whether the graph is the reference model, whose whole then takes the reference's time.
     """
     layers_s, task_s = split_times(bench.layer_s, bench.whole_s, bench.parts_s, bench.part_bounds)
-    # Times were divided by drift relative to the first probes; they should be those at the median probe.
-    scale = drift.overall
-    reference_cpu_s = drift.reference_cpu_s * scale
+    # Times were measured in those of the reference model; they should be those at the median probe.
+    scale = reference_cpu_s = bench.drift.overall
     if is_reference:
         scale = reference_cpu_s / (layers_s.sum() + task_s)
     return Profile(

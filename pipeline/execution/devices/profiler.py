@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,9 +17,9 @@ from pipeline.domain.checks import require, require_whole
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import MAX_INTERVAL, Measurement, Profile
 from pipeline.execution.devices.bench import Bench
-from pipeline.execution.devices.pool import DevicePool, shared_pool
+from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.profile_fit import HOST, fitted, layers_of
-from pipeline.execution.devices.reference_probe import Drift, reference_graph
+from pipeline.execution.devices.reference_probe import reference_graph
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 from pipeline.host.processor import processor
@@ -29,11 +28,11 @@ from pipeline.network.models.spec import ModelSpec
 
 DEVICES = ("first", "second")
 """The processes in which a profile is measured; at most one a core."""
-FIRST_PROBES = 15
-"""Number of probes before profiling; times are measured relative to their median."""
+PASSES = 5
+"""Number of passes over the model in the same processes."""
 MOST_PASSES = 3
 """Most passes over the model ÷ `repeats`, where its time is not steady."""
-METHOD = 8
+METHOD = 9
 """Version of the measurement method: stored profiles of another version are not used."""
 MAX_ERROR = 0.15
 """Error of a profile (`Bench.error`) above which a warning is logged."""
@@ -109,20 +108,16 @@ class Profiler:
         _log.info("measuring the profile of %s (once)", graph.name)
         with machine_lock():
             load_per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
-            names = DEVICES[: os.cpu_count()]
-            pool = shared_pool(names)
-            bench, drift = self._bench(pool, names, graph, reference_graph(reference))
-            for name in names:
-                pool.call(name, {"op": "reset"})
+            bench = self._bench(DEVICES[: os.cpu_count()], graph, reference_graph(reference))
         measured = Measurement(
             utc=datetime.now(UTC).isoformat(timespec="seconds"),
             processor=processor(),
             load_per_core=load_per_core,
             interval=bench.interval,
-            passes=len(bench.parts_s),
+            passes=bench.passes,
         )
         is_reference = layers_of(graph) == layers_of(reference_graph(reference))
-        profile = fitted(graph, bench, drift, is_reference=is_reference)
+        profile = fitted(graph, bench, is_reference=is_reference)
         if profile.error[HOST] > MAX_ERROR:
             _log.warning(
                 "profile of %s: the times of stages that it was not fitted to differ from its predictions by "
@@ -132,21 +127,22 @@ class Profiler:
             )
         return replace(profile, measured=measured)
 
-    def _bench(
-        self, pool: DevicePool, names: Sequence[str], graph: Graph, reference: Graph
-    ) -> tuple[Bench, Drift]:
-        """All passes over the model, and the drift of the probes beside them."""
-        for name in names:
-            pool.set_reference(name, reference)
-        drift = Drift(statistics.median(pool.probe_reference(names[0]) for _ in range(FIRST_PROBES)))
-        bench = Bench(pool, names, graph, drift)
-        for _ in range(self.warmup):
-            bench.measure(keep=False)
-        for passes in range(1, MOST_PASSES * self.repeats + 1):
-            bench.measure(keep=True)
-            if passes >= self.repeats and bench.interval <= MAX_INTERVAL:
-                break
-        return bench, drift
+    def _bench(self, names: Sequence[str], graph: Graph, reference: Graph) -> Bench:
+        """All passes over the model."""
+        bench, most = Bench(names, graph, reference), MOST_PASSES * self.repeats
+        while not self._suffices(bench) and bench.passes < most:
+            with contextlib.closing(DevicePool(names)) as pool:
+                bench.deploy(pool)
+                for _ in range(self.warmup):
+                    bench.measure(keep=False)
+                for _ in range(min(PASSES, most - bench.passes)):
+                    bench.measure(keep=True)
+                    if self._suffices(bench):
+                        break
+        return bench
+
+    def _suffices(self, bench: Bench) -> bool:
+        return bench.passes >= self.repeats and bench.interval <= MAX_INTERVAL
 
 
 def _require_complete(profile: Profile, graph: Graph) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -49,17 +49,17 @@ def _within(layers: npt.NDArray[np.float64], total: float) -> npt.NDArray[np.flo
     return np.asarray(left * (total / left.sum()))
 
 
-def median_interval(seconds: Seconds) -> float:
-    """Half the width of a 95% interval of the median of times ÷ their median; infinite for fewer than 6.
+def interval_over(groups: Iterable[Seconds]) -> float:
+    """Half the width of a 95% interval of the mean of the groups' medians ÷ that mean (Student's t).
 
-    Its ends are order statistics: the k-th smallest and largest, where k - 1 of n fair coins or fewer show
-    heads with probability at most 2.5% (Conover, Practical Nonparametric Statistics, 3.2).
+    The times of one group resemble each other more than those of two, so their number alone would promise too
+    much. Infinite for fewer than 3 groups.
     """
-    ordered = np.sort(np.asarray(seconds, dtype=float))
-    k = int(stats.binom.ppf(0.025, len(ordered), 0.5))
-    if k < 1:
+    medians = [float(np.median(seconds)) for seconds in groups]
+    if len(medians) < 3:
         return math.inf
-    return float((ordered[-k] - ordered[k - 1]) / 2 / np.median(ordered))
+    half = stats.t.ppf(0.975, len(medians) - 1) * stats.sem(medians)
+    return float(half / np.mean(medians))
 
 
 def fit_line(sizes: Sequence[float], seconds: Seconds) -> tuple[float, float]:

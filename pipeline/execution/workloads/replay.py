@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, first_line, require
+from pipeline.domain.checks import ConfigError, first_line, require, require_whole
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK
+from pipeline.host.data_file import MOST_BYTES, content
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,10 +34,13 @@ class Replay:
     """
 
     path: str
+    most_bytes: int = MOST_BYTES
+    """Largest size of the file, unpacked."""
     count: ClassVar[None] = None
     concurrency: ClassVar[None] = None
 
     def __post_init__(self) -> None:
+        require_whole("workload", "most_bytes", self.most_bytes)
         self._read()
 
     @property
@@ -60,13 +64,15 @@ class Replay:
         require(isinstance(self.path, str), f"workload.path: must be a file's path (it is {self.path!r})")
         path = Path(self.path).expanduser()
         require(path.is_file(), f"workload.path: no such file ({path})")
-        return _read_requests(path, path.stat().st_mtime_ns)
+        return _read_requests(path, path.stat().st_mtime_ns, self.most_bytes)
 
 
 @functools.lru_cache(maxsize=4)
-def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[RequestClass, ...]]:
+def _read_requests(
+    path: Path, modified_ns: int, most_bytes: int
+) -> tuple[Requests, tuple[RequestClass, ...]]:
     """The requests of a file and their classes, in the order in which the classes first appear."""
-    table = _read_table(path)
+    table = _read_table(path, most_bytes)
     at_s = _seconds(table["timestamp"])
     _require_rows(path, np.isfinite(at_s), "timestamp must be an ISO time or seconds")
     _require_rows(path, np.diff(at_s, prepend=at_s[0]) >= 0, "timestamp must not be before the row above")
@@ -81,11 +87,13 @@ def _read_requests(path: Path, modified_ns: int) -> tuple[Requests, tuple[Reques
     return Requests(at_s - at_s[0], kind.astype(np.int64)), classes
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def _read_table(path: Path, most_bytes: int) -> pd.DataFrame:
     """The file's rows, unchecked: the column timestamp and any of the other REPLAY_COLUMNS."""
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(path, skipinitialspace=True, index_col=False)
+            table = pd.read_csv(content("workload", path, most_bytes), skipinitialspace=True, index_col=False)
+    except ConfigError:
+        raise
     except pd.errors.ParserWarning as error:
         raise ConfigError(f"workload.path: {path} has rows with more fields than its header") from error
     except (ValueError, OSError) as error:

@@ -229,6 +229,22 @@ def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
     assert len(run(problem, Plan((0, 6), ("clean",)), 1).outputs) == 1
 
 
+def test_a_device_that_stops_answering_is_named_with_its_task(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    """A stopped process is neither dead nor done; the run ends, and the next one has a new process."""
+    problem = make_problem(two_devices)
+    hung = shared_pool(["fast", "clean"])._processes["clean"]
+    os.kill(hung.pid, signal.SIGSTOP)
+    job = make_job(problem, Plan((0, 6), ("clean",)), Closed(1), images(1))
+    with pytest.raises(
+        DeviceError, match=r"device clean has not answered for 2 s, since \d\d:\d\d:\d\d UTC: "
+    ):
+        replace(EMULATED, patience_s=1.0).run(job, Fastest())
+    assert hung.poll() == -signal.SIGKILL
+    assert len(run(problem, Plan((0, 6), ("clean",)), 1).outputs) == 1
+
+
 def test_an_interrupted_exchange_leaves_no_reply_for_the_next(
     make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +252,7 @@ def test_an_interrupted_exchange_leaves_no_reply_for_the_next(
     problem = make_problem(two_devices)
     pool = shared_pool(["fast", "clean"])
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "_receive", lambda name: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(pool, "_receive", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pool.call("clean", {"op": "reset"})
     assert not pool.alive()
@@ -269,10 +285,10 @@ def test_a_rejected_request_leaves_no_value_on_a_device(
     dropped: list[tuple[str, str]] = []
     call = DevicePool.call
 
-    def watched(pool: DevicePool, name: str, header: dict[str, str], tensors: Any = None) -> Any:
+    def watched(pool: DevicePool, name: str, header: dict[str, str], *rest: Any, **more: Any) -> Any:
         if header["op"] == "drop":
             dropped.append((name, header["request"]))
-        return call(pool, name, header, tensors)
+        return call(pool, name, header, *rest, **more)
 
     monkeypatch.setattr(DevicePool, "call", watched)
     plan, gone = Plan((0, 3, 6), ("fast", "clean")), Outage("clean", at_s=0.0, duration_s=1e9)

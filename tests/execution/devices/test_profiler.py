@@ -14,7 +14,7 @@ import pytest
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import LEAST_ERROR, Profile
-from pipeline.execution.devices.pool import DevicePool, shared_pool
+from pipeline.execution.devices.pool import DevicePool
 from pipeline.execution.devices.profile_fit import HOST
 from pipeline.execution.devices.profiler import Profiler, speed
 from pipeline.network.graph import Graph
@@ -158,18 +158,40 @@ def test_two_hundred_devices_are_measured_in_no_more_processes_than_cores(
 ) -> None:
     many = tuple(replace(two_devices.devices[0], name=f"d{k}", speed=0.5 + k % 3) for k in range(200))
     fleet = replace(two_devices, devices=many, links=())
-    started: list[str] = []
+    started: list[list[str]] = []
 
     def pool(names: Sequence[str]) -> DevicePool:
-        started.extend(names)
-        return shared_pool(names)
+        started.append([*names])
+        return DevicePool(names)
 
-    monkeypatch.setattr("pipeline.execution.devices.profiler.shared_pool", pool)
+    monkeypatch.setattr("pipeline.execution.devices.profiler.DevicePool", pool)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     profile = Profiler(warmup=0, repeats=1, cache_dir=None).profile(SPEC, tiny_graph, fleet)
-    assert started == ["first"]
+    assert started == [["first"]]
     assert len(profile.table) == 6
     assert profile.speeds["d199"] == 0.5 + 199 % 3
+
+
+def test_a_profile_is_of_several_processes_and_its_interval_over_them(
+    tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Passes of one process resemble each other: their number says little."""
+    started: list[DevicePool] = []
+
+    def pool(names: Sequence[str]) -> DevicePool:
+        started.append(DevicePool(names))
+        return started[-1]
+
+    monkeypatch.setattr("pipeline.execution.devices.profiler.DevicePool", pool)
+    monkeypatch.setattr("pipeline.execution.devices.profiler.PASSES", 2)
+    monkeypatch.setattr("pipeline.execution.devices.profiler.MAX_INTERVAL", 10.0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    profile = Profiler(warmup=0, repeats=4, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
+    assert len(started) == 2
+    assert not any(pool.alive() for pool in started)
+    assert profile.measured is not None
+    assert profile.measured.passes == 4
+    assert 0 < profile.measured.interval < 10
 
 
 def test_the_reference_model_takes_its_published_time(tiny_graph: Graph, two_devices: Fleet) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.execution.devices.stage_fit import fit_line, split_times
+from pipeline.execution.devices.stage_fit import fit_line, interval_over, split_times
 
 
 def test_starts_and_calls_are_told_apart_from_layers() -> None:
@@ -88,3 +89,10 @@ def test_layers_and_one_start_add_up_to_the_whole(
     assert result.sum() + task == pytest.approx(whole)
     assert (result >= 0).all()
     assert task >= 0
+
+
+def test_an_interval_counts_groups_and_not_their_times() -> None:
+    # Medians 2, 3, 4: mean 3, standard error 1 / sqrt(3), and t(97.5%, 2 degrees) = 4.3027.
+    groups = [[1.0, 2.0, 9.0], [3.0] * 1000, [4.0, 4.0]]
+    assert interval_over(groups) == pytest.approx(4.3027 / 3**0.5 / 3, rel=1e-4)
+    assert interval_over(groups[:2]) == math.inf
