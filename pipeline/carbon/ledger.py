@@ -59,15 +59,45 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     pue = np.where(rows.component == COMPONENTS.index("network"), LINK_PUE, pue)
     mean_g_per_kwh = intensity.mean(rows.device, rows.begin_s, rows.end_s)
     grams = carbon_g(rows.energy_j, mean_g_per_kwh, pue)
-    for name, values in (("energy", rows.energy_j), ("carbon", grams)):
-        possible = bool(np.all((values >= 0) & (values < np.inf)))
-        require(possible, f"ledger: {name} must be a number >= 0 in every row; records or fleet are wrong")
+    _require_possible(energy=rows.energy_j, carbon=grams)
     ledger = _table(fleet, rows, mean_g_per_kwh, pue, grams)
     if "embodied" not in known:
         return ledger
     rows = _of_the_run("embodied", records, reserved)
     made = _table(fleet, rows, np.nan, np.nan, _embodied_g(records, fleet, reserved))
     return pd.concat([ledger, made], ignore_index=True)
+
+
+def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
+    """The table itself, if it may be the ledger of a run of this fleet.
+
+    Raises ConfigError for a missing column, an unknown device or component, and an impossible figure.
+    """
+    missing = [name for name in LEDGER_COLUMNS if name not in ledger]
+    require(not missing, f"ledger: without the column {', '.join(missing)}")
+    for column, known in (("device", [*fleet.by_name]), ("component", [*COMPONENTS])):
+        strange = sorted({*ledger[column].astype(str)} - {*known})
+        require(
+            not strange,
+            f"ledger: {column} {', '.join(strange)[:60]} is unknown (expected {', '.join(known)})",
+        )
+    _require_possible(energy=_floats(ledger, "energy_j"), carbon=_floats(ledger, "carbon_g"))
+    drawn = (ledger["component"].astype(str) != "embodied").to_numpy()
+    _require_possible(
+        intensity=_floats(ledger, "intensity_g_per_kwh")[drawn], PUE=_floats(ledger, "pue")[drawn]
+    )
+    return ledger
+
+
+def _floats(table: pd.DataFrame, column: str) -> Floats:
+    """(rows,): a column as numbers, NaN for what is none."""
+    return np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
+
+
+def _require_possible(**columns: Floats) -> None:
+    for name, values in columns.items():
+        possible = bool(np.all((values >= 0) & (values < np.inf)))
+        require(possible, f"ledger: {name} must be a number >= 0 in every row; records or fleet are wrong")
 
 
 def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:

@@ -8,29 +8,28 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pyarrow import parquet
 
 from pipeline.domain.checks import ConfigError, first_line, require
-from pipeline.host.data_file import content, require_size
+from pipeline.host.data_file import content, parquet_table
 
 Floats = npt.NDArray[np.float64]
 
 
 def read_table(owner: str, path: Path, most_bytes: int) -> pd.DataFrame:
-    """The table of a CSV or Parquet file, compressed or not; arguments and errors as for `content`."""
+    """The table of a CSV or Parquet file, compressed or not.
+
+    owner: the config group that names the file under `path`, and the limit under `most_bytes`. Raises
+    ConfigError naming the key for a file that cannot be read or is larger.
+    """
+    require(path.is_file(), f"{owner}.path: no such file ({path})")
     try:
         if path.suffix.lower() == ".parquet":
-            about = parquet.read_metadata(path)
-            groups = (about.row_group(k).total_byte_size for k in range(about.num_row_groups))
-            most_values = about.num_rows * about.num_columns * np.dtype(float).itemsize
-            require_size(owner, path, max(sum(groups), most_values), most_bytes)
-            return pd.read_parquet(path)
+            return parquet_table(path, most_bytes)
         # Namibia's zone is NA.
-        return pd.read_csv(content(owner, path, most_bytes), keep_default_na=False, low_memory=False)
-    except ConfigError:
-        raise
-    except Exception as error:  # each library has its own for a broken file
-        raise ConfigError(f"{owner}.path: cannot read {path} ({first_line(error)})") from error
+        return pd.read_csv(content(path, most_bytes), keep_default_na=False, low_memory=False)
+    except Exception as error:  # each format has its own for a broken file
+        reason = f"{first_line(error)}; {owner}.most_bytes: {most_bytes}"
+        raise ConfigError(f"{owner}.path: cannot read {path} ({reason})") from error
 
 
 def require_columns(key: str, path: Path, table: pd.DataFrame, names: Sequence[str]) -> None:

@@ -65,6 +65,7 @@ def _side(tracking: Tracking, name: str) -> Side:
 
 def _of_run(stored: Stored) -> Side:
     """A finished run. Raises ConfigError where it answered no request or kept no ledger."""
+    from pipeline.carbon.ledger import checked_ledger
     from pipeline.results.comparison.side import Side
     from pipeline.tracking.stored_config import rebuilt
 
@@ -72,11 +73,15 @@ def _of_run(stored: Stored) -> Side:
         "carbon_g_per_inf" in stored.metrics,
         f"run {stored.run_id} ({stored.name}): has no carbon_g_per_inf; compare single runs, not sweeps",
     )
-    config = stored.config("config.yaml")
-    fleet, accounting = (rebuilt(config, group) for group in ("fleet", "accounting"))
+    stored.require_metrics(["energy_j_per_inf", "latency_ms_mean", "requests_ok"])
+    config, ledger = stored.config("config.yaml"), stored.table("ledger.json")
+    with stored.reading("config.yaml"):
+        fleet, accounting = (rebuilt(config, group) for group in ("fleet", "accounting"))
+    with stored.reading("ledger.json"):
+        checked_ledger(ledger, fleet)
     about = {key: stored.tags[key] for key in ("model", "fleet", "measurement") if key in stored.tags}
     about["workload"] = str(config.get("workload"))
-    return Side.of_run(stored.name, stored.metrics, stored.table("ledger.json"), fleet, accounting, about)
+    return Side.of_run(stored.name, stored.metrics, ledger, fleet, accounting, about)
 
 
 def _log(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.terminal import cli
-from pipeline.domain.checks import require
+from pipeline.domain.checks import ConfigError, require
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,24 +57,34 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
     for stored in reversed(sweeps):
         if not (stored.has("trials.json") and stored.has("multirun.yaml")):
             continue
-        config = stored.config("multirun.yaml")
+        label = f"{stored.name} · {stored.run_id[:8]}"
+        try:
+            config = stored.config("multirun.yaml")
+        except ConfigError as error:
+            others[label] = str(error)
+            continue
         sweep = _mapping(config, "sweep")
         given = _mapping(sweep, "objectives")
         objectives = {str(key): str(way) for key, way in given.items() if way is not None}
-        label = f"{stored.name} · {stored.run_id[:8]}"
         if len(objectives) == 2:
             wanted = wanted or objectives
         if objectives != wanted:
             others[label] = "it has other objectives"
             continue
-        table = stored.table("trials.json")
+        try:
+            table = stored.table("trials.json")
+            with stored.reading("trials.json"):
+                trials = _feasible(table, _mapping(sweep, "constraints"))
+                front = Front.of(trials, list(objectives), list(objectives.values()))
+        except ConfigError as error:
+            others[label] = str(error)
+            continue
         boundary = _boundary(config, table) if any(map(is_carbon_metric, objectives)) else None
         counted = boundary if counted is None else counted
         if boundary != counted:
             others[label] = "its carbon has another boundary"
             continue
-        trials = _feasible(table, _mapping(sweep, "constraints"))
-        found[label] = Front.of(trials, list(objectives), list(objectives.values()))
+        found[label] = front
     none = "has two objectives, as fronts in one figure must" if others else "has trials"
     require(len(found) > 0, f"no sweep of the experiment {none}")
     return found, others

@@ -36,7 +36,7 @@ CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "mea
 
 def records_of(stored: Stored) -> Records:
     """The records of a finished run. Raises ConfigError where it kept none."""
-    from pipeline.domain.records import Records
+    from pipeline.domain.records import Records, checked_about
 
     require(
         "sweep" not in stored.tags, f"run {stored.run_id} ({stored.name}): is a sweep; re-account its runs"
@@ -46,7 +46,11 @@ def records_of(stored: Stored) -> Records:
         stored.params.get("per_request", "true").lower() != "false",
         f"run {stored.run_id}: kept no records (per_request: false)",
     )
-    return Records.of(stored.table("records.json"), stored.json("run.json"))
+    table, about = stored.table("records.json"), stored.json("run.json")
+    with stored.reading("run.json"):
+        checked_about(about)
+    with stored.reading("records.json"):
+        return Records.of(table, about)
 
 
 def reconfigured(stored: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, set[str]]:
@@ -109,14 +113,17 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     stored = tracking.stored(names[0])
     records = records_of(stored)
     config, chosen = reconfigured(stored.config("config.yaml"), about_run)
-    fleet, grid, accounting = (
-        _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
-    )
+    with stored.reading("config.yaml"):
+        fleet, grid, accounting = (
+            _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
+        )
+    stored.require_metrics(["requests_ok"])
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
-    account = Accountant(fleet, accounting, intensity).account(records)
+    with stored.reading("records.json"):
+        account = Accountant(fleet, accounting, intensity).account(records)
     kept = (key for key in stored.metrics if is_metric(key) and not is_carbon_metric(key))
     metrics = {key: stored.metrics[key] for key in kept}
     metrics |= account.metrics(int(stored.metrics["requests_ok"]))

@@ -42,21 +42,22 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def _of_run(stored: Stored) -> dict[str, Any]:
+    from pipeline.carbon.ledger import checked_ledger
+    from pipeline.domain.records import checked_about
     from pipeline.results.audit.run_audit import AuditedRun, identity, run_audit
     from pipeline.tracking.stored_config import rebuilt
 
-    config = stored.config("config.yaml")
+    config, about = stored.config("config.yaml"), stored.json("run.json")
+    ledger = stored.table("ledger.json")
+    with stored.reading("config.yaml"):
+        fleet, accounting = (rebuilt(config, group) for group in ("fleet", "accounting"))
+    with stored.reading("run.json"):
+        checked_about(about)
+    with stored.reading("ledger.json"):
+        checked_ledger(ledger, fleet)
+    about_run = identity(stored.run_id, stored.name, stored.status, stored.tags)
     return run_audit(
-        AuditedRun(
-            identity(stored.run_id, stored.name, stored.status, stored.tags),
-            stored.tags,
-            stored.metrics,
-            stored.json("run.json"),
-            stored.table("ledger.json"),
-            config,
-            rebuilt(config, "fleet"),
-            rebuilt(config, "accounting"),
-        )
+        AuditedRun(about_run, stored.tags, stored.metrics, about, ledger, config, fleet, accounting)
     )
 
 

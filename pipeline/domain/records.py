@@ -40,6 +40,7 @@ the host speed of the profile, see Profile). bytes: moved by a transfer. reason:
 """
 
 
+KINDS, STATUSES = ("compute", "transfer", "rejected"), ("ok", "failed", "lost")
 ABOUT = ("start_utc", "window_s", "reserved", "measurement")
 """Keys of `Records.about`."""
 
@@ -85,19 +86,42 @@ class Records:
 
         Raises ConfigError for a missing column or key, an invalid start_utc, and times that cannot be.
         """
-        for names, known, what in ((RECORD_COLUMNS, table, "column"), (ABOUT, about, "key")):
-            missing = [name for name in names if name not in known]
-            require(not missing, f"records: without the {what} {', '.join(missing)}")
-        require_number("records", "window_s", about["window_s"], least=0)
-        begin_s, end_s = (
-            table[name].to_numpy(dtype=float, na_value=math.nan) for name in ("start_s", "end_s")
-        )
-        possible = bool(((begin_s >= 0) & (end_s >= begin_s) & (end_s < math.inf)).all())
-        require(possible, "records: each must begin at 0 s or later, and end later than it begins")
+        checked_about(about)
+        missing = [name for name in RECORD_COLUMNS if name not in table]
+        require(not missing, f"records: without the column {', '.join(missing)}")
+        for name, known in (("kind", KINDS), ("status", STATUSES)):
+            strange = sorted({*table[name].astype(str)} - {*known})
+            require(not strange, f"records: {name} {', '.join(strange)[:60]} is unknown")
+        number = {
+            name: table[name].to_numpy(dtype=float, na_value=math.nan)
+            for name in ("request", "stage", "cpu_s", "bytes", "start_s", "end_s")
+        }
+        for name, values in number.items():
+            empty = (values != values) & (name in ("cpu_s", "bytes"))  # where none was computed or moved
+            possible = bool((empty | ((values >= 0) & (values < math.inf))).all())
+            require(possible, f"records: {name} must be a number >= 0 in every row")
+        possible = bool((number["end_s"] >= number["start_s"]).all())
+        require(possible, "records: each must end no earlier than it begins")
         return cls(
             table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
             about["measurement"],
         )  # fmt: skip
+
+
+def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mapping itself, if it is one that `Records.about` may have returned, with or without other keys.
+
+    Raises ConfigError for a missing key and an impossible value.
+    """
+    missing = [name for name in ABOUT if name not in about]
+    require(not missing, f"records: without the key {', '.join(missing)}")
+    require_number("records", "window_s", about["window_s"], least=0)
+    utc("start_utc", about["start_utc"])
+    reserved, measurement = about["reserved"], about["measurement"]
+    names = isinstance(reserved, list | tuple) and all(isinstance(name, str) for name in reserved)
+    require(names, f"records: reserved must be names of devices (reserved: {reserved!r:.60})")
+    require(isinstance(measurement, str), f"records: measurement must be a text ({measurement!r:.60})")
+    return about
 
 
 def request_latency_s(records: Records) -> pd.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
+from pipeline.host.data_file import MOST_BYTES, content, parquet_table
 from pipeline.host.processes import this_process
 from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
@@ -27,6 +28,9 @@ from pipeline.tracking.mlflow_store import (
 )
 from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, Entry, Outbox, now_ms
 from pipeline.tracking.stored_config import parsed
+
+MOST_CONFIG_BYTES = 20_000_000
+"""Largest config of a run: that of a fleet of 50,000 devices."""
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -52,7 +56,7 @@ class Stored:
     def json(self, path: str) -> dict[str, Any]:
         """The content of a JSON artifact. Raises ConfigError if it is missing or cannot be read."""
         with self._file(path) as file:
-            return dict(json.loads(file.read_text()))
+            return dict(json.loads(content(file, MOST_BYTES).read()))
 
     def config(self, path: str) -> dict[str, Any]:
         """A config that the run logged, as plain values.
@@ -60,7 +64,7 @@ class Stored:
         Raises ConfigError if it is missing or cannot be read.
         """
         with self._file(path) as file:
-            return parsed(file.read_text())
+            return parsed(content(file, MOST_CONFIG_BYTES).read().decode())
 
     def table(self, path: str) -> pd.DataFrame:
         """A table that `Run.log_table` wrote, with the columns that it had when logged.
@@ -70,20 +74,40 @@ class Stored:
         large = str(Path(path).with_suffix(".parquet"))
         with self._file(large if self.has(large) else path) as file:
             if file.suffix == ".parquet":
-                return pd.read_parquet(file)
-            return pd.DataFrame(**json.loads(file.read_text()))
+                return parquet_table(file, MOST_BYTES)
+            return pd.DataFrame(**json.loads(content(file, MOST_BYTES).read()))
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[None]:
+        """Raises ConfigError naming run and artifact for an error in the block, which makes use of it.
+
+        An artifact may be of another version, or anybody's: each kind of error may come of it.
+        """
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise ConfigError(f"{self._owner}: its {path} cannot be used ({reason})") from error
+        except (ValueError, YAMLError) as error:
+            raise ConfigError(f"{self._owner}: its {path} cannot be read: {one_line(error)}") from error
+
+    @property
+    def _owner(self) -> str:
+        return f"run {self.run_id} ({self.name})"
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
         """A downloaded artifact, deleted after the block."""
-        owner = f"run {self.run_id} ({self.name})"
-        require(self.has(path), f"{owner}: has no {path} (its status is {self.status})")
+        require(self.has(path), f"{self._owner}: has no {path} (its status is {self.status})")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(self.client.download_artifacts(self.run_id, path, folder))
-            try:
+            with self.reading(path):
                 yield file
-            except (ValueError, TypeError, YAMLError) as error:
-                raise ConfigError(f"{owner}: its {path} cannot be read: {one_line(error)}") from error
+
+    def require_metrics(self, keys: Iterable[str]) -> None:
+        """Raise ConfigError naming the metrics that the run lacks."""
+        missing = [key for key in keys if key not in self.metrics]
+        require(not missing, f"{self._owner}: without the metric {', '.join(missing)}")
 
 
 @dataclass(frozen=True)

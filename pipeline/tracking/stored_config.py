@@ -30,6 +30,8 @@ CLASSES = {
     ),
 }
 """What may be built from a stored config, by config group."""
+MOST_DEPTH = 30
+"""Deepest nesting of a stored config; ours have 6."""
 ADDRESSES = ("url", "key_variable", "user_variable", "password_variable", "cache_dir")
 """Keys that say where requests and secrets go, and where answers are kept: never those of a run."""
 
@@ -38,10 +40,18 @@ def parsed(text: str) -> dict[str, Any]:
     """The mapping that a stored YAML text holds, of plain values; interpolations are text.
 
     Raises ValueError or YAMLError for any other text. Aliases are refused, as few lines could stand for
-    gigabytes.
+    gigabytes, and so is deep nesting, for which the parser needs minutes.
     """
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("it has YAML aliases")
+    depth = 0
+    for place, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has YAML aliases")
+        # The stream and the document begin first.
+        if place == 2 and not isinstance(event, yaml.MappingStartEvent):
+            raise ValueError("not a mapping")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise ValueError(f"nested more than {MOST_DEPTH} deep")
     config = OmegaConf.create(text)  # reads 1e-3 as a number, which YAML's own rules do not
     if not isinstance(config, DictConfig) or not config:
         raise ValueError("not a mapping")

@@ -6,16 +6,17 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.domain.checks import ConfigError
-from pipeline.host.data_file import content
+from pipeline.host.data_file import content, parquet_table
 
 
 def _zip(data: bytes) -> bytes:
@@ -38,11 +39,9 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 def test_the_limit_counts_what_is_unpacked(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"trace.csv{suffix}"
     path.write_bytes(PACKERS[suffix](b"a" * 1000))
-    assert content("grid", path, 1000).read() == b"a" * 1000
-    with pytest.raises(
-        ConfigError, match=r"^grid\.path: .* holds more than 0\.999 kB unpacked; set grid\.most_bytes"
-    ):
-        content("grid", path, 999)
+    assert content(path, 1000).read() == b"a" * 1000
+    with pytest.raises(ConfigError, match=r"^it holds more than 0\.999 kB unpacked$"):
+        content(path, 999)
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in PACKERS if suffix])
@@ -52,19 +51,17 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(PACKERS[suffix](bytes(100_000_000)))
     tracemalloc.start()
     with pytest.raises(ConfigError, match="holds more than"):
-        content("grid", path, 1_000_000)
+        content(path, 1_000_000)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 20_000_000
 
 
-def test_a_broken_or_missing_file_and_a_pipe_are_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "trace.csv.gz"
-    with pytest.raises(ConfigError, match=r"^grid\.path: no such file"):
-        content("grid", path, 10)
-    path.write_bytes(b"not packed")
-    with pytest.raises(ConfigError, match=r"^grid\.path: cannot read .*trace\.csv\.gz \("):
-        content("grid", path, 10)
-    os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(ConfigError, match=r"^workload\.path: no such file"):
-        content("workload", tmp_path / "pipe.csv", 10)
+def test_a_parquet_file_of_many_equal_values_is_refused(tmp_path: Path) -> None:
+    """A million zeros take a few kB on disk and 8 MB in memory."""
+    path = tmp_path / "trace.parquet"
+    pd.DataFrame({"value": np.zeros(1_000_000)}).to_parquet(path)
+    assert path.stat().st_size < 100_000
+    assert len(parquet_table(path, 8_000_000)) == 1_000_000
+    with pytest.raises(ConfigError, match=r"^it holds more than 8\.0 MB unpacked$"):
+        parquet_table(path, 7_999_999)

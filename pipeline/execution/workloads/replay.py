@@ -91,13 +91,12 @@ def _read_table(path: Path, most_bytes: int) -> pd.DataFrame:
     """The file's rows, unchecked: the column timestamp and any of the other REPLAY_COLUMNS."""
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(content("workload", path, most_bytes), skipinitialspace=True, index_col=False)
-    except ConfigError:
-        raise
+            table = pd.read_csv(content(path, most_bytes), skipinitialspace=True, index_col=False)
     except pd.errors.ParserWarning as error:
         raise ConfigError(f"workload.path: {path} has rows with more fields than its header") from error
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"workload.path: {path} is not a CSV file ({first_line(error)})") from error
+    except Exception as error:  # each format has its own for a broken file
+        reason = f"{first_line(error)}; workload.most_bytes: {most_bytes}"
+        raise ConfigError(f"workload.path: {path} is not a CSV file ({reason})") from error
     unknown = [column for column in table.columns if column not in REPLAY_COLUMNS]
     require(
         "timestamp" in table and not unknown and len(table) > 0,
