@@ -34,6 +34,7 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
     for uri in tracking.elsewhere():
         console.print(f"others wait for another store: carbonedge sync tracking.uri={uri}", markup=False)
     if left:
+        console.print(f"the store is unresponsive: {tracking.trouble()}", markup=False)
         sys.exit(1)
 
 

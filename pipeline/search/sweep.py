@@ -155,8 +155,10 @@ class Sweep:
             if resumed is not None:
                 tracking.settle(run.run_id, self._run_ids())
             model = self._run_trials(run)
-        if model is not None and (version := tracking.register(run.run_id, model)) is not None:
-            self.session.console.print(f"The knee's plan: plan.json, and model {model} version {version}")
+        if model is not None:
+            version = tracking.register(run.run_id, model)
+            when = "once the store answers" if version is None else f"version {version}"
+            self.session.console.print(f"The knee's plan: plan.json, and model {model} {when}")
 
     def _params(self) -> dict[str, str]:
         """The params of the parent run: how the sweep runs, and which keys vary."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
 from pipeline.host.locks import machine_lock
+from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, reason
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -37,26 +38,26 @@ _PAGE = 1000
 """Runs per search request; MLflow's default."""
 _RETRY_AFTER_S = 15.0
 """Seconds before an unresponsive store is retried."""
-BAD_REQUEST = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
-"""MLflow's error codes for requests that a retry does not help."""
+_BUSY_S = 90.0
+"""Seconds for which work that needs the store waits for a server that answers 503 or the like."""
 
 
 @contextmanager
 def required_client(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
     """A client for work that needs the store now.
 
-    Raises ConfigError about tracking.uri for any error inside the block. from_env: whether the URI is from
-    the environment; the message then names the variable.
+    A server that is busy is waited for. Raises ConfigError about tracking.uri for any error inside the block.
+    from_env: whether the URI is from the environment; the message then names the variable.
     """
     try:
         with short_timeouts():
             require_database(uri)
-            yield client_of(uri)
+            yield patient(client_of(uri), uri, _BUSY_S)
     except ConfigError:
         raise
     except Exception as error:
         origin = " (from MLFLOW_TRACKING_URI)" if from_env else ""
-        message = f"tracking.uri: cannot use {uri!r}{origin}: {one_line(_root(error))}"
+        message = f"tracking.uri: cannot use {uri!r}{origin}: {reason(error)}"
         raise ConfigError(masked(message)) from error
 
 
@@ -66,6 +67,13 @@ class UnresponsiveError(Exception):
 
 _retry_at_s: dict[str, float] = {}
 """Time of the next request to each unresponsive store, by URI, on the monotonic clock."""
+_troubles: dict[str, str] = {}
+"""Why the last request to an unresponsive store failed, by URI."""
+
+
+def trouble(uri: str) -> str:
+    """Why the last request to a store failed that was unresponsive; empty where none was."""
+    return _troubles.get(uri, "")
 
 
 def retry_now() -> None:
@@ -83,17 +91,18 @@ def optional_client(uri: str) -> Iterator[MlflowClient]:
     from mlflow.exceptions import MlflowException
 
     if time.monotonic() < _retry_at_s.get(uri, 0.0):
-        raise UnresponsiveError(uri)
+        raise UnresponsiveError(trouble(uri))
     try:
         with short_timeouts():
-            yield client_of(uri)
+            yield patient(client_of(uri), uri)
     except (UnresponsiveError, ConfigError):
         raise
     except Exception as error:
         if isinstance(error, MlflowException) and error.error_code in BAD_REQUEST:
             raise
         _retry_at_s[uri] = time.monotonic() + _RETRY_AFTER_S
-        raise UnresponsiveError(one_line(_root(error))) from error
+        _troubles[uri] = reason(error)
+        raise UnresponsiveError(_troubles[uri]) from error
 
 
 @functools.cache
@@ -108,14 +117,13 @@ def client_of(uri: str) -> MlflowClient:
 
 @contextmanager
 def short_timeouts() -> Iterator[None]:
-    """Give up on an unresponsive server after about ten seconds, without log lines.
+    """Give up a request to an unresponsive server after a few seconds, without log lines.
 
     MLflow's own defaults retry for minutes. Settings in the environment take precedence.
     """
     settings = {
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_CONNECT_TIMEOUT_S),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # see PatientClient
     }
     added = {key: value for key, value in settings.items() if key not in os.environ}
     retries = logging.getLogger("urllib3.connectionpool")
@@ -221,18 +229,3 @@ def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run
         token = page.token
         if not token:
             return
-
-
-def _root(error: BaseException) -> BaseException:
-    """The operating system's own error, such as "Connection refused", if it caused this one."""
-    root = cause = error
-    while (below := cause.__cause__ or cause.__context__) is not None:
-        cause = below
-        if isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.strerror):
-            root = cause
-    return root
-
-
-def one_line(error: BaseException) -> str:
-    """An error's class and the first line of its message, at most 300 characters."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

@@ -23,6 +23,8 @@ from pipeline.host.locks import MachineLock, machine_lock
 
 KEY_TAG = "outbox"
 """Tag of a run that MLflow did not have when it began: the run's id in the outbox."""
+REQUEST_TAG = "request"
+"""Tag of a run: the id under which it was asked for. Where MLflow's answer is lost, it is found by it."""
 PARENT_TAG = "mlflow.parentRunId"
 """Tag of a trial: the run id of its sweep, under which MLflow's UI shows it."""
 OWNER_TAG = "process"
@@ -39,7 +41,7 @@ class Entry:
     """Everything about a run except its artifacts, which are files beside it."""
 
     run_id: str
-    """If `in_store`, the run's id in MLflow; else the value that its tag KEY_TAG will have."""
+    """If `in_store`, the run's id in MLflow; else the value of its tags REQUEST_TAG and KEY_TAG."""
     uri: str
     """The store to which it goes, without a password."""
     experiment_id: str
@@ -62,6 +64,10 @@ class Entry:
     """The fields of each Dataset that the run used."""
     shared: bool = False
     """Whether other processes may write to the same run, as they may to a sweep's."""
+    untag: Sequence[str] = ()
+    """Tags that the run loses when it is sent."""
+    register: str = ""
+    """Name under which the run's model is registered; empty: it is not."""
     held_back: bool = False
     """Whether the run waits until its sweep's study has recorded the trial; unrecorded trials are rerun."""
 

@@ -10,15 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.host.processes import alive, this_process
-from pipeline.tracking.mlflow_store import (
-    BAD_REQUEST,
-    UnresponsiveError,
-    one_line,
-    optional_client,
-    retry_now,
-    search,
-)
-from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REFUSED, Entry, Outbox, now_ms
+from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client, retry_now, search
+from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REFUSED, REQUEST_TAG, Entry, Outbox, now_ms
+from pipeline.tracking.patient_client import BAD_REQUEST, once, one_line
 from pipeline.tracking.stored import key_of, trials
 
 if TYPE_CHECKING:
@@ -47,6 +41,8 @@ def send(entry: Entry, outbox: Outbox) -> bool:
                 _log.warning("run %r is not sent, as %s is a link; it is kept in %s", entry.name, link, aside)
                 return True
             run_id = entry.run_id if entry.in_store else _found_or_created(client, entry)
+            if not entry.in_store:
+                entry = replace(entry, tags={**entry.tags, KEY_TAG: entry.run_id})
             try:
                 log_batches(client, run_id, entry)
             except MlflowException as error:
@@ -61,6 +57,11 @@ def send(entry: Entry, outbox: Outbox) -> bool:
                 client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])
             if (files := outbox.files(entry)).is_dir():
                 client.log_artifacts(run_id, str(files))
+            for tag in entry.untag:
+                if tag in client.get_run(run_id).data.tags:
+                    client.delete_tag(run_id, tag)
+            if entry.register:
+                registered(client, run_id, entry.register)
             if entry.end_ms is not None:
                 client.set_terminated(run_id, entry.status, entry.end_ms)
             outbox.remove(entry.folder)
@@ -151,14 +152,47 @@ def _owner_alive(run: Run) -> bool:
 
 
 def _found_or_created(client: MlflowClient, entry: Entry) -> str:
-    """Run id of an entry that MLflow did not have when it began: found by its KEY_TAG, else created."""
-    found = next(search(client, entry.experiment_id, f"tags.{KEY_TAG} = '{entry.run_id}'"), None)
-    if found is not None:
-        return str(found.info.run_id)
-    tags = {**entry.tags, KEY_TAG: entry.run_id}
+    """Run id of an entry that MLflow did not have when it began: found by its REQUEST_TAG, else created."""
+    return _requested(client, entry) or created(client, entry)
+
+
+def created(client: MlflowClient, entry: Entry) -> str:
+    """Create the run of a new entry; return its id in MLflow. A lost answer makes no second run."""
+    tags = {**entry.tags, REQUEST_TAG: entry.run_id}
     name = tags.pop("mlflow.runName", entry.name)  # set if the run was renamed
-    created = client.create_run(entry.experiment_id, entry.start_ms, tags, name)
-    return str(created.info.run_id)
+
+    def create() -> str:
+        return str(client.create_run(entry.experiment_id, entry.start_ms, tags, name).info.run_id)
+
+    return once(create, lambda: _requested(client, entry))
+
+
+def _requested(client: MlflowClient, entry: Entry) -> str | None:
+    found = next(search(client, entry.experiment_id, f"tags.{REQUEST_TAG} = '{entry.run_id}'"), None)
+    return None if found is None else str(found.info.run_id)
+
+
+def registered(client: MlflowClient, run_id: str, name: str) -> str:
+    """Register the model that a run has logged, unless it is; its version.
+
+    A resumed run keeps its version, which then refers to its present model.
+    """
+    from mlflow.exceptions import MlflowException
+
+    def find() -> str | None:
+        versions = client.search_model_versions(f"run_id = '{run_id}'")
+        return next((str(version.version) for version in versions if version.name == name), None)
+
+    def create() -> str:
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        return str(client.create_model_version(name, source, run_id).version)
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in BAD_REQUEST:  # it exists already
+            raise
+    return find() or once(create, find)
 
 
 def _input(name: str, digest: str, source: str, context: str) -> DatasetInput:

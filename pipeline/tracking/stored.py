@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,12 +21,12 @@ from pipeline.host.processes import this_process
 from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
     get_run,
-    one_line,
     optional_client,
     required_client,
     search,
 )
-from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, Entry, Outbox, now_ms
+from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, REQUEST_TAG, Entry, Outbox, now_ms
+from pipeline.tracking.patient_client import one_line
 from pipeline.tracking.stored_config import parsed
 
 MOST_CONFIG_BYTES = 20_000_000
@@ -222,7 +222,7 @@ class StoredRuns:
                 number, run_id = run.data.tags.get("trial", ""), run.info.run_id
                 if not number.isdecimal() or int(number) not in by_trial or run.info.status == "FAILED":
                     continue
-                if key_of(run) in known:  # about to be sent
+                if not {key_of(run), run.data.tags.get(REQUEST_TAG)}.isdisjoint(known):  # about to be sent
                     continue
                 if run.info.status != "KILLED":
                     client.set_tag(run_id, "failure", "killed: the trial was run again")
@@ -236,7 +236,7 @@ class StoredRuns:
         """Set pareto=true (or another tag) on these trials of a sweep, and remove it from its other trials.
 
         Returns the path in MLflow's UI, by run id, for those that the store has. Tags that an unresponsive
-        store cannot take now are added to the outbox; `others` then get false.
+        store cannot take now wait in the outbox; `others` then lose theirs.
         """
         pages: dict[str, str] = {}
         try:
@@ -258,18 +258,27 @@ class StoredRuns:
         except UnresponsiveError:
             missing = list(run_ids)
             for run_id in others:
-                self._tag_later(run_id, {tag: "false"})
+                self._later(run_id, untag=[tag])
         for run_id in missing:
-            self._tag_later(run_id, {tag: "true"})
+            self._later(run_id, tags={tag: "true"})
         return pages
 
-    def _tag_later(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Add tags to a pending run, or make them an entry of their own for a run that the store has."""
+    def _later(
+        self,
+        run_id: str,
+        tags: Mapping[str, str] | None = None,
+        untag: Sequence[str] = (),
+        register: str = "",
+    ) -> None:
+        """Tag or register a pending run when it is sent; the same, as an entry of its own, for a run that the
+        store has."""
         entry = self._outbox.find(run_id)
         if entry is None:
             uri = masked(self.address)
             entry = Entry(run_id, uri, "", "", now_ms(), this_process(), in_store=True, status="")
-        self._outbox.save(replace(entry, tags={**entry.tags, **tags}))
+        kept = {key: value for key, value in entry.tags.items() if key not in untag} | dict(tags or {})
+        removed = [*(key for key in entry.untag if key not in kept), *untag]
+        self._outbox.save(replace(entry, tags=kept, untag=removed, register=register or entry.register))
 
 
 def trials(client: MlflowClient, asker: str, parent_run_id: str, condition: str = "") -> Iterator[Run]:

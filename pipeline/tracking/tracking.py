@@ -21,11 +21,12 @@ from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
     create_experiment,
     get_run,
-    one_line,
     optional_client,
     required_client,
+    trouble,
 )
 from pipeline.tracking.outbox import OWNER_TAG, PARENT_TAG, Entry, new_id, now_ms
+from pipeline.tracking.patient_client import one_line
 from pipeline.tracking.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class Tracking(StoredRuns):
             return
         with self._client() as client:
             experiment_id = self._experiment_id(client)
-            if KIND_TAG not in client.get_experiment(experiment_id).tags:
-                client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
+            with suppress(Exception):  # it only chooses the page on which MLflow's UI opens
+                if KIND_TAG not in client.get_experiment(experiment_id).tags:
+                    client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
 
     def has(self, run_id: str) -> bool:
         """Whether the experiment has a run that is not deleted."""
@@ -120,6 +122,10 @@ class Tracking(StoredRuns):
         """
         return sending.sync(self._outbox)
 
+    def trouble(self) -> str:
+        """Why the store's last request failed, if it was unresponsive."""
+        return trouble(self.address)
+
     def elsewhere(self) -> list[str]:
         """The other stores for which runs wait in the outbox."""
         return self._outbox.elsewhere()
@@ -139,27 +145,22 @@ class Tracking(StoredRuns):
         pending = sum(not entry.held_back for entry in self._outbox.ended())
         own = self.uri != StoredRuns.uri and "MLFLOW_TRACKING_URI" not in os.environ
         where = f" tracking.uri={masked(self.uri)}" if own else ""
+        why = trouble(self.address)
         hint = (
-            f"{pending} runs are pending in {self.outbox}, as the store is unresponsive: "
-            f"carbonedge sync{where}"
+            f"{pending} runs are pending in {self.outbox}, as the store is unresponsive"
+            f"{f' ({why})' if why else ''}: carbonedge sync{where}"
         )
         return "\n".join([*([hint] if pending else []), self.ui_command()])
 
     def register(self, run_id: str, name: str) -> str | None:
-        """Register the model that a run has logged; its version, or None if the store is unresponsive.
+        """Register the model that a run has logged; its version (see `registered`).
 
-        A resumed run keeps its version, which then refers to its present model.
+        None if that waits in the outbox, as the store lacks the run or is unresponsive.
         """
-        from mlflow.exceptions import MlflowException
-
-        with suppress(UnresponsiveError), optional_client(self.address) as client:
-            with suppress(MlflowException):  # it exists already
-                client.create_registered_model(name)
-            for known in client.search_model_versions(f"run_id = '{run_id}'"):
-                if known.name == name:
-                    return str(known.version)
-            source = f"{client.get_run(run_id).info.artifact_uri}/model"
-            return str(client.create_model_version(name, source, run_id).version)
+        if not any(entry.run_id == run_id for entry in self._outbox.ended()):
+            with suppress(UnresponsiveError), optional_client(self.address) as client:
+                return sending.registered(client, run_id, name)
+        self._later(run_id, register=name)
         return None
 
     def _start(
@@ -204,10 +205,10 @@ class Tracking(StoredRuns):
             return entry
         try:
             with optional_client(self.address) as client:
-                created = client.create_run(experiment_id, entry.start_ms, {**entry.tags}, name)
+                run_id = sending.created(client, entry)
         except UnresponsiveError:
             return entry
-        return replace(entry, run_id=created.info.run_id, in_store=True, tags=kept_tags(entry.tags))
+        return replace(entry, run_id=run_id, in_store=True, tags=kept_tags(entry.tags))
 
     def _continued(
         self, client: MlflowClient, run_id: str, name: str, tags: dict[str, str], params: dict[str, str]

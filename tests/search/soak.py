@@ -52,10 +52,10 @@ def finish(process: subprocess.Popen[bytes]) -> str:
     return output
 
 
-def outcome(uri: str, trials: int) -> dict[str, Any]:
+def outcome(uri: str, trials: int, name: str = "carbonedge") -> dict[str, Any]:
     """What a sweep came to, as MLflow has it: its trials' metrics, its front, its hypervolume by step."""
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("carbonedge")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -124,6 +124,13 @@ def kill_sweep(
     return outcome(f"sqlite:///{folder}/mlflow.db", trials)
 
 
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def server(folder: Path, port: int) -> Iterator[Callable[[], None]]:
     """An MLflow server; gives what kills it and starts it again."""
@@ -164,9 +171,7 @@ def kill_server(
     """The sweep against a server that is killed and started again so many times; then `carbonedge sync`."""
     moments = random.Random(seed)
     folder.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     uri = f"http://127.0.0.1:{port}"
     with server(folder, port) as kill:
         process = start(folder, f"tracking.uri={uri}", f"sweep.n_trials={trials}")

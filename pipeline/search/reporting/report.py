@@ -108,8 +108,9 @@ class Report:
         text = plan_text(Plan(**plan), model.name, config.fleet.name)
         self.run.log_text(text, "plan.json")
         with tempfile.TemporaryDirectory() as folder:
-            pyfunc_model.save(Path(folder), text, OmegaConf.to_yaml(model, resolve=True))
-            self.run.log_model(Path(folder), "pipeline.tracking.pyfunc_model")
+            data = Path(folder) / "plan"  # MLflow keeps the name
+            pyfunc_model.save(data, text, OmegaConf.to_yaml(model, resolve=True))
+            self.run.log_model(data, "pipeline.tracking.pyfunc_model")
         return f"carbonedge-{model.name}-{config.fleet.name}"
 
 

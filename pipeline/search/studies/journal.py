@@ -15,6 +15,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
+from pipeline.search.studies.database import database_storage
 
 LINE_BEGINS = b'{"op_code"'
 """First bytes of every line of a journal."""
@@ -36,13 +37,13 @@ class _JournalLock(BaseJournalFileLock):
         self._lock.release()
 
 
-def open_storage(storage: str) -> BaseStorage | str:
-    """The storage for Optuna: a journal file (`*.journal`), or the URL of a database, unchanged.
+def open_storage(storage: str) -> BaseStorage:
+    """The storage for Optuna: a journal file (`*.journal`), or the database of a URL.
 
     Raises ConfigError for another path, a file that cannot be used, and a journal with a broken line.
     """
     if "://" in storage:
-        return storage
+        return database_storage(storage)
     require(
         storage.endswith(".journal"),
         f"sweep.storage must be a path ending in .journal or a storage URL (it is {masked(storage)!r})",

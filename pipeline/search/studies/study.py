@@ -32,6 +32,7 @@ from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, this_process
 from pipeline.search.search_space import Point, SearchSpace, Value
+from pipeline.search.studies.database import patiently
 from pipeline.search.studies.fixed_values import require_same_held
 from pipeline.search.studies.journal import open_storage
 from pipeline.search.studies.samplers import GRID, make_sampler
@@ -121,13 +122,13 @@ class Study:
     @property
     def parent_run_id(self) -> str | None:
         """The MLflow run that holds its trials; None before the first."""
-        found: str | None = self._study.user_attrs.get("parent_run_id")
+        found: str | None = patiently(lambda: self._study.user_attrs).get("parent_run_id")
         return found
 
     def set_parent_run_id(self, run_id: str) -> None:
         """Store which MLflow run holds its trials."""
         if run_id != self.parent_run_id:
-            self._study.set_user_attr("parent_run_id", run_id)
+            patiently(lambda: self._study.set_user_attr("parent_run_id", run_id))
 
     @property
     def trials(self) -> Sequence[SweepTrial]:
@@ -139,7 +140,7 @@ class Study:
                 tuple(TrialResult(**result) for result in trial.user_attrs.get("results", ())),
                 trial.user_attrs.get("failure", ""),
             )
-            for trial in self._study.get_trials(deepcopy=False, states=FINISHED)
+            for trial in patiently(lambda: self._study.get_trials(deepcopy=False, states=FINISHED))
         ]
 
     def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
@@ -151,26 +152,9 @@ class Study:
         """
         warned = False
         while True:
-            with self.turn:
-                trials = self._study.get_trials(deepcopy=False)
-                dead = [
-                    trial
-                    for trial in trials
-                    if trial.state is TrialState.RUNNING and not _may_live(trial, self._take_over)
-                ]
-                waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
-                following = waiting[0] if waiting else len(trials)
-                due = num_trials - following % num_trials
-                if dead and due == num_trials:  # the batch that was cut short was complete
-                    due = 0
-                begun = sum(trial.state is not TrialState.WAITING for trial in trials)
-                again = [self._begun(trial._trial_id, trial.number) for trial in dead[:num_trials]]
-                fresh = [self._new() for _ in range(min(due, self.total - begun))]
-                if again or fresh:
-                    return [*again, *fresh]
-            others = [trial for trial in trials if trial.state is TrialState.RUNNING]
-            if not others:
-                return []
+            batch, others = patiently(lambda: self._batch(num_trials))
+            if batch or not others:
+                return batch
             if not warned:
                 warned = True
                 owners = [(trial.number, trial.user_attrs.get("owner", ("?", "?"))) for trial in others]
@@ -181,6 +165,38 @@ class Study:
                     listed,
                 )
             time.sleep(POLL_S)
+
+    def _batch(self, num_trials: int) -> tuple[list[tuple[int, Point]], list[FrozenTrial]]:
+        """The next points as `ask` returns them; if there are none, the trials that are under way."""
+        asked = dict(self._asked)
+        try:
+            with self.turn:
+                trials = self._study.get_trials(deepcopy=False)
+                running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+                dead = [trial for trial in running if not self._may_live(trial)]
+                waiting = [trial.number for trial in trials if trial.state is TrialState.WAITING]
+                following = waiting[0] if waiting else len(trials)
+                due = num_trials - following % num_trials
+                if dead and due == num_trials:  # the batch that was cut short was complete
+                    due = 0
+                begun = sum(trial.state is not TrialState.WAITING for trial in trials)
+                again = [self._begun(trial._trial_id, trial.number) for trial in dead[:num_trials]]
+                fresh = [self._new() for _ in range(min(due, self.total - begun))]
+                return [*again, *fresh], running
+        except BaseException:
+            self._asked = asked  # what was begun is dead
+            raise
+
+    def _may_live(self, trial: FrozenTrial) -> bool:
+        """Whether the process that runs a trial may be alive. On another machine it may, unless taken over.
+
+        A trial without an owner belongs to a process that died inside `ask`, as the caller has the lock; and
+        one of this process that it does not remember, to an `ask` that failed.
+        """
+        owner = trial.user_attrs.get("owner")
+        if owner is None or (list(owner) == this_process() and trial.number not in self._asked):
+            return False
+        return alive(owner) and not (self._take_over and owner[0] != this_process()[0])
 
     def _new(self) -> tuple[int, Point]:
         trials = self._study.get_trials(deepcopy=False)
@@ -218,15 +234,21 @@ class Study:
             f"no finite {', '.join(bad)}" if bad and not (self._grid is not None and trial.results) else ""
         )
         asked = self._asked.pop(trial.number)
-        if trial.results:
-            asked.set_user_attr("results", [asdict(result) for result in trial.results])
-        for key, distance in (beyond or {}).items():
-            asked.set_constraint(key, distance)
-        if failure:
-            asked.set_user_attr("failure", failure)
-            self._study.tell(asked, state=TrialState.FAIL)
-        else:
-            self._study.tell(asked, [value if math.isfinite(value) else math.inf for value in values])
+
+        def store() -> None:
+            if self._study.get_trials(deepcopy=False)[trial.number].state in FINISHED:
+                return  # before the connection was lost
+            if trial.results:
+                asked.set_user_attr("results", [asdict(result) for result in trial.results])
+            for key, distance in (beyond or {}).items():
+                asked.set_constraint(key, distance)
+            if failure:
+                asked.set_user_attr("failure", failure)
+                self._study.tell(asked, state=TrialState.FAIL)
+            else:
+                self._study.tell(asked, [value if math.isfinite(value) else math.inf for value in values])
+
+        patiently(store)
         return replace(trial, failure=failure)
 
 
@@ -248,14 +270,3 @@ def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) ->
             key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
         )
     return found
-
-
-def _may_live(trial: FrozenTrial, take_over: bool) -> bool:
-    """Whether the process that runs a trial may be alive. On another machine it may, unless taken over.
-
-    A trial without an owner belongs to a process that died inside `Study.ask`, as the caller has the lock.
-    """
-    if "owner" not in trial.user_attrs:
-        return False
-    owner = trial.user_attrs["owner"]
-    return alive(owner) and not (take_over and owner[0] != this_process()[0])

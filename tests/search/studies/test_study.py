@@ -2,6 +2,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
-from pipeline.search.search_space import SearchSpace
+from pipeline.search.search_space import Point, SearchSpace
 from pipeline.search.studies.samplers import SAMPLERS
 from pipeline.search.studies.study import Study
 from pipeline.search.studies.sweep_trial import SweepTrial
@@ -40,17 +41,19 @@ def study(path: Path, total: int, **kwargs: Any) -> Study:
     )
 
 
+def answer(source: Study, batch: Sequence[tuple[int, Point]]) -> None:
+    for number, point in batch:
+        cut, stages = float(point["cut"]), float(point["stages"])
+        metrics = {
+            "carbon": (cut - 0.3) ** 2 + 0.1 * stages,
+            "speed": -((cut - 0.7) ** 2) - (point["device"] == "a"),
+        }
+        source.tell(SweepTrial(number, point, (TrialResult(f"run{number}", "trial", metrics, {"k": "v"}),)))
+
+
 def run(source: Study, batch_size: int = 1) -> list[SweepTrial]:
     while batch := source.ask(batch_size):
-        for number, point in batch:
-            cut, stages = float(point["cut"]), float(point["stages"])
-            metrics = {
-                "carbon": (cut - 0.3) ** 2 + 0.1 * stages,
-                "speed": -((cut - 0.7) ** 2) - (point["device"] == "a"),
-            }
-            source.tell(
-                SweepTrial(number, point, (TrialResult(f"run{number}", "trial", metrics, {"k": "v"}),))
-            )
+        answer(source, batch)
     return list(source.trials)
 
 

@@ -1,0 +1,169 @@
+"""An MLflow client whose requests are repeated for a while and bounded in time, and why one failed. Shell."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pipeline.domain.credentials import masked
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+BAD_REQUEST = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+"""MLflow's error codes for requests that a retry does not help."""
+PAUSES_S = (0.1, 0.4, 1.0)
+"""Pauses before a request that failed is made again."""
+PATIENCE_S = 5.0
+"""A request that took longer than this to fail is not made again."""
+BUSY = (429, 502, 503, 504)
+"""HTTP statuses by which a server, or a proxy before it, says that it will answer later."""
+BUSY_PAUSE_S = 2.0
+ANSWER_S = 30.0
+"""Longest time for a whole answer: the time limit of a connection counts from byte to byte."""
+FILES_S = 600.0
+"""The same for requests that move files."""
+FILES = ("log_artifacts", "download_artifacts")
+ONCE = ("create_run", "create_model_version")
+"""Requests that are not simply made again, as the one that failed may have been obeyed (see `once`)."""
+REMEDIES = {
+    401: "unauthorized: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a new "
+    "MLFLOW_TRACKING_TOKEN",
+    403: "forbidden: this account lacks the permission, for example to write",
+    413: "too large: raise the limit of the server or of the proxy before it",
+}
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class PatientClient:
+    """An MlflowClient whose requests are repeated after a failure that may pass.
+
+    busy_s: seconds for which a server that is BUSY is waited for, with a warning.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, busy_s: float = 0.0) -> None:
+        self._client, self._uri, self._busy_s = client, uri, busy_s
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        return partial(self._request, name, method) if callable(method) else method
+
+    def _request(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        request = partial(method, *args, **kwargs)
+        if self._uri.startswith("http"):
+            request = partial(_within, FILES_S if name in FILES else ANSWER_S, request)
+        begin, pauses, waiting = time.monotonic(), list(PAUSES_S), False
+        while True:
+            try:
+                return request()
+            except Exception as error:
+                spent_s = time.monotonic() - begin
+                busy = status_of(error) in BUSY and spent_s < self._busy_s
+                again = may_pass(error) and spent_s < PATIENCE_S and pauses and name not in ONCE
+                if not busy and not again:
+                    raise
+                if busy and not pauses and not waiting:
+                    waiting = True
+                    _log.warning("waiting for %s: %s", masked(self._uri), reason(error))
+            time.sleep(pauses.pop(0) if pauses else BUSY_PAUSE_S)
+
+
+def patient(client: MlflowClient, uri: str, busy_s: float = 0.0) -> MlflowClient:
+    """A PatientClient, which has the methods of an MlflowClient."""
+    return cast("MlflowClient", PatientClient(client, uri, busy_s))
+
+
+def once(create: Callable[[], _T], find: Callable[[], _T | None]) -> _T:
+    """What a request creates that must not be obeyed twice. After a failure, what it made is looked for."""
+    for pause_s in PAUSES_S:
+        try:
+            return create()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+        time.sleep(pause_s)
+        if (found := find()) is not None:
+            return found
+    return create()
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the request that failed may succeed when it is made again."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code not in BAD_REQUEST
+    return isinstance(error, OSError)  # those of `requests` too
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of the server's answer; None if there was none."""
+    from mlflow.exceptions import RestException
+
+    for cause in _causes(error):
+        answer = getattr(cause, "response", None)
+        if answer is not None and hasattr(answer, "status_code"):
+            return int(answer.status_code)
+        if isinstance(cause, RestException):
+            return int(cause.get_http_status_code())  # type: ignore[no-untyped-call]
+        found = re.search(r"failed with error code (\d{3}) |too many (\d{3}) error responses", str(cause))
+        if found:
+            return int(found[1] or found[2])
+    return None
+
+
+def reason(error: BaseException) -> str:
+    """Why a request failed, in one line, with what to do about it where that is known."""
+    status = status_of(error)
+    if status in REMEDIES:
+        return f"it answers {status} ({REMEDIES[status]})"
+    return masked(one_line(_root(error)))
+
+
+def one_line(error: BaseException) -> str:
+    """An error's class and the first line of its message, at most 300 characters."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def _within(limit_s: float, request: Callable[[], _T]) -> _T:
+    """The result of a request. Raises TimeoutError where it takes longer; its thread then goes on alone."""
+    results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put((request(), None))
+        except BaseException as error:  # raised again by the caller
+            results.put((None, error))
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+    try:
+        result, error = results.get(timeout=limit_s)
+    except queue.Empty:
+        raise TimeoutError(f"no whole answer within {limit_s:g} s") from None
+    if error is not None:
+        raise error
+    return cast("_T", result)
+
+
+def _root(error: BaseException) -> BaseException:
+    """The operating system's own error, such as "Connection refused", if it caused this one."""
+    root = error
+    for cause in _causes(error):
+        if isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.strerror):
+            root = cause
+    return root
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
