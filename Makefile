@@ -46,8 +46,9 @@ bench: $(STAMP) ## the speed of start-up, exact front, cost model, PipeEdge's op
 paper: $(STAMP) ## the paper's tables and figures measured here, beside the published ones: paper.html, paper.md; ~10 minutes
 	$(ENV) $(BIN)/python -m mlflow run . --env-manager local --experiment-name "$(EXPERIMENT)" -e paper $(ARGS)
 
-soak: $(STAMP) ## kill a sweep 25 times and its MLflow server 10 times, compare with an undisturbed sweep; ~20 minutes
-	$(BIN)/python -m tests.search.soak $(ARGS)
+soak: $(STAMP) ## kill a sweep 25 times and its MLflow server 10 times, fail each of its requests; compare; ~60 minutes
+	$(BIN)/python -m tests.search.soak
+	$(BIN)/python -m tests.search.request_faults
 
 agreement: $(STAMP) ## simulated against emulated runs under load: two models, four plans, two loads
 	$(BIN)/python -m tests.execution.agreement $(ARGS)

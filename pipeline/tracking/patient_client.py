@@ -56,7 +56,7 @@ class PatientClient:
         method = getattr(self._client, name)
         return partial(self._request, name, method) if callable(method) else method
 
-    def _request(self, name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _request(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         request = partial(method, *args, **kwargs)
         if self._uri.startswith("http"):
             request = partial(_within, FILES_S if name in FILES else ANSWER_S, request)
@@ -123,8 +123,10 @@ def status_of(error: BaseException) -> int | None:
 def reason(error: BaseException) -> str:
     """Why a request failed, in one line, with what to do about it where that is known."""
     status = status_of(error)
-    if status in REMEDIES:
-        return f"it answers {status} ({REMEDIES[status]})"
+    if status is not None and (status in REMEDIES or status in BUSY or status >= 500):
+        return (
+            f"it answers {status} ({REMEDIES.get(status, 'the log of the server, or of a proxy, says why')})"
+        )
     return masked(one_line(_root(error)))
 
 

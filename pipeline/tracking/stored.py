@@ -29,6 +29,10 @@ from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, REQUEST_TAG, Entry, Ou
 from pipeline.tracking.patient_client import one_line
 from pipeline.tracking.stored_config import parsed
 
+UNREADABLE = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, YAMLError,
+)  # fmt: skip
+"""What the use of an artifact may raise that is of another version, or anybody's."""
 MOST_CONFIG_BYTES = 20_000_000
 """Largest config of a run: that of a fleet of 50,000 devices."""
 
@@ -79,16 +83,10 @@ class Stored:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:
-        """Raises ConfigError naming run and artifact for an error in the block, which makes use of it.
-
-        An artifact may be of another version, or anybody's: each kind of error may come of it.
-        """
+        """Raises ConfigError naming run and artifact for an error in the block, which makes use of it."""
         try:
             yield
-        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
-            reason = f"{type(error).__name__}: {one_line(error)}"
-            raise ConfigError(f"{self._owner}: its {path} cannot be used ({reason})") from error
-        except (ValueError, YAMLError) as error:
+        except UNREADABLE as error:
             raise ConfigError(f"{self._owner}: its {path} cannot be read: {one_line(error)}") from error
 
     @property

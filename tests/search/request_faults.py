@@ -18,8 +18,9 @@ from typing import Any
 from pipeline.commands.run import multirun
 from pipeline.tracking import mlflow_store
 from pipeline.tracking.tracking import Tracking
-from tests.search.faulty_proxy import FAULTS, Proxy, proxy
-from tests.search.soak import SWEEP, free_port, outcome, require_same, server
+from tests.faulty_proxy import FAULTS, Proxy, proxy
+from tests.mlflow_server import free_port, server
+from tests.search.soak import SWEEP, outcome, require_same
 
 TRIALS = 3
 

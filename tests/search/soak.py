@@ -1,6 +1,7 @@
 """`make soak`: a sweep that is killed again and again, or its MLflow server is, ends as an undisturbed one.
 
-Real processes, `kill -9` at seeded moments. Prints a line a kill and what was compared at the end.
+Real processes, `kill -9` at seeded moments. Prints a line a kill and what was compared at the end. Its other
+half is `request_faults`.
 """
 
 from __future__ import annotations
@@ -8,19 +9,18 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 
 from tests.conftest import ROOT
+from tests.mlflow_server import free_port, server
 
 PER_KILL = 16
 """Trials for each kill: about so many run between two."""
@@ -122,47 +122,6 @@ def kill_sweep(
         say(f"kill {number}: {f'after {lines} trials' if lines else 'before the first trial'}")
     finish(start(folder, f"sweep.n_trials={trials}"))
     return outcome(f"sqlite:///{folder}/mlflow.db", trials)
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def server(folder: Path, port: int) -> Iterator[Callable[[], None]]:
-    """An MLflow server; gives what kills it and starts it again."""
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-
-    def begin() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
-             "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination",
-             str(folder / "artifacts")],
-            cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        for _ in range(600):
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.2).close()
-                return process
-            except OSError:
-                time.sleep(0.1)
-        raise TimeoutError("MLflow's server does not start")
-
-    running = begin()
-
-    def kill() -> None:
-        nonlocal running
-        os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
-        running = begin()
-
-    yield kill
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
 
 
 def kill_server(

@@ -1,10 +1,10 @@
-"""A proxy before an MLflow server, at which one request fails."""
+"""A proxy before an MLflow server, at which chosen requests fail."""
 
 from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,16 +15,18 @@ HOP = ("transfer-encoding", "connection", "content-length")
 
 
 class Proxy(ThreadingHTTPServer):
-    """Forwards to a port of this host. Request number `at`, from 0, fails in the way of `fault`."""
+    """Forwards to a port of this host, but for the requests that `choose` lets fail."""
 
     daemon_threads = True
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port = port
-        self.at, self.fault, self.seen = -1, "", 0
+        self.choose: Callable[[int, str], str] = lambda number, request: ""
+        """The fault of a request, by its number from 0 and its method and path; empty: none."""
+        self.seen = 0
         self.failed = ""
-        """Method and path of the request that failed."""
+        """Method and path of the last request that failed."""
         self.lock = threading.Lock()
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -36,7 +38,8 @@ class Proxy(ThreadingHTTPServer):
 
     def fail(self, at: int, fault: str) -> None:
         """Count anew, and let that request fail."""
-        self.at, self.fault, self.seen, self.failed = at, fault, 0, ""
+        self.seen, self.failed = 0, ""
+        self.choose = lambda number, request: fault if number == at else ""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -49,12 +52,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        request = f"{self.command} {self.path.partition('?')[0]}"
         with self.server.lock:
-            fails = self.server.seen == self.server.at
+            fault = self.server.choose(self.server.seen, request)
             self.server.seen += 1
-        fault = self.server.fault if fails else ""
-        if fails:
-            self.server.failed = f"{self.command} {self.path.partition('?')[0]}"
+        if fault:
+            self.server.failed = request
         if fault.isdecimal():
             self._answer(int(fault), [], b"failed on purpose")
             return
