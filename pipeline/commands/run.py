@@ -48,6 +48,7 @@ def run(config: DictConfig) -> TrialResult:
     from pipeline.trial.provenance import Provenance
 
     settings = HydraConfig.get()
+    os.chdir(settings.runtime.cwd)  # with hydra.job.chdir=true too, paths start where the command was given
     try:
         config = trial_config(config)
         trial = _trial(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -191,6 +190,7 @@ class Tracking(StoredRuns):
                         client.set_tag(opened, "continued_in", continued)
                         client.set_terminated(opened, "FINISHED")
         self._outbox.save(entry)
+        _experiments[self.address, entry.run_id] = entry.experiment_id
         return entry
 
     def _new(self, name: str, tags: dict[str, str], params: dict[str, str], experiment_id: str) -> Entry:
@@ -242,8 +242,14 @@ class Tracking(StoredRuns):
         return str(experiment.experiment_id)
 
 
-@functools.cache
+_experiments: dict[tuple[str, str], str] = {}
+"""Id of the experiment of a run, by the store's URI and the run's id: of those opened here, or looked up."""
+
+
 def _experiment_of(uri: str, run_id: str) -> str:
-    """Id of the experiment of a sweep, looked up once per process."""
-    with required_client(uri) as client:
-        return str(get_run(client, "tracking.parent_run_id", run_id).info.experiment_id)
+    """Id of the experiment of a sweep; the store need not answer where this process opened the sweep."""
+    if (uri, run_id) not in _experiments:
+        with required_client(uri) as client:
+            experiment_id = get_run(client, "tracking.parent_run_id", run_id).info.experiment_id
+        _experiments[uri, run_id] = str(experiment_id)
+    return _experiments[uri, run_id]

@@ -244,3 +244,14 @@ def test_a_run_whose_compression_overflows_fails_after_it_is_logged(tmp_path: Pa
     assert (finished.info.status, finished.data.metrics["top1_agreement"]) == ("FINISHED", 1)
     assert (run.info.status, run.data.metrics["top1_agreement"]) == ("FAILED", 0)
     assert "not finite" in run.data.tags["failure"]
+
+
+def test_a_working_directory_of_hydras_changes_no_path(tmp_path: Path) -> None:
+    """One store, one outbox and one profile where the command was given."""
+    done = carbonedge(
+        tmp_path, "-m", *SIMULATED, "hydra.job.chdir=true", "scheduler=green,fastest", "workload.requests=5"
+    )
+    assert done.code == 0, done.errors
+    assert [*tmp_path.rglob("mlflow.db")] == [tmp_path / "mlflow.db"]
+    assert len(runs(tmp_path)) == 3
+    assert not [*tmp_path.rglob("outbox")]

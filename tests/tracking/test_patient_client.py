@@ -154,6 +154,19 @@ def test_a_lost_answer_of_a_server_that_then_goes_away_makes_no_second_run(
     assert sorted(found(tracking, served)) == ["first", "second", "sweep"]
 
 
+def test_trials_need_no_server_once_their_sweep_is_open(tracking: Tracking, served: Proxy) -> None:
+    tracking.check()
+    with tracking.open_run("sweep", {}, {}) as sweep:
+        served.choose = lambda number, request: "500"
+        for number in range(3):
+            trial = replace(tracking, parent_run_id=sweep.run_id, trial=number)
+            ended = run(trial, f"trial {number}")
+            trial.deliver([ended])
+    served.fail(-1, "")
+    assert tracking.sync() == (4, 0, 0)
+    assert sorted(found(tracking, served)) == ["sweep", "trial 0", "trial 1", "trial 2"]
+
+
 def test_a_model_is_registered_when_the_store_is_back(tracking: Tracking, served: Proxy) -> None:
     tracking.check()
     with tracking.open_run("with a model", {}, {}) as opened:
