@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,15 @@ def test_speeds_refer_to_the_core_that_the_fleet_states() -> None:
         {"variation": {"fast": [-1.0]}},
         {"error": {"fast": np.nan}},
         {"codec_cpu_s": {"fast": {"int8 encode": [0.1, np.nan]}}},
+        {"codec_cpu_s": {"fast": {"int8 encode": [0.1, -1.0]}}},
+        {"codec_cpu_s": {"fast": {"int8 encode": [math.inf, 0.1]}}},
+        {"variation": {"fast": [math.inf]}},
+        {"error": {"fast": -1.0}},
+        {"error": {"fast": math.inf}},
+        {"task_cpu_s": {"fast": 1e300, "clean": 0.1}},
         {"reference_cpu_s": 0.0},
+        {"reference_cpu_s": 1e300},
+        {"speeds": {"fast": math.inf, "clean": 1.0}},
     ],
 )
 def test_what_no_measurement_gives_is_refused(
