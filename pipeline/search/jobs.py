@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.domain.checks import ConfigError, one_line
 from pipeline.domain.trial_result import TrialResult
+from pipeline.execution.devices.device_error import DeviceError
 from pipeline.search.search_space import Point, SearchSpace
 from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.outbox import DiskError
@@ -62,11 +63,11 @@ def trial_of(number: int, point: Point, jobs: Sequence[JobReturn]) -> SweepTrial
 def _failure(number: int, outcome: object) -> str:
     """Why a job failed, in one line. An unexpected error is also logged with its traceback."""
     error: object = outcome
-    while isinstance(error, BaseException) and not isinstance(error, ConfigError):
+    while isinstance(error, BaseException) and not isinstance(error, ConfigError | DeviceError):
         error = error.__cause__
     if isinstance(error, DiskError):
         raise error
-    if error:  # bad input; Hydra may have wrapped it in an error of the constructor call
+    if error:  # bad input, which Hydra may have wrapped in an error of the constructor call; a dead device
         return one_line(error)
     _log.error("trial %d", number, exc_info=outcome if isinstance(outcome, BaseException) else None)
     return f"{type(outcome).__name__}: {one_line(outcome)}"

@@ -194,6 +194,10 @@ class Sweep:
         report = Report(run, tracking, session.console, description, ids)
         model = self._report_front(complete, report)
         self._report_comparison(complete, report)
+        if lost := [trial for trial in trials if trial.failure]:
+            self._print(
+                f"{len(lost)} of {len(trials)} trials failed; the first, {lost[0].number}: {lost[0].failure}"
+            )
         return model
 
     def _report_front(self, complete: Sequence[SweepTrial], report: Report) -> str | None:

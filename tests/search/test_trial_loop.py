@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.plan import Plan
+from pipeline.execution.devices.device_error import DeviceError
 from pipeline.search.exact_reference import ExactReference
+from pipeline.search.jobs import trial_of
 from tests.search.conftest import Multirun, PricedTrial, history, runs
 
 
@@ -44,7 +46,19 @@ def test_failed_jobs_are_counted_and_the_grid_goes_on(
     [parent], children = runs(root)
     assert (parent.data.metrics["trials_complete"], parent.data.metrics["trials_failed"]) == (1, 2)
     assert len(children) == 1
-    assert "trial 0 failed: partitioner.cuts: 0.1 is too small\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "trial 0 failed: partitioner.cuts: 0.1 is too small\n" in printed
+    assert "2 of 3 trials failed; the first, 0: partitioner.cuts: 0.1 is too small\n" in printed
+
+
+def test_a_device_that_dies_fails_its_trial_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    wrapped = RuntimeError("the job failed")
+    wrapped.__cause__ = DeviceError("the process of device a has ended (exit code -9)")
+    job = JobReturn(status=JobStatus.FAILED)
+    job.return_value = wrapped
+    trial = trial_of(3, {}, [job])
+    assert trial.failure.endswith("the process of device a has ended (exit code -9)")
+    assert caplog.records == []
 
 
 def test_one_failed_repetition_fails_the_trial(multirun: Multirun) -> None:

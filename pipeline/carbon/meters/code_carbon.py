@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
-from pipeline.carbon.meters.reading import Reading, require_zone
+from pipeline.carbon.meters.reading import LEAST_INTERVAL_S, Reading, require_zone
 from pipeline.domain.checks import require_number
 from pipeline.domain.energy import J_PER_KWH
 
@@ -32,7 +32,7 @@ class CodeCarbon:
     interval_s: float = 0.25
 
     def __post_init__(self) -> None:
-        require_number("meter", "interval_s", self.interval_s, least=0, above=True)
+        require_number("meter", "interval_s", self.interval_s, least=LEAST_INTERVAL_S)
         require_zone(self.zone)
 
     @contextlib.contextmanager

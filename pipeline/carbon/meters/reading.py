@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
 from pipeline.domain.energy import carbon_g
 
+LEAST_INTERVAL_S = 1e-3
+"""Shortest sampling interval: below it a meter would measure little but itself."""
 MIN_INTERVALS = 10
 """A reading over fewer sampling intervals than this is rejected."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.carbon.meters.reading import Reading, require_zone
+from pipeline.carbon.meters.reading import LEAST_INTERVAL_S, Reading, require_zone
 from pipeline.domain.checks import ConfigError, require_number
 
 
@@ -29,7 +29,7 @@ class Sampled(ABC):
     name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        require_number("meter", "interval_s", self.interval_s, least=0, above=True)
+        require_number("meter", "interval_s", self.interval_s, least=LEAST_INTERVAL_S)
         require_number("meter", "baseline_s", self.baseline_s, least=0)
         require_zone(self.zone)
 
