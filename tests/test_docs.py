@@ -39,7 +39,7 @@ SMALL = [
     f"profiler.cache_dir={PROFILES.name}",
     "model.input_size=64",
     "profiler.warmup=0",
-    "profiler.repeats=2",
+    "profiler.repeats=1",
 ]
 LESS = {
     r"pipeline (?!.*(workload|experiment)=)": ["workload.requests=2", "backend.warmup=0", "meter=none"],

@@ -27,7 +27,7 @@ SMALL = (
     "model.input_size=64",
     "workload.requests=4",
     "profiler.warmup=0",
-    "profiler.repeats=2",
+    "profiler.repeats=1",
     "backend.warmup=1",
     "meter=none",
 )

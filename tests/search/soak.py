@@ -26,7 +26,7 @@ PER_KILL = 16
 """Trials for each kill: about so many run between two."""
 SWEEP = (
     "sweep=pareto", "sweep.study_name=soak", "backend=simulated", "meter=none",
-    "model=mobilenetv4_conv_small", "model.input_size=64", "profiler.warmup=0", "profiler.repeats=2",
+    "model=mobilenetv4_conv_small", "model.input_size=64", "profiler.warmup=0", "profiler.repeats=1",
     "profiler.cache_dir=../profiles",
 )  # fmt: skip
 TRIAL = b" trials  best"
