@@ -142,7 +142,9 @@ def artifact(two_runs: tuple[Path, str, str]) -> Iterator[Callable[[str], Path]]
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(name, marks=[pytest.mark.full] * (name == "compare")) for name in COMMANDS]
+)
 def test_a_broken_artifact_is_one_line_that_names_it(
     command: str,
     two_runs: tuple[Path, str, str],

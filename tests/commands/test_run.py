@@ -246,6 +246,7 @@ def test_a_run_whose_compression_overflows_fails_after_it_is_logged(tmp_path: Pa
     assert "not finite" in run.data.tags["failure"]
 
 
+@pytest.mark.full
 def test_a_working_directory_of_hydras_changes_no_path(tmp_path: Path) -> None:
     """One store, one outbox and one profile where the command was given."""
     done = carbonedge(

@@ -70,8 +70,9 @@ def test_a_signal_kills_a_sweep_and_its_trial_in_the_store_too(
         "        time.sleep(60)\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [sys.executable, "-c", f"import signal; signal.signal({signum:d}, signal.SIG_DFL)\n{script}"],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     assert process.stdout is not None
     run_ids = process.stdout.readline().decode().split()
     process.send_signal(signum)

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,20 +26,27 @@ input()
 """
 
 
-def test_a_killed_parent_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
-    environment = module_environment() | {"TMPDIR": str(tmp_path)}
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path is not too long for a socket file."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_a_killed_parent_leaves_no_process_and_no_folder(short_path: Path) -> None:
+    environment = module_environment() | {"TMPDIR": str(short_path)}
     parent = subprocess.Popen(
         [sys.executable, "-c", HOLD], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert parent.stdout is not None
     assert parent.stdout.readline() == b"up\n"
-    assert [*tmp_path.iterdir()] != []
+    assert [*short_path.iterdir()] != []
     parent.kill()
     parent.wait()
     until = time.monotonic() + 20
-    while [*tmp_path.iterdir()] and time.monotonic() < until:
+    while [*short_path.iterdir()] and time.monotonic() < until:
         time.sleep(0.1)
-    assert [*tmp_path.iterdir()] == []
+    assert [*short_path.iterdir()] == []
 
 
 def test_a_long_temporary_directory_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
