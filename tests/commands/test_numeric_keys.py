@@ -1,4 +1,7 @@
-"""Each numeric key of the config with values that cannot be meant: one line, or a run of finite figures."""
+"""Each numeric key of the config with values that cannot be meant: one line, or a run without infinite figures.
+
+NaN stands for what is unknown.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -78,13 +79,11 @@ def test_the_reason_is_told_of_what_waits(
         served.choose = lambda number, request: fault
     farewell = tracking.farewell()
     assert "1 runs are pending in outbox, as the store is unresponsive (" in farewell
-    with pytest.raises(ConfigError, match=words):
-        raise ConfigError(farewell)
+    assert re.search(words, farewell)
     with pytest.raises(SystemExit) as ended:
         sync([], [f"tracking.uri={tracking.uri}"])
     assert ended.value.code == 1
-    with pytest.raises(ConfigError, match=words):
-        raise ConfigError(capsys.readouterr().out)
+    assert re.search(words, capsys.readouterr().out)
     served.fail(-1, "")
     assert tracking.sync() == (1, 0, 0)
 

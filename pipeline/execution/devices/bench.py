@@ -33,7 +33,7 @@ class Bench:
     """Times of the model: layer by layer, whole and in parts, and of the codecs.
 
     Wholes and parts run on the devices in turn, and the devices are new processes now and then (`deploy`), as
-    processes differ in where their memory lies: by 2% in a model's time relative to the reference model's.
+    processes differ by 2% in a model's time relative to the reference model's.
     All else runs on the first device. All times are in units of the reference model's at that moment. The
     lists grow by one entry a pass, `whole_s` by WHOLES.
     """
