@@ -1,4 +1,4 @@
-"""Each numeric key of the config with values that cannot be meant: one line, or a run without infinite figures.
+"""Each numeric key of the config with values that cannot be meant: one line, or no infinite figure.
 
 NaN stands for what is unknown.
 """
