@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,15 +21,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(folder: Path, port: int) -> Iterator[Callable[[], None]]:
-    """An MLflow server; gives what kills it and starts it again."""
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+def server(
+    folder: Path, port: int, *options: str, variables: Mapping[str, str] | None = None
+) -> Iterator[Callable[[], None]]:
+    """An MLflow server; gives what kills it and starts it again. variables: of its environment."""
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **(variables or {})}
 
     def begin() -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
              "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination",
-             str(folder / "artifacts")],
+             str(folder / "artifacts"), *options],
             cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip

@@ -69,7 +69,8 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
         if len(objectives) == 2:
             wanted = wanted or objectives
         if objectives != wanted:
-            others[label] = "it has other objectives"
+            two = len(objectives) == 2
+            others[label] = "it has other objectives" if two else "its objectives are not two"
             continue
         try:
             table = stored.table("trials.json")
@@ -85,8 +86,10 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
             others[label] = "its carbon has another boundary"
             continue
         found[label] = front
-    none = "has two objectives, as fronts in one figure must" if others else "has trials"
-    require(len(found) > 0, f"no sweep of the experiment {none}")
+    reasons = [f"{label}: {reason}" for label, reason in others.items()]
+    more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    why = f"can be drawn ({'; '.join(reasons[:3])}{more})" if others else "has trials"
+    require(len(found) > 0, f"no sweep of the experiment {why}")
     return found, others
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import socket
+import stat
 import tempfile
 from pathlib import Path
 
@@ -52,6 +55,14 @@ def _folder() -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:  # an account without a home
-        folder = Path(tempfile.gettempdir()) / f"carbonedge-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        named = Path(tempfile.gettempdir()) / f"carbonedge-{os.getuid()}"
+        return next(each for k in itertools.count() if _made_ours(each := named.with_name(f"{named.name}-{k}")))
     return folder
+
+
+def _made_ours(folder: Path) -> bool:
+    """Make a folder that only this user may enter; False where another user has made it before."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077

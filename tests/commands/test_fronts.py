@@ -90,5 +90,5 @@ def test_where_there_is_no_front_to_show(store: Tracking) -> None:
     with pytest.raises(ConfigError, match="no sweep of the experiment has trials"):
         fronts(["try out"], [f"tracking.uri={store.uri}"])
     sweep(store, "one", [(1, 1)], {"carbon_g_per_inf": "minimize"})
-    with pytest.raises(ConfigError, match="no sweep of the experiment has two objectives"):
+    with pytest.raises(ConfigError, match=r"can be drawn .one · \w+: its objectives are not two"):
         fronts(["try out"], [f"tracking.uri={store.uri}"])

@@ -54,7 +54,7 @@ CHOICES: dict[str, Sequence[str]] = {
     "workload": ("bursty", "closed", "diurnal", "poisson"),
 }
 """The choices of each group of which a trial consists; of choices with equal keys, some."""
-ONCE = ("model.seed", "model.input_size", "profiler.repeats", "profiler.warmup")
+ONCE = ("model.seed", "model.input_size", "profiler.patience_s", "profiler.repeats", "profiler.warmup")
 """Keys on which the profile depends: they are tried by what they build, as a profile takes seconds."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,8 +66,13 @@ def test_an_account_without_a_home_locks_in_the_temporary_directory(
 ) -> None:
     (tmp_path / "cache").write_text("not a folder")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    others = tmp_path / f"carbonedge-{os.getuid()}-0"
+    others.mkdir()
+    others.chmod(0o777)  # as somebody else may have made it
+    (tmp_path / f"carbonedge-{os.getuid()}-1").symlink_to(tmp_path)
     with machine_lock():
-        assert len([*tmp_path.glob("carbonedge-*/*.lock")]) == 1
+        (lock,) = tmp_path.rglob("*.lock")
+        assert lock.parent.name == f"carbonedge-{os.getuid()}-2"
 
 
 def test_the_file_of_a_dead_holder_does_no_harm(tmp_path: Path) -> None:

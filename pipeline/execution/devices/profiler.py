@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from pipeline.domain.checks import require, require_whole
+from pipeline.domain.checks import require, require_number, require_whole
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import MAX_INTERVAL, Measurement, Profile
 from pipeline.execution.devices.bench import Bench
-from pipeline.execution.devices.pool import DevicePool
+from pipeline.execution.devices.pool import PATIENCE_S, DevicePool
 from pipeline.execution.devices.profile_fit import HOST, fitted, layers_of
 from pipeline.execution.devices.reference_probe import reference_graph
 from pipeline.host.files import write_atomically
@@ -64,10 +64,13 @@ class Profiler:
     """Number of passes that count; up to MOST_PASSES times as many, until the model's time is steady."""
     cache_dir: str | None = ".cache/profiles"
     """Folder of the stored profiles; None: measure every time."""
+    patience_s: float = PATIENCE_S
+    """Seconds for any one task, after which a process that has not answered has hung."""
 
     def __post_init__(self) -> None:
         require_whole("profiler", "warmup", self.warmup)
         require_whole("profiler", "repeats", self.repeats, least=1)
+        require_number("profiler", "patience_s", self.patience_s, least=1)
 
     def profile(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> Profile:
         """The profile of a graph on a fleet, stored or new. Raises DeviceError if the process fails.
@@ -131,7 +134,7 @@ class Profiler:
         """All passes over the model."""
         bench, most = Bench(names, graph, reference), MOST_PASSES * self.repeats
         while not self._suffices(bench) and bench.passes < most:
-            with contextlib.closing(DevicePool(names)) as pool:
+            with contextlib.closing(DevicePool(names, self.patience_s)) as pool:
                 bench.deploy(pool)
                 for _ in range(self.warmup):
                     bench.measure(keep=False)

@@ -169,9 +169,9 @@ def test_two_hundred_devices_are_measured_in_no_more_processes_than_cores(
     fleet = replace(two_devices, devices=many, links=())
     started: list[list[str]] = []
 
-    def pool(names: Sequence[str]) -> DevicePool:
+    def pool(names: Sequence[str], patience_s: float) -> DevicePool:
         started.append([*names])
-        return DevicePool(names)
+        return DevicePool(names, patience_s)
 
     monkeypatch.setattr("pipeline.execution.devices.profiler.DevicePool", pool)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
@@ -187,8 +187,8 @@ def test_a_profile_is_of_several_processes_and_its_interval_over_them(
     """Passes of one process resemble each other: their number says little."""
     started: list[DevicePool] = []
 
-    def pool(names: Sequence[str]) -> DevicePool:
-        started.append(DevicePool(names))
+    def pool(names: Sequence[str], patience_s: float) -> DevicePool:
+        started.append(DevicePool(names, patience_s))
         return started[-1]
 
     monkeypatch.setattr("pipeline.execution.devices.profiler.DevicePool", pool)

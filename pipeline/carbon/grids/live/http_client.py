@@ -1,23 +1,29 @@
-"""HTTP requests to a service: retries, keys from the environment, one-line errors. Shell."""
+"""HTTP requests to a service: retries, limits, keys from the environment, one-line errors. Shell."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, require, size_text
 
 BUSY = (429, 500, 502, 503, 504)
 """Status codes after which a request is repeated."""
 MAX_PAUSE_S = 60
 """The longest pause that a service can ask for (Retry-After)."""
+MOST_BYTES = 10_000_000
+"""Limit of an answer, unpacked: a month by five minutes takes half a megabyte."""
+PART_BYTES = 65_536
 
 
 @dataclass
@@ -29,6 +35,7 @@ class HttpClient:
     key_variables: tuple[str, ...]
     """The environment variables that hold the service's keys."""
     timeout_s: float
+    """Longest wait for the beginning of an answer, and then for all of it."""
     retries: int
 
     def __enter__(self) -> Self:
@@ -51,25 +58,37 @@ class HttpClient:
         url = f"{self.url.rstrip('/')}/{path}"
         where = f"grid: {self.name} ({url})"
         try:
-            answer = self._session.get(
+            with self._session.get(
                 url,
                 params=params,
                 timeout=self.timeout_s,
                 allow_redirects=False,  # another host must not see the key
+                stream=True,
                 **options,
-            )
+            ) as answer:
+                body = self._body(answer, where)
         except UnicodeError as error:
             raise ConfigError(f"{where}: the key has invalid characters; {self._key_hint()}") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError, TimeoutError) as error:
             late = "timed out" in str(error).lower()
             reason = "no answer in time" if late else "cannot be reached"
             raise ConfigError(f"{where}: {reason}; grid.offline=true uses stored answers") from error
         if answer.status_code != 200:
-            raise ConfigError(f"{where}: {self._refusal(answer)}")
+            raise ConfigError(f"{where}: {self._refusal(answer, body)}")
         try:
-            return answer.json()
-        except ValueError as error:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where}: the answer is not JSON") from error
+
+    def _body(self, answer: requests.Response, where: str) -> bytes:
+        """The whole body. Raises ConfigError where it is too long, TimeoutError where it takes too long."""
+        body, end = bytearray(), time.monotonic() + self.timeout_s
+        while part := answer.raw.read1(PART_BYTES, decode_content=True):
+            body += part
+            require(len(body) <= MOST_BYTES, f"{where}: the answer is longer than {size_text(MOST_BYTES)}")
+            if time.monotonic() > end:
+                raise TimeoutError("the answer timed out")
+        return bytes(body)
 
     def keys(self) -> tuple[str, ...]:
         """The values of `key_variables`. Raises ConfigError for one that is not set."""
@@ -81,21 +100,21 @@ class HttpClient:
     def _key_hint(self) -> str:
         return f"check {' and '.join(self.key_variables)}" if self.key_variables else "it needs none"
 
-    def _refusal(self, answer: requests.Response) -> str:
-        reason = self._reason(answer)
+    def _refusal(self, answer: requests.Response, body: bytes) -> str:
+        reason = self._reason(answer, body)
         if answer.status_code in (401, 403):
             return f"refused the key ({reason}); {self._key_hint()}"
         if answer.status_code == 429:
             return f"too many requests, even after waiting; try later ({reason})"
         return f"answered {answer.status_code} ({reason})"
 
-    def _reason(self, answer: requests.Response) -> str:
+    def _reason(self, answer: requests.Response, body: bytes) -> str:
         """The service's reason for an error status, with any key that it repeats masked."""
         try:
-            body = answer.json()
-        except ValueError:
+            stated = json.loads(body)
+        except (ValueError, RecursionError):
             return answer.reason or "no reason given"
-        found = body.get("message") or body.get("error") if isinstance(body, dict) else None
+        found = stated.get("message") or stated.get("error") if isinstance(stated, dict) else None
         text = str(found.get("message", found) if isinstance(found, dict) else found or answer.reason)
         for key in filter(None, map(os.environ.get, self.key_variables)):
             text = text.replace(key, "***")

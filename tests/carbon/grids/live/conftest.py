@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,16 @@ NOW = datetime(2030, 1, 15, 9, 48, tzinfo=UTC)
 
 
 HOUR = timedelta(hours=1)
+
+
+def _parts(body: Any) -> Iterator[bytes]:
+    """What is sent one after the other: bytes as they are, the texts of a generator, others as JSON."""
+    if isinstance(body, bytes):
+        yield body
+    elif isinstance(body, Iterator):
+        yield from (text.encode() for text in body)
+    else:
+        yield (body if isinstance(body, str) else json.dumps(body)).encode()
 
 
 Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
@@ -46,7 +57,9 @@ class Service:
                 for name, value in (more[0] if more else {}).items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write((body if isinstance(body, str) else json.dumps(body)).encode())
+                for part in _parts(body):
+                    with contextlib.suppress(OSError):  # the client has had enough
+                        self.wfile.write(part)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

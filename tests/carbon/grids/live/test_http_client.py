@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.carbon.grids.live import http_client
 from pipeline.domain.checks import ConfigError
 from tests.carbon.grids.live.conftest import HOUR, NOW, Answer, Service, hour, maps, past
 
@@ -66,6 +68,37 @@ def test_no_answer_in_time(service: Service, tmp_path: Path) -> None:
     service.server.server_close()
     with pytest.raises(ConfigError, match="cannot be reached"):
         grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+
+
+def test_an_answer_has_a_limit_of_size(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "MOST_BYTES", 200_000)
+    packed = gzip.compress(b" " * 10_000_000)  # 10 kB
+
+    def bomb(query: dict[str, str]) -> Answer:
+        return 200, packed, {"Content-Encoding": "gzip"}
+
+    service.answers = {"/carbon-intensity/past-range": bomb}
+    with pytest.raises(ConfigError, match=r"past-range.: the answer is longer than 0.2 MB"):
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+
+
+def test_an_answer_that_drips_is_late(service: Service, tmp_path: Path) -> None:
+    def drip(query: dict[str, str]) -> Answer:
+        return 200, (part for part in ("[" for _ in range(100)) if time.sleep(0.05) is None)
+
+    service.answers = {"/carbon-intensity/past-range": drip}
+    begin = time.perf_counter()
+    with pytest.raises(ConfigError, match="no answer in time"):
+        maps(service, tmp_path, timeout_s=0.3, retries=0).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert time.perf_counter() - begin < 3  # 5 s for all of it
+
+
+def test_json_without_an_end_of_nesting_is_one_line(service: Service, tmp_path: Path) -> None:
+    service.answers = {"/carbon-intensity/past-range": lambda query: (200, "[" * 200_000)}
+    with pytest.raises(ConfigError, match="the answer is not JSON"):
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
 
 
 def test_the_key_reaches_no_other_host_and_no_message(service: Service, tmp_path: Path) -> None:
