@@ -56,7 +56,9 @@ def _folder() -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:  # an account without a home
         named = Path(tempfile.gettempdir()) / f"carbonedge-{os.getuid()}"
-        return next(each for k in itertools.count() if _made_ours(each := named.with_name(f"{named.name}-{k}")))
+        return next(
+            each for k in itertools.count() if _made_ours(each := named.with_name(f"{named.name}-{k}"))
+        )
     return folder
 
 

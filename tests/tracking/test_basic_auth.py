@@ -45,9 +45,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
 
 
-def test_an_account_that_may_write_sweeps(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_account_that_may_write_sweeps(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(monkeypatch, "writer", ACCOUNTS["writer"])
     done = carbonedge(tmp_path, "-m", "repeat=0,1", *SIMULATED, f"tracking.uri={uri}")
     assert (done.code, done.errors) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,13 @@ def test_an_answer_has_a_limit_of_size(
 
 
 def test_an_answer_that_drips_is_late(service: Service, tmp_path: Path) -> None:
+    def parts() -> Iterator[str]:
+        for _ in range(100):
+            time.sleep(0.05)
+            yield "["
+
     def drip(query: dict[str, str]) -> Answer:
-        return 200, (part for part in ("[" for _ in range(100)) if time.sleep(0.05) is None)
+        return 200, parts()
 
     service.answers = {"/carbon-intensity/past-range": drip}
     begin = time.perf_counter()
