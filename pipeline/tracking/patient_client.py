@@ -33,6 +33,8 @@ FILES_S = 600.0
 FILES = ("log_artifacts", "download_artifacts")
 ONCE = ("create_run", "create_model_version")
 """Requests that are not simply made again, as the one that failed may have been obeyed (see `once`)."""
+FORBIDDEN = (401, 403)
+"""HTTP statuses by which a server says that this account may not do that."""
 REMEDIES = {
     401: "unauthorized: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a new "
     "MLFLOW_TRACKING_TOKEN",

@@ -25,7 +25,7 @@ from pipeline.tracking.mlflow_store import (
     trouble,
 )
 from pipeline.tracking.outbox import OWNER_TAG, PARENT_TAG, Entry, new_id, now_ms
-from pipeline.tracking.patient_client import one_line
+from pipeline.tracking.patient_client import FORBIDDEN, one_line, status_of
 from pipeline.tracking.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -194,7 +194,10 @@ class Tracking(StoredRuns):
         return entry
 
     def _new(self, name: str, tags: dict[str, str], params: dict[str, str], experiment_id: str) -> Entry:
-        """A new run; created in the store too, unless deferred or if the store is unresponsive."""
+        """A new run; created in the store too, unless deferred or if the store is unresponsive.
+
+        Raises ConfigError where the account may not create it: no later request will change that.
+        """
         from mlflow.tracking.context.registry import resolve_tags  # user, source, git commit
 
         entry = Entry(
@@ -206,7 +209,9 @@ class Tracking(StoredRuns):
         try:
             with optional_client(self.address) as client:
                 run_id = sending.created(client, entry)
-        except UnresponsiveError:
+        except UnresponsiveError as error:
+            cannot = f"tracking.uri: cannot use {masked(self.address)!r}: {error}"
+            require(self.parent_run_id is not None or status_of(error) not in FORBIDDEN, cannot)
             return entry
         return replace(entry, run_id=run_id, in_store=True, tags=kept_tags(entry.tags))
 

@@ -88,6 +88,32 @@ def test_the_reason_is_told_of_what_waits(
     assert tracking.sync() == (1, 0, 0)
 
 
+@pytest.mark.parametrize("fault", ["401", "403"])
+def test_an_account_that_may_only_read_is_told_at_the_start(
+    tracking: Tracking, served: Proxy, fault: str
+) -> None:
+    """The experiment is found, and only the run cannot be made; one such answer alone is no reason."""
+    tracking.check()
+    refused = 0
+
+    def choose(number: int, request: str) -> str:
+        nonlocal refused
+        refused += "runs/create" in request
+        return fault if "runs/create" in request and refused < most else ""
+
+    served.choose, most = choose, 1000
+    with (
+        pytest.raises(ConfigError, match=f"tracking.uri: cannot use .*: it answers {fault}"),
+        tracking.open_run("refused", {}, {}),
+    ):
+        pass
+    assert [*Path("outbox").rglob("run.json")] == []
+    mlflow_store.retry_now()
+    refused, most = 0, 2
+    run(tracking, "once")
+    assert found(tracking, served) == ["once"]
+
+
 def test_a_busy_server_is_waited_for_with_a_line(
     tracking: Tracking, served: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
