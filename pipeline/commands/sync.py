@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from pipeline.commands.terminal import cli
-
-if TYPE_CHECKING:
-    pass
+from pipeline.tracking.entry import REFUSED
 
 HELP = cli.Help(
     "carbonedge sync [tracking.uri=URI tracking.outbox=FOLDER]",
@@ -26,14 +23,18 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
     Raises SystemExit(1) if the store still does not respond; the runs then stay in the outbox.
     """
     tracking = cli.tracking(overrides)
-    sent, left, held_back = tracking.sync()
+    synced = tracking.sync()
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{sent} sent, {left} still wait in {tracking.outbox}", markup=False)
-    if held_back:
-        console.print(f"{held_back} belong to an interrupted sweep: run the sweep again to continue it")
+    console.print(f"{synced.sent} sent, {synced.waiting} still wait in {tracking.outbox}", markup=False)
+    if synced.refused:
+        console.print(f"{synced.refused} refused, and kept in {tracking.outbox}/{REFUSED}", markup=False)
+    if synced.held_back:
+        console.print(
+            f"{synced.held_back} belong to an interrupted sweep: run the sweep again to continue it"
+        )
     for uri in tracking.elsewhere():
-        console.print(f"others wait for another store: carbonedge sync tracking.uri={uri}", markup=False)
-    if left:
+        console.print(f"others are of another store: carbonedge sync tracking.uri={uri}", markup=False)
+    if synced.waiting:
         console.print(f"the store is unresponsive: {tracking.trouble()}", markup=False)
         sys.exit(1)
 

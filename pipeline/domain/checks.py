@@ -8,6 +8,8 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.domain.printable import printable
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -76,12 +78,12 @@ def utc(key: str, text: Any) -> datetime:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its type if the message is empty."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
 def one_line(text: object) -> str:
     """A text, or an error's message, with its line breaks and indents replaced by single spaces."""
-    return " ".join(str(text).split())
+    return printable(" ".join(str(text).split()))
 
 
 def size_text(num_bytes: float) -> str:

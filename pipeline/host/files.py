@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from pathlib import Path
 
 
@@ -11,7 +11,8 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises OSError if the file cannot be written; the temporary file is then removed.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # Nobody can have put a link under a name that nobody could know.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)

@@ -17,8 +17,9 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
 from pipeline.results.metric_keys import metric
 from pipeline.tracking.datasets import Dataset
+from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client
-from pipeline.tracking.outbox import PARENT_TAG, Entry, Outbox, disk_error, now_ms
+from pipeline.tracking.outbox import Outbox, disk_error, now_ms
 from pipeline.tracking.sending import log_batches, send
 
 if TYPE_CHECKING:

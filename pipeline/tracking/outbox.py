@@ -5,89 +5,32 @@ A run stays here until the store has it: while the store is unresponsive, and af
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-import re
 import shutil
+import stat
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.domain.checks import ConfigError, one_line, require
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import printable
+from pipeline.host.data_file import MOST_BYTES, content
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import MachineLock, machine_lock
+from pipeline.host.processes import alive
+from pipeline.tracking.entry import REFUSED, Entry, is_id, read_entry
 
 KEY_TAG = "outbox"
 """Tag of a run that MLflow did not have when it began: the run's id in the outbox."""
 REQUEST_TAG = "request"
 """Tag of a run: the id under which it was asked for. Where MLflow's answer is lost, it is found by it."""
-PARENT_TAG = "mlflow.parentRunId"
-"""Tag of a trial: the run id of its sweep, under which MLflow's UI shows it."""
 OWNER_TAG = "process"
 """Tag of a run: the identity of the process that writes it, by which a killed run is recognised."""
-REFUSED = "refused"
-"""Subfolder of an outbox for runs that the store rejects for good."""
-MetricPoint = tuple[str, float, int, int]
-"""One value of a metric: key, value, time in ms since 1970, step."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Everything about a run except its artifacts, which are files beside it."""
-
-    run_id: str
-    """If `in_store`, the run's id in MLflow; else the value of its tags REQUEST_TAG and KEY_TAG."""
-    uri: str
-    """The store to which it goes, without a password."""
-    experiment_id: str
-    name: str
-    start_ms: int
-    """Start of the run, in ms since 1970."""
-    owner: Sequence[Any]
-    """Identity of the process that writes the run (`pipeline.host.processes`)."""
-    in_store: bool = False
-    """Whether MLflow has the run already."""
-    status: str = "RUNNING"
-    """MLflow's status; empty for tags that are added to a run later and do not change its status."""
-    end_ms: int | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    params: Mapping[str, str] = field(default_factory=dict)
-    known_params: Sequence[str] = ()
-    """Names of the params that the store has: their values cannot change."""
-    metrics: Sequence[MetricPoint] = ()
-    inputs: Sequence[Mapping[str, str]] = ()
-    """The fields of each Dataset that the run used."""
-    shared: bool = False
-    """Whether other processes may write to the same run, as they may to a sweep's."""
-    untag: Sequence[str] = ()
-    """Tags that the run loses when it is sent."""
-    register: str = ""
-    """Name under which the run's model is registered; empty: it is not."""
-    held_back: bool = False
-    """Whether the run waits until its sweep's study has recorded the trial; unrecorded trials are rerun."""
-
-    def __post_init__(self) -> None:
-        texts = (self.uri, self.experiment_id, self.name, self.status)
-        good = re.fullmatch(r"[\w-]+", str(self.run_id)) is not None and len(self.owner) > 1
-        require(
-            good and all(isinstance(text, str) for text in texts) and type(self.owner[1]) is int,
-            f"an entry's run_id must be letters, digits, _ or -, and its owner a process ({self.run_id!r})",
-        )
-
-    @property
-    def folder(self) -> str:
-        """Name of the run's folder in the outbox; each process has its own for a shared run."""
-        return f"{self.run_id}-{self.owner[1]}" if self.shared else self.run_id
-
-    @property
-    def parent_run_id(self) -> str | None:
-        """Run id of the sweep, for a trial."""
-        return self.tags.get(PARENT_TAG)
 
 
 @dataclass(frozen=True)
@@ -111,9 +54,11 @@ class Outbox:
         """Folder of a run's artifacts."""
         return self.folder / entry.folder / "artifacts"
 
-    def link(self, entry: Entry) -> Path | None:
-        """A link among a run's artifacts, which could lead out of the outbox; None if there is none."""
-        return next((file for file in self.files(entry).rglob("*") if file.is_symlink()), None)
+    def odd_file(self, entry: Entry) -> Path | None:
+        """Among a run's artifacts, what is neither file nor folder: a link could lead out of the outbox."""
+        files = self.files(entry)
+        found = (path for path in (files, *files.rglob("*")) if path.is_symlink() or path.exists())
+        return next((path for path in found if not _is_own(path)), None)
 
     def save(self, entry: Entry) -> None:
         """Write an entry atomically. Raises DiskError if a disk write fails."""
@@ -127,14 +72,16 @@ class Outbox:
     def find(self, name: str) -> Entry | None:
         """The entry in a folder, or None; one that is not valid is set aside with a warning."""
         path = self.folder / name / "run.json"
+        if not is_id(name) or not (path.is_symlink() or path.exists()):
+            return None
         try:
-            fields = json.loads(path.read_text())
-            entry = Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
+            require(_is_own(path.parent) and _is_own(path) and path.is_file(), "it is a link, or no file")
+            entry = read_entry(content(path, MOST_BYTES).read().decode())
             require(entry.folder == name, f"it is the entry of {entry.folder!r}")
             return entry
-        except FileNotFoundError:
+        except FileNotFoundError:  # another process has just sent it
             return None
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (ConfigError, ValueError, RecursionError) as error:
             aside, reason = self.set_aside(name), one_line(error) if isinstance(error, ConfigError) else ""
             reason = reason or type(error).__name__
             _log.warning("%s cannot be read (%s); moved to %s", path, reason, aside)
@@ -145,11 +92,13 @@ class Outbox:
         return [entry for entry in self._all() if entry.uri == masked(self.uri)]
 
     def elsewhere(self) -> list[str]:
-        """The other stores for which entries wait."""
-        return sorted({entry.uri for entry in self._all()} - {masked(self.uri)})
+        """The other stores for which entries wait; not those of runs that have not ended."""
+        waiting = [entry for entry in self._all() if entry.status != "RUNNING" or not alive(entry.owner)]
+        return sorted({printable(entry.uri) for entry in waiting} - {masked(self.uri)})
 
     def _all(self) -> list[Entry]:
-        found = [self.find(path.parent.name) for path in self.folder.glob("*/run.json")]
+        names = [path.name for path in self.folder.glob("*") if path.name != REFUSED]
+        found = map(self.find, names)
         return sorted((entry for entry in found if entry), key=lambda entry: entry.start_ms)
 
     def ended(self) -> list[Entry]:
@@ -157,11 +106,20 @@ class Outbox:
         return [entry for entry in self.entries() if entry.status != "RUNNING"]
 
     def set_aside(self, name: str) -> Path:
-        """Move a folder that the store rejects for good to REFUSED, for inspection; return its new path."""
-        aside = self.folder / REFUSED / name
-        aside.parent.mkdir(exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        return (self.folder / name).replace(aside)
+        """Move a folder that the store rejects for good to REFUSED, for inspection; return its new path.
+
+        Raises DiskError if REFUSED is a link, or cannot be written.
+        """
+        refused = self.folder / REFUSED
+        try:
+            refused.mkdir(exist_ok=True)
+            if refused.is_symlink():
+                raise OSError(errno.ELOOP, "it is a link")
+            aside = refused / name
+            shutil.rmtree(aside, ignore_errors=True)
+            return (self.folder / name).replace(aside)
+        except OSError as error:
+            raise disk_error(refused, error) from error
 
     def remove(self, name: str) -> None:
         """Delete the folder of a run that is sent or discarded; and the outbox, once it is empty."""
@@ -170,6 +128,12 @@ class Outbox:
             self.folder.rmdir()
         except OSError:  # other runs are pending
             return
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a path is itself a file or a folder: no link, pipe or device."""
+    mode = path.lstat().st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def new_id() -> str:

@@ -13,8 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import printable
+from pipeline.tracking.artifact_address import allowed_folder, require_own_address
 
 if TYPE_CHECKING:
+    from mlflow.entities import FileInfo
     from mlflow.tracking import MlflowClient
 
 BAD_REQUEST = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
@@ -53,10 +56,39 @@ class PatientClient:
 
     def __init__(self, client: MlflowClient, uri: str, busy_s: float = 0.0) -> None:
         self._client, self._uri, self._busy_s = client, uri, busy_s
+        self._places: dict[str, Any] = {}
+        """MLflow's ArtifactRepository of a run, by its id."""
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
         return partial(self._request, name, method) if callable(method) else method
+
+    def list_artifacts(self, run_id: str) -> list[FileInfo]:
+        """As MLflow's client, at an address that the store may name; ConfigError at others."""
+        found = self._request("list_artifacts", lambda: self._place(run_id).list_artifacts())
+        return cast("list[FileInfo]", found)
+
+    def download_artifacts(self, run_id: str, path: str, folder: str) -> str:
+        """As `list_artifacts`."""
+
+        def download() -> Any:
+            return self._place(run_id).download_artifacts(path, folder)
+
+        return str(self._request("download_artifacts", download))
+
+    def log_artifacts(self, run_id: str, folder: str) -> None:
+        """As `list_artifacts`."""
+        self._request("log_artifacts", lambda: self._place(run_id).log_artifacts(folder))
+
+    def _place(self, run_id: str) -> Any:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        if run_id not in self._places:
+            address = self._client.get_run(run_id).info.artifact_uri
+            # MLflow's own methods ask for the address again, and could be told another.
+            require_own_address(self._uri, address, allowed_folder())
+            self._places[run_id] = get_artifact_repository(address, tracking_uri=self._uri)
+        return self._places[run_id]
 
     def _request(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         request = partial(method, *args, **kwargs)
@@ -134,7 +166,7 @@ def reason(error: BaseException) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error's class and the first line of its message, at most 300 characters."""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0][:300])
 
 
 def _within(limit_s: float, request: Callable[[], _T]) -> _T:

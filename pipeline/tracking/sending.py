@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.host.processes import alive, this_process
+from pipeline.tracking.entry import REFUSED, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client, retry_now, search
-from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REFUSED, REQUEST_TAG, Entry, Outbox, now_ms
+from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import BAD_REQUEST, once, one_line
 from pipeline.tracking.stored import key_of, trials
 
@@ -24,8 +27,18 @@ BATCH = 100
 _log = logging.getLogger(__name__)
 
 
-def send(entry: Entry, outbox: Outbox) -> bool:
-    """Send a run that has ended and remove it from the outbox. False if the store is unresponsive.
+class Outcome(Enum):
+    """What became of an attempt to send a run."""
+
+    SENT = "sent"
+    WAITS = "waits"
+    """The store is unresponsive."""
+    REFUSED = "refused"
+    """It is set aside for inspection."""
+
+
+def send(entry: Entry, outbox: Outbox) -> Outcome:
+    """Send a run that has ended and remove it from the outbox.
 
     Can be repeated, by other processes too, without logging anything twice. Raises MlflowException for a run
     that the store rejects (bad names, a deleted run), after marking it FAILED there and setting it aside.
@@ -35,52 +48,59 @@ def send(entry: Entry, outbox: Outbox) -> bool:
     try:
         with outbox.lock, optional_client(outbox.uri) as client:
             if not outbox.holds(entry):  # another process has sent it
-                return True
-            if (link := outbox.link(entry)) is not None:
+                return Outcome.SENT
+            if (odd := outbox.odd_file(entry)) is not None:
                 aside = outbox.set_aside(entry.folder)
-                _log.warning("run %r is not sent, as %s is a link; it is kept in %s", entry.name, link, aside)
-                return True
-            run_id = entry.run_id if entry.in_store else _found_or_created(client, entry)
-            if not entry.in_store:
-                entry = replace(entry, tags={**entry.tags, KEY_TAG: entry.run_id})
+                why = f"{odd} is a link, or no file"
+                _log.warning("run %r is not sent, as %s; it is kept in %s", entry.name, why, aside)
+                return Outcome.REFUSED
+            run_id = ""
             try:
-                log_batches(client, run_id, entry)
+                run_id = id_in_store(client, entry) or created(client, entry)
+                _send_to(client, run_id, entry, outbox)
             except MlflowException as error:
                 if error.error_code not in BAD_REQUEST:
                     raise
-                with suppress(MlflowException):
-                    client.set_terminated(run_id, "FAILED")
-                    client.set_tag(run_id, "failure", one_line(error))
+                if run_id and entry.status:
+                    with suppress(MlflowException):
+                        client.set_terminated(run_id, "FAILED")
+                        client.set_tag(run_id, "failure", one_line(error))
                 outbox.set_aside(entry.folder)
                 raise
-            if entry.inputs:
-                client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])
-            if (files := outbox.files(entry)).is_dir():
-                client.log_artifacts(run_id, str(files))
-            for tag in entry.untag:
-                if tag in client.get_run(run_id).data.tags:
-                    client.delete_tag(run_id, tag)
-            if entry.register:
-                registered(client, run_id, entry.register)
-            if entry.end_ms is not None:
-                client.set_terminated(run_id, entry.status, entry.end_ms)
             outbox.remove(entry.folder)
     except UnresponsiveError as error:
         _log.debug("%s is pending in %s: %s", entry.name, outbox.folder, error)
-        return False
-    return True
+        return Outcome.WAITS
+    return Outcome.SENT
 
 
-def send_or_warn(entry: Entry, outbox: Outbox) -> bool:
-    """As `send`, but a run that the store rejects is logged as a warning; True, as it is not pending."""
+def _send_to(client: MlflowClient, run_id: str, entry: Entry, outbox: Outbox) -> None:
+    """Log everything of an entry to a run."""
+    tags = {} if entry.in_store else {KEY_TAG: entry.run_id}
+    log_batches(client, run_id, replace(entry, tags={**entry.tags, **tags}))
+    if entry.inputs:
+        client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])
+    if (files := outbox.files(entry)).is_dir():
+        client.log_artifacts(run_id, str(files))
+    for tag in entry.untag:
+        if tag in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, tag)
+    if entry.register:
+        registered(client, run_id, entry.register)
+    if entry.end_ms is not None:
+        client.set_terminated(run_id, entry.status, entry.end_ms)
+
+
+def send_or_warn(entry: Entry, outbox: Outbox) -> Outcome:
+    """As `send`, but a run that the store rejects is logged as a warning."""
     from mlflow.exceptions import MlflowException
 
     try:
         return send(entry, outbox)
     except MlflowException as error:
-        name, aside = entry.name or entry.run_id, outbox.folder / REFUSED / entry.folder
-        _log.warning("MLflow rejects run %r, which is kept in %s: %s", name, aside, one_line(error))
-        return True
+        name, kept = entry.name or entry.run_id, outbox.folder / REFUSED
+        _log.warning("MLflow rejects run %r, which is kept in %s: %s", name, kept, one_line(error))
+        return Outcome.REFUSED
 
 
 def deliver(outbox: Outbox, run_ids: Collection[str], owner: Sequence[Any] | None = None) -> None:
@@ -93,15 +113,27 @@ def deliver(outbox: Outbox, run_ids: Collection[str], owner: Sequence[Any] | Non
         if (entry := outbox.find(run_id)) is not None:
             entry = replace(entry, held_back=False)
             outbox.save(entry)
-            responsive = send_or_warn(entry, outbox) and responsive
+            responsive = send_or_warn(entry, outbox) is not Outcome.WAITS and responsive
     for entry in outbox.ended() if responsive else ():
         mine = list(entry.owner) == list(owner)  # other processes send their own
-        if mine and not entry.held_back and not send_or_warn(entry, outbox):
+        if mine and not entry.held_back and send_or_warn(entry, outbox) is Outcome.WAITS:
             return
 
 
-def sync(outbox: Outbox) -> tuple[int, int, int]:
-    """Send the store's pending runs; return how many were sent, still wait, and are held back for a sweep.
+class Synced(NamedTuple):
+    """The number of pending runs by what became of them."""
+
+    sent: int
+    waiting: int
+    """Those that an unresponsive store did not take."""
+    held_back: int
+    """Those that wait for an interrupted sweep."""
+    refused: int
+    """Those that are set aside, as the store will never take them."""
+
+
+def sync(outbox: Outbox) -> Synced:
+    """Send the store's pending runs.
 
     A run whose process was killed becomes KILLED first; `settle` does that for the trials of a sweep. Raises
     DiskError if a disk write fails.
@@ -113,8 +145,9 @@ def sync(outbox: Outbox) -> tuple[int, int, int]:
             outbox.save(replace(entry, status="KILLED", end_ms=now_ms(), tags=tags))
     ended = outbox.ended()
     ready = [entry for entry in ended if not entry.held_back]
-    sent = sum(send_or_warn(entry, outbox) for entry in ready)
-    return sent, len(ready) - sent, len(ended) - len(ready)
+    outcomes = Counter(send_or_warn(entry, outbox) for entry in ready)
+    sent, waiting, refused = (outcomes[each] for each in (Outcome.SENT, Outcome.WAITS, Outcome.REFUSED))
+    return Synced(sent, waiting, len(ended) - len(ready), refused)
 
 
 def settle_pending(outbox: Outbox, parent_run_id: str, recorded: Collection[str]) -> None:
@@ -151,9 +184,29 @@ def _owner_alive(run: Run) -> bool:
     return owner is not None and alive(json.loads(owner))
 
 
-def _found_or_created(client: MlflowClient, entry: Entry) -> str:
-    """Run id of an entry that MLflow did not have when it began: found by its REQUEST_TAG, else created."""
-    return _requested(client, entry) or created(client, entry)
+def id_in_store(client: MlflowClient, entry: Entry) -> str | None:
+    """MLflow's id of an entry's run; None if it has no such run.
+
+    A study refers to a run by the id that it had in an outbox, if it began there (see `key_of`).
+    """
+    if entry.in_store and entry.status:  # it was opened by the store's own id
+        return entry.run_id
+    if not entry.in_store:
+        return _requested(client, entry)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_run(entry.run_id).info.run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        query = f"tags.{KEY_TAG} = '{entry.run_id}'"
+        found = (
+            run for each in client.search_experiments() for run in search(client, each.experiment_id, query)
+        )
+        if (run := next(found, None)) is None:
+            raise
+        return str(run.info.run_id)
 
 
 def created(client: MlflowClient, entry: Entry) -> str:

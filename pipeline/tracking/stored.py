@@ -18,6 +18,7 @@ from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
 from pipeline.host.data_file import MOST_BYTES, content, parquet_table
 from pipeline.host.processes import this_process
+from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
     get_run,
@@ -25,7 +26,7 @@ from pipeline.tracking.mlflow_store import (
     required_client,
     search,
 )
-from pipeline.tracking.outbox import KEY_TAG, PARENT_TAG, REQUEST_TAG, Entry, Outbox, now_ms
+from pipeline.tracking.outbox import KEY_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import one_line
 from pipeline.tracking.stored_config import parsed
 

@@ -14,6 +14,8 @@ from pipeline.domain.credentials import masked
 from pipeline.host.interrupts import signals_interrupt
 from pipeline.host.processes import this_process
 from pipeline.tracking import sending
+from pipeline.tracking.artifact_address import allowed_folder, require_own_address
+from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_run import Run, kept_tags
 from pipeline.tracking.mlflow_store import (
     KIND_TAG,
@@ -24,7 +26,7 @@ from pipeline.tracking.mlflow_store import (
     required_client,
     trouble,
 )
-from pipeline.tracking.outbox import OWNER_TAG, PARENT_TAG, Entry, new_id, now_ms
+from pipeline.tracking.outbox import OWNER_TAG, new_id, now_ms
 from pipeline.tracking.patient_client import FORBIDDEN, one_line, status_of
 from pipeline.tracking.stored import StoredRuns
 
@@ -65,8 +67,10 @@ class Tracking(StoredRuns):
             return
         with self._client() as client:
             experiment_id = self._experiment_id(client)
+            experiment = client.get_experiment(experiment_id)
+            require_own_address(self.address, experiment.artifact_location, allowed_folder())
             with suppress(Exception):  # it only chooses the page on which MLflow's UI opens
-                if KIND_TAG not in client.get_experiment(experiment_id).tags:
+                if KIND_TAG not in experiment.tags:
                     client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
 
     def has(self, run_id: str) -> bool:
@@ -114,8 +118,8 @@ class Tracking(StoredRuns):
         """
         sending.deliver(self._outbox, run_ids)
 
-    def sync(self) -> tuple[int, int, int]:
-        """Send the store's pending runs; return how many were sent, still wait and are held back for a sweep.
+    def sync(self) -> sending.Synced:
+        """Send the store's pending runs.
 
         Raises DiskError if a disk write fails.
         """

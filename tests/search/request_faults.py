@@ -49,7 +49,7 @@ def swept(folder: Path, seen_by: Proxy, experiment: str) -> tuple[dict[str, Any]
         multirun(
             [*SWEEP, f"sweep.n_trials={TRIALS}", f"tracking.uri={uri}", f"tracking.experiment={experiment}"]
         )
-        assert Tracking(uri=uri).sync()[1:] == (0, 0), "all that waited was sent"
+        assert Tracking(uri=uri).sync()[1:] == (0, 0, 0), "all that waited was sent"
         assert not Path("outbox").exists()
     return outcome(f"http://127.0.0.1:{seen_by.port}", TRIALS, experiment), printed.getvalue()
 

@@ -97,7 +97,7 @@ def test_the_sender_outlives_a_sweep_that_is_killed(sweep: Tracking) -> None:
             break
         time.sleep(0.1)
     assert list(finished(sweep)) == [4]
-    assert sweep.sync() == (0, 0, 1)
+    assert sweep.sync() == (0, 0, 1, 0)
 
 
 @pytest.mark.full

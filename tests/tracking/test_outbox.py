@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.domain.checks import ConfigError
+from pipeline.tracking.entry import Entry, read_entry
 from pipeline.tracking.mlflow_run import Run
-from pipeline.tracking.outbox import DiskError, Entry, Outbox
+from pipeline.tracking.outbox import DiskError, Outbox
 from pipeline.tracking.tracking import Tracking
 from tests.tracking.conftest import artifact, environment, stored
 
@@ -68,7 +71,7 @@ def test_an_entry_has_no_place_but_its_own_folder(
     (victim / "artifacts" / "diary.txt").write_text("mine")
     Path("outbox/x").mkdir(parents=True)
     Path("outbox/x/run.json").write_text(json.dumps({**asdict(MINE), "uri": store.uri, **changes}))
-    assert store.sync() == (0, 0, 0)
+    assert store.sync() == (0, 0, 0, 0)
     assert "outbox/x/run.json cannot be read (" in caplog.text
     assert Path("outbox/refused/x/run.json").exists()
     assert [path.name for path in victim.rglob("*")] == ["artifacts", "diary.txt"]
@@ -85,30 +88,115 @@ def test_a_link_among_the_artifacts_is_not_followed(
     Path("outbox/x/artifacts").mkdir()
     Path("outbox/x/artifacts/notes.txt").symlink_to(Path("secret.txt").absolute())
     store.sync()
-    assert "notes.txt is a link" in caplog.text
+    assert "notes.txt is a link, or no file" in caplog.text
     assert Path("outbox/refused/x/run.json").exists()
     assert not Path("outbox/x").exists()
     assert Path("secret.txt").read_text() == "secret"
     shutil.rmtree("outbox")
 
 
+def _linked_folder(entry: Path, secret: Path) -> None:
+    (entry / "artifacts").symlink_to(secret)
+
+
+def _linked_entry(entry: Path, secret: Path) -> None:
+    shutil.move(entry / "run.json", secret)
+    entry.rmdir()
+    entry.symlink_to(secret)
+
+
+def _pipe(entry: Path, secret: Path) -> None:
+    (entry / "artifacts").mkdir()
+    os.mkfifo(entry / "artifacts" / "notes.txt")
+
+
+def _entry_is_a_pipe(entry: Path, secret: Path) -> None:
+    (entry / "run.json").unlink()
+    os.mkfifo(entry / "run.json")
+
+
+def _entry_without_end(entry: Path, secret: Path) -> None:
+    (entry / "run.json").unlink()
+    (entry / "run.json").symlink_to("/dev/zero")
+
+
+def _entry_is_a_folder(entry: Path, secret: Path) -> None:
+    (entry / "run.json").unlink()
+    (entry / "run.json").mkdir()
+
+
+@pytest.mark.parametrize(
+    "plant", [_linked_folder, _linked_entry, _pipe, _entry_is_a_pipe, _entry_without_end, _entry_is_a_folder]
+)
+def test_nothing_is_read_through_a_link_or_a_pipe(
+    store: Tracking, plant: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "id_rsa").write_text("secret")
+    entry = replace(MINE, uri=store.uri, status="FINISHED", end_ms=1)
+    Outbox(Path("outbox"), entry.uri).save(entry)
+    plant(Path("outbox/x"), secret)
+    assert store.sync().sent == 0
+    assert [path.name for path in Path("outbox/refused").iterdir()] == ["x"]
+    assert [*Path("mlruns").rglob("id_rsa")] == []
+    assert (secret / "id_rsa").read_text() == "secret"
+    assert store.sync() == (0, 0, 0, 0)
+    shutil.rmtree("outbox")
+
+
+def test_what_is_set_aside_stays_in_the_outbox(store: Tracking) -> None:
+    thesis = Path("victim/Documents/thesis.txt")
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("mine")
+    Path("outbox/Documents").mkdir(parents=True)
+    Path("outbox/Documents/run.json").write_text("{}")
+    Path("outbox/refused").symlink_to(Path("victim").absolute())
+    with pytest.raises(DiskError, match="cannot write to outbox/refused: it is a link"):
+        store.sync()
+    assert thesis.read_text() == "mine"
+    shutil.rmtree("outbox")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"tags": None}, "tags"),
+        ({"tags": {"a": 1}}, "tags"),
+        ({"params": []}, "params"),
+        ({"inputs": [{"x": 1}]}, "inputs"),
+        ({"metrics": [["key"]]}, "metrics"),
+        ({"metrics": [["key", math.inf, 0, 0]]}, "metrics"),
+        ({"untag": 5}, "untag"),
+        ({"owner": ["host", -5, 0]}, "owner"),
+        ({"start_ms": "then"}, "start_ms"),
+        ({"end_ms": 0.5}, "end_ms"),
+        ({"status": "SCHEDULED"}, "status"),
+        ({"held_back": 1}, "held_back"),
+    ],
+)
+def test_a_field_of_another_kind_is_named(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(ConfigError, match=f"^its {field} is missing or of another kind$"):
+        read_entry(json.dumps({**asdict(MINE), **changes}))
+
+
 def test_what_waits_for_another_store_is_named_and_left(store: Tracking) -> None:
     """Credentials of this store never go to an address that an entry names."""
     entry = replace(MINE, uri="http://127.0.0.1:9", status="FINISHED", end_ms=1)
     Outbox(Path("outbox"), entry.uri).save(entry)
-    assert store.sync() == (0, 0, 0)
+    assert store.sync() == (0, 0, 0, 0)
     assert store.elsewhere() == ["http://127.0.0.1:9"]
     assert [each.run_id for each in Outbox(Path("outbox"), entry.uri).entries()] == ["x"]
     shutil.rmtree("outbox")
 
 
-@pytest.mark.parametrize("content", ["", "garbage", "[]", '{"run_id": "x"}'])
+@pytest.mark.parametrize("content", ["", "garbage", "[]", '{"run_id": "x"}', "[" * 100_000])
 def test_an_entry_that_cannot_be_read_is_set_aside(
     store: Tracking, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path("outbox/x").mkdir(parents=True)
     Path("outbox/x/run.json").write_text(content)
-    assert store.sync() == (0, 0, 0)
+    assert store.sync() == (0, 0, 0, 0)
     assert "outbox/x/run.json cannot be read" in caplog.text
     assert Path("outbox/refused/x/run.json").read_text() == content
     shutil.rmtree("outbox")

@@ -85,7 +85,7 @@ def test_the_reason_is_told_of_what_waits(
     assert ended.value.code == 1
     assert re.search(words, capsys.readouterr().out)
     served.fail(-1, "")
-    assert tracking.sync() == (1, 0, 0)
+    assert tracking.sync() == (1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("fault", ["401", "403"])
@@ -175,7 +175,7 @@ def test_a_lost_answer_of_a_server_that_then_goes_away_makes_no_second_run(
     run(trial, "second")
     assert "1 runs are pending" in tracking.farewell()
     served.fail(-1, "")
-    assert tracking.sync() == (1, 0, 0)
+    assert tracking.sync() == (1, 0, 0, 0)
     assert sorted(found(tracking, served)) == ["first", "second", "sweep"]
 
 
@@ -188,7 +188,7 @@ def test_trials_need_no_server_once_their_sweep_is_open(tracking: Tracking, serv
             ended = run(trial, f"trial {number}")
             trial.deliver([ended])
     served.fail(-1, "")
-    assert tracking.sync() == (4, 0, 0)
+    assert tracking.sync() == (4, 0, 0, 0)
     assert sorted(found(tracking, served)) == ["sweep", "trial 0", "trial 1", "trial 2"]
 
 
@@ -199,7 +199,7 @@ def test_a_model_is_registered_when_the_store_is_back(tracking: Tracking, served
     served.choose = lambda number, request: "500"
     assert tracking.register(opened.run_id, tracking.experiment) is None
     served.fail(-1, "")
-    assert tracking.sync() == (1, 0, 0)
+    assert tracking.sync() == (1, 0, 0, 0)
     client = MlflowClient(tracking.uri)
     (version,) = client.search_model_versions(f"run_id = '{opened.run_id}'")
     assert version.name == tracking.experiment

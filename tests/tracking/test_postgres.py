@@ -35,7 +35,7 @@ def test_a_store_in_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert "secret" not in str(caught.value)
         server.start()
         mlflow_store.retry_now()
-        assert tracking.sync() == (1, 0, 0)
+        assert tracking.sync() == (1, 0, 0, 0)
         client = MlflowClient(server.url)
         assert client.get_run(opened.run_id).data.metrics == {"carbon_total_g": 1.0}
         assert client.get_run(run(tracking, "second")).info.status == "FINISHED"

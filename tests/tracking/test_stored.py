@@ -105,6 +105,6 @@ def test_the_front_is_tagged_later_where_the_store_is_away(
     away(True)
     store.tag_front(sweep, [b], [a])
     away(False)
-    assert store.sync() == (2, 0, 0)
+    assert store.sync() == (2, 0, 0, 0)
     assert [stored(store, run_id).data.tags.get("pareto") for run_id in (a, b)] == [None, "true"]
     assert stored(store, b).info.status == "FINISHED"

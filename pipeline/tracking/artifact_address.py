@@ -1,0 +1,45 @@
+"""Where a store may have the artifacts of its runs. Shell: it reads the environment.
+
+A store says so itself, run by run: a database that somebody else wrote, or a server that somebody else runs,
+could send files and passwords elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pipeline.domain.checks import require
+from pipeline.domain.credentials import masked
+
+FOLDER_VARIABLE = "CARBONEDGE_ARTIFACT_FOLDER"
+"""Environment variable: a folder of this machine in which an MLflow server may have its artifacts."""
+WEB = ("http", "https", "mlflow-artifacts")
+"""Schemes of addresses to which MLflow sends the password of its server."""
+
+
+def allowed_folder() -> str:
+    """The value of FOLDER_VARIABLE; empty: no folder."""
+    return os.environ.get(FOLDER_VARIABLE, "")
+
+
+def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
+    """Raise ConfigError unless a store may name an address of artifacts.
+
+    store: its URI. artifacts: the address. folder: see `allowed_folder`. An address of the web must
+    be the store's own; a server may name no folder of this machine but those in `folder`. Object stores and,
+    for a database, folders are allowed.
+    """
+    place, own = urlsplit(artifacts), urlsplit(store)
+    is_server = own.scheme in ("http", "https")
+    shown = masked(artifacts)
+    if place.scheme in WEB:
+        host = place.netloc.rpartition("@")[2]
+        at_home = is_server and host in ("", own.netloc.rpartition("@")[2])
+        require(at_home, f"tracking.uri: {masked(store)} names another host for its artifacts ({shown})")
+    elif is_server and (place.scheme in ("", "file") or len(place.scheme) == 1):  # a drive of Windows
+        path = Path(place.path if place.scheme == "file" else artifacts).resolve()
+        allowed = folder != "" and path.is_relative_to(Path(folder).resolve())
+        why = f"tracking.uri: {masked(store)} names a folder of this machine for its artifacts ({shown})"
+        require(allowed, f"{why}: let the server serve them, or set {FOLDER_VARIABLE} to a folder to allow")
