@@ -35,9 +35,8 @@ def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
     is_server = own.scheme in ("http", "https")
     shown = masked(artifacts)
     if place.scheme in WEB:
-        host = place.netloc.rpartition("@")[2]
-        at_home = is_server and host in ("", own.netloc.rpartition("@")[2])
-        require(at_home, f"tracking.uri: {masked(store)} names another host for its artifacts ({shown})")
+        at_home = is_server and place.netloc in ("", own.netloc.rpartition("@")[2])
+        require(at_home, f"tracking.uri: {masked(store)} names a foreign place for its artifacts ({shown})")
     elif is_server and (place.scheme in ("", "file") or len(place.scheme) == 1):  # a drive of Windows
         path = Path(place.path if place.scheme == "file" else artifacts).resolve()
         allowed = folder != "" and path.is_relative_to(Path(folder).resolve())

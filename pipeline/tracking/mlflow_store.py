@@ -36,6 +36,7 @@ _DATABASE_PORTS = {"sqlite": None, "postgresql": 5432, "mysql": 3306, "mssql": 1
 _CONNECT_TIMEOUT_S = 5
 _PAGE = 1000
 """Runs per search request; MLflow's default."""
+_MOST_PAGES = 1000
 _RETRY_AFTER_S = 15.0
 """Seconds before an unresponsive store is retried."""
 _BUSY_S = 90.0
@@ -215,9 +216,12 @@ def get_run(client: MlflowClient, key: str, run_id: str) -> Run:
 
 
 def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
-    """All runs of an experiment that match a filter, oldest first."""
+    """All runs of an experiment that match a filter, oldest first.
+
+    Raises ConfigError for a server whose pages have no end.
+    """
     token = None
-    while True:
+    for _ in range(_MOST_PAGES):
         page = client.search_runs(
             [experiment_id],
             query,
@@ -226,6 +230,9 @@ def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run
             page_token=token,
         )
         yield from page
-        token = page.token
-        if not token:
+        if not page.token:
             return
+        if page.token == token:
+            break
+        token = page.token
+    raise ConfigError(f"tracking.uri: the store's list of runs has no end (limit: {_MOST_PAGES * _PAGE:,})")

@@ -97,7 +97,7 @@ class PatientClient:
         begin, pauses, waiting = time.monotonic(), list(PAUSES_S), False
         while True:
             try:
-                return request()
+                return _whole(request())
             except Exception as error:
                 spent_s = time.monotonic() - begin
                 busy = status_of(error) in BUSY and spent_s < self._busy_s
@@ -108,6 +108,14 @@ class PatientClient:
                     waiting = True
                     _log.warning("waiting for %s: %s", masked(self._uri), reason(error))
             time.sleep(pauses.pop(0) if pauses else BUSY_PAUSE_S)
+
+
+def _whole(answer: _T) -> _T:
+    """An answer. Raises ConnectionError for one without an id, as a proxy's `{}` is read."""
+    named = getattr(answer, "info", answer)
+    if answer == "" or "" in (getattr(named, key, None) for key in ("run_id", "experiment_id")):
+        raise ConnectionError("the answer is empty")
+    return answer
 
 
 def patient(client: MlflowClient, uri: str, busy_s: float = 0.0) -> MlflowClient:

@@ -185,28 +185,31 @@ def _owner_alive(run: Run) -> bool:
 
 
 def id_in_store(client: MlflowClient, entry: Entry) -> str | None:
-    """MLflow's id of an entry's run; None if it has no such run.
-
-    A study refers to a run by the id that it had in an outbox, if it began there (see `key_of`).
-    """
-    if entry.in_store and entry.status:  # it was opened by the store's own id
-        return entry.run_id
+    """MLflow's id of an entry's run; None if it has no such run."""
     if not entry.in_store:
         return _requested(client, entry)
+    # A run that was opened has the store's own id; one that is tagged later has that of its study.
+    return entry.run_id if entry.status else known_as(client, entry.run_id)
+
+
+def known_as(client: MlflowClient, key: str) -> str:
+    """MLflow's id of a run that a study refers to by `key_of`, perhaps the id that it had in an outbox.
+
+    Raises MlflowException where it has no such run.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client.get_run(entry.run_id).info.run_id)
+        return str(client.get_run(key).info.run_id)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        query = f"tags.{KEY_TAG} = '{entry.run_id}'"
-        found = (
-            run for each in client.search_experiments() for run in search(client, each.experiment_id, query)
-        )
-        if (run := next(found, None)) is None:
+        experiments = [each.experiment_id for each in client.search_experiments()]
+        query = f"tags.{KEY_TAG} = '{key}'"
+        found = next((run for each in experiments for run in search(client, each, query)), None)
+        if found is None:
             raise
-        return str(run.info.run_id)
+        return str(found.info.run_id)
 
 
 def created(client: MlflowClient, entry: Entry) -> str:

@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import all_printable, printable
 from pipeline.host.data_file import MOST_BYTES, content, parquet_table
 from pipeline.host.processes import this_process
 from pipeline.tracking.entry import PARENT_TAG, Entry
@@ -27,11 +28,11 @@ from pipeline.tracking.mlflow_store import (
     search,
 )
 from pipeline.tracking.outbox import KEY_TAG, REQUEST_TAG, Outbox, now_ms
-from pipeline.tracking.patient_client import one_line
+from pipeline.tracking.patient_client import one_line, reason
 from pipeline.tracking.stored_config import parsed
 
 UNREADABLE = (
-    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, YAMLError,
+    ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, YAMLError,
 )  # fmt: skip
 """What the use of an artifact may raise that is of another version, or anybody's."""
 MOST_CONFIG_BYTES = 20_000_000
@@ -55,13 +56,14 @@ class Stored:
     client: MlflowClient = field(repr=False)
 
     def has(self, path: str) -> bool:
-        """Whether the run has an artifact of that name."""
-        return path in {each.path for each in self.client.list_artifacts(self.run_id)}
+        """Whether the run has an artifact of that name. Raises ConfigError if the store does not say so."""
+        with self._fetching(path):
+            return path in {each.path for each in self.client.list_artifacts(self.run_id)}
 
     def json(self, path: str) -> dict[str, Any]:
         """The content of a JSON artifact. Raises ConfigError if it is missing or cannot be read."""
         with self._file(path) as file:
-            return dict(json.loads(content(file, MOST_BYTES).read()))
+            return dict(all_printable(json.loads(content(file, MOST_BYTES).read())))
 
     def config(self, path: str) -> dict[str, Any]:
         """A config that the run logged, as plain values.
@@ -69,7 +71,8 @@ class Stored:
         Raises ConfigError if it is missing or cannot be read.
         """
         with self._file(path) as file:
-            return parsed(content(file, MOST_CONFIG_BYTES).read().decode())
+            config = parsed(content(file, MOST_CONFIG_BYTES).read().decode())
+            return {key: all_printable(value) for key, value in config.items()}
 
     def table(self, path: str) -> pd.DataFrame:
         """A table that `Run.log_table` wrote, with the columns that it had when logged.
@@ -79,8 +82,12 @@ class Stored:
         large = str(Path(path).with_suffix(".parquet"))
         with self._file(large if self.has(large) else path) as file:
             if file.suffix == ".parquet":
-                return parquet_table(file, MOST_BYTES)
-            return pd.DataFrame(**json.loads(content(file, MOST_BYTES).read()))
+                found = parquet_table(file, MOST_BYTES)
+            else:
+                found = pd.DataFrame(**json.loads(content(file, MOST_BYTES).read()))
+            for column in found.select_dtypes(exclude="number"):
+                found[column] = found[column].map(all_printable)
+            return found.rename(columns=all_printable)
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:
@@ -99,9 +106,20 @@ class Stored:
         """A downloaded artifact, deleted after the block."""
         require(self.has(path), f"{self._owner}: has no {path} (its status is {self.status})")
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(self.client.download_artifacts(self.run_id, path, folder))
+            with self._fetching(path):
+                file = Path(self.client.download_artifacts(self.run_id, path, folder))
             with self.reading(path):
                 yield file
+
+    @contextmanager
+    def _fetching(self, path: str) -> Iterator[None]:
+        """Raises ConfigError naming run and artifact for an error of the store in the block."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except Exception as error:  # each store and its libraries have their own
+            raise ConfigError(f"{self._owner}: its {path} cannot be fetched: {reason(error)}") from error
 
     def require_metrics(self, keys: Iterable[str]) -> None:
         """Raise ConfigError naming the metrics that the run lacks."""
@@ -162,10 +180,9 @@ class StoredRuns:
         """A run by its id."""
         with self._client() as client:
             run = get_run(client, "run", run_id)
-            return Stored(
-                run_id, run.info.run_name, run.info.status, run.data.metrics, run.data.params,
-                run.data.tags, client,
-            )  # fmt: skip
+            params, tags = (all_printable({**texts}) for texts in (run.data.params, run.data.tags))
+            name, metrics = printable(run.info.run_name), run.data.metrics
+            return Stored(run_id, name, run.info.status, metrics, params, tags, client)
 
     def steps(self, run_id: str, key: str) -> set[int]:
         """The steps at which a run has a value of a metric."""
@@ -196,7 +213,9 @@ class StoredRuns:
             | {f"tags.{key}": value for key, value in run.data.tags.items()}
             for run in found
         ]
-        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["run_id", "name", "status"])
+        return (
+            pd.DataFrame(all_printable(rows)) if rows else pd.DataFrame(columns=["run_id", "name", "status"])
+        )
 
     def ids(self, parent_run_id: str) -> dict[str, str]:
         """MLflow's run id by outbox id, for the trials of a sweep that MLflow did not have when they began.

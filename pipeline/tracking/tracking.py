@@ -162,7 +162,7 @@ class Tracking(StoredRuns):
         """
         if not any(entry.run_id == run_id for entry in self._outbox.ended()):
             with suppress(UnresponsiveError), optional_client(self.address) as client:
-                return sending.registered(client, run_id, name)
+                return sending.registered(client, sending.known_as(client, run_id), name)
         self._later(run_id, register=name)
         return None
 

@@ -189,6 +189,18 @@ def test_weights_of_an_installed_package_are_read_without_its_code(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+@pytest.mark.parametrize(
+    "key", ["cache_dir", "pretrained_cfg_overlay", "checkpoint_path", "weights", "pretrained"]
+)
+def test_no_option_of_a_model_says_where_weights_come_from(library: str, key: str) -> None:
+    """A stored model could have a file of its choice fetched into a folder of its choice."""
+    with pytest.raises(
+        ConfigError, match=f"^model.options.{key}: says where weights come from; use model.wei"
+    ):
+        small(library=library, options={key: "x"}, weights="pretrained")
+
+
 def test_weights_with_other_keys_go_by_order(tmp_path: Path) -> None:
     source, path = small(seed=3).build(), tmp_path / "weights.pt"
     torch.save({f"net/{key}": value for key, value in source.state_dict().items()}, path)

@@ -222,6 +222,41 @@ def test_tags_that_wait_are_as_if_they_had_not(tracking: Tracking, served: Proxy
     assert tags == ["true", None, None]
 
 
+def test_an_answer_without_an_id_is_asked_for_again(tracking: Tracking, served: Proxy) -> None:
+    """As of a proxy that answers {} with status 200."""
+    tracking.check()
+    failed: list[str] = []
+
+    def choose(number: int, request: str) -> str:
+        asked = request.endswith(("runs/create", "runs/get", "experiments/get-by-name", "experiments/get"))
+        if not asked or request in failed:
+            return ""
+        failed.append(request)
+        return "{}"
+
+    served.choose = choose
+    run(replace(tracking, parent_run_id=run(tracking, "sweep")), "trial")
+    assert {request.rpartition("/")[2] for request in failed} >= {"create", "get-by-name"}
+    served.fail(-1, "")
+    assert sorted(found(tracking, served)) == ["sweep", "trial"]
+
+
+def test_a_server_may_not_name_a_folder_of_this_machine(
+    tracking: Tracking, served: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "home"
+    name = f"{tracking.experiment} elsewhere"
+    MlflowClient(served.uri).create_experiment(name, artifact_location=str(folder))
+    named = replace(tracking, experiment=name)
+    with pytest.raises(ConfigError, match=r"names a folder of this machine for its artifacts .*home"):
+        named.check()
+    monkeypatch.setenv("CARBONEDGE_ARTIFACT_FOLDER", str(tmp_path))
+    named.check()
+    with named.open_run("allowed", {}, {}) as opened:
+        opened.log_text("text", "notes.txt")
+    assert [path.read_text() for path in folder.rglob("notes.txt")] == ["text"]
+
+
 def test_an_experiment_may_be_called_503(tracking: Tracking, served: Proxy) -> None:
     named = replace(tracking, experiment="503")
     named.check()

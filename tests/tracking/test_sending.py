@@ -91,6 +91,30 @@ def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     assert [point.value for point in points] == [2.0]
 
 
+def test_a_trial_that_began_in_the_outbox_is_tagged_by_either_id(
+    store: Tracking, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a server goes away twice in a sweep: its study knows the trial by the outbox's id."""
+    sweep = run(store, "sweep")
+    away(True)
+    begun = run(replace(store, parent_run_id=sweep), "begun without the store")
+    away(False)
+    assert store.sync() == (1, 0, 0, 0)
+    away(True)
+    store.tag_front(sweep, {begun}, ())
+    away(False)
+    assert store.sync() == (1, 0, 0, 0)
+    (trial,) = store.children(sweep).to_dict("records")
+    assert trial["run_id"] != begun
+    assert trial["tags.pareto"] == "true"
+    away(True)
+    store.tag_front(sweep, (), {begun})
+    away(False)
+    assert store.sync() == (1, 0, 0, 0)
+    assert "tags.pareto" not in store.children(sweep)
+    assert caplog.text == ""
+
+
 def test_what_the_store_will_never_take_is_set_aside_and_the_rest_sent(
     store: Tracking, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
 ) -> None:

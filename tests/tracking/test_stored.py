@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import pytest
+from mlflow.store.entities import PagedList
+from mlflow.tracking import MlflowClient
 
 from pipeline.domain.checks import ConfigError
 from pipeline.tracking import mlflow_store
@@ -108,3 +115,63 @@ def test_the_front_is_tagged_later_where_the_store_is_away(
     assert store.sync() == (2, 0, 0, 0)
     assert [stored(store, run_id).data.tags.get("pareto") for run_id in (a, b)] == [None, "true"]
     assert stored(store, b).info.status == "FINISHED"
+
+
+def test_a_password_goes_to_no_address_that_a_database_names(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    with store.open_run("elsewhere", {}, {}) as opened:
+        opened.log_text("text", "notes.txt")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/api/2.0/mlflow-artifacts/artifacts/x"
+        with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as database:
+            database.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (address, opened.run_id))
+        found = store.stored(opened.run_id)
+        with pytest.raises(ConfigError, match="names a foreign place for its artifacts"):
+            found.json("notes.txt")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_a_run_cannot_control_a_terminal(store: Tracking) -> None:
+    tags = {"model": "m\x1b[2J"}
+    with store.open_run("name\x1b]0;title\x07", tags, {"fleet": "\x1b[31mred"}) as opened:
+        opened.log_text(json.dumps({"key\x1b": ["\x1b[31m"]}), "run.json")
+        opened.log_text('name: "\\e[31mred"', "config.yaml")
+        opened.log_table(pd.DataFrame({"device": ["\x1b[31m"], "g": [1.0]}), "table.json")
+    found = store.stored(opened.run_id)
+    texts = [
+        found.name,
+        *found.tags.values(),
+        *found.params.values(),
+        *map(str, found.table("table.json").iloc[0]),
+    ]
+    texts += [*found.json("run.json"), *found.json("run.json")["key�"], found.config("config.yaml")["name"]]
+    assert [text for text in texts if "\x1b" in text or "\x07" in text] == []
+    assert found.name == "name�]0;title�"
+
+
+def test_what_a_store_does_not_give_is_one_line(store: Tracking) -> None:
+    with store.open_run("broken", {}, {}) as opened:
+        opened.log_text("{}", "run.json")
+    path = Path(stored(store, opened.run_id).info.artifact_uri) / "run.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"run \w+ .broken.: its run.json cannot be"):
+        store.stored(opened.run_id).json("run.json")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match=r"run \w+ .broken.: its run.json cannot be"):
+        store.stored(opened.run_id).json("run.json")
+
+
+def test_pages_without_an_end_are_refused() -> None:
+    class Client:
+        def search_runs(self, *args: object, **options: object) -> PagedList[object]:
+            return PagedList([1], token="the same")
+
+    with pytest.raises(ConfigError, match="the store's list of runs has no end"):
+        [*mlflow_store.search(cast("MlflowClient", Client()), "1", "")]

@@ -19,6 +19,11 @@ from pipeline.domain.checks import ConfigError, first_line
 torch.backends.mha.set_fastpath_enabled(False)
 
 LIBRARIES = ("torchvision", "timm")
+WEIGHT_OPTIONS = (
+    "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay",
+    "pretrained_strict", "progress", "weights", "weights_backbone",
+)  # fmt: skip
+"""Arguments of the libraries that say where weights come from: an address of them is fetched and stored."""
 _AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 """Heads of torchvision models that serve training only, by the prefix of their weights."""
 

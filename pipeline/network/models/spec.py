@@ -59,6 +59,11 @@ class ModelSpec:
             isinstance(self.options, Mapping),
             f"model.options: must map a constructor's arguments to values (options: {self.options!r})",
         )
+        for key in self.options:
+            require(
+                key not in libraries.WEIGHT_OPTIONS,
+                f"model.options.{key}: says where weights come from; use model.weights",
+            )
         object.__setattr__(self, "options", dict(self.options))
 
     def build(self) -> nn.Module:

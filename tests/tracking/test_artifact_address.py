@@ -1,0 +1,53 @@
+"""No store sends files or passwords to where it has no business."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+
+from pipeline.domain.checks import ConfigError
+from pipeline.tracking.artifact_address import require_own_address
+
+SERVER, DATABASE = "https://me:hunter2@mlflow.org:8443/base", "sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("store", "artifacts", "folder", "fault"),
+    [
+        (SERVER, "mlflow-artifacts:/1/run/artifacts", "", None),
+        (SERVER, "mlflow-artifacts://mlflow.org:8443/1/run/artifacts", "", None),
+        (SERVER, "https://mlflow.org:8443/api/2.0/mlflow-artifacts/artifacts/1", "", None),
+        (SERVER, "s3://bucket/1/run/artifacts", "", None),
+        (SERVER, "mlflow-artifacts://evil.org/1", "", "names a foreign place"),
+        (
+            SERVER,
+            "https://evil.org/api/2.0/mlflow-artifacts/artifacts/1",
+            "",
+            "names a foreign place",
+        ),
+        (SERVER, "https://mlflow.org:8443@evil.org/1", "", "names a foreign place"),
+        (SERVER, "https://evil.org\\@mlflow.org:8443/1", "", "names a foreign place"),
+        (SERVER, "https://mlflow.org/1", "", "names a foreign place"),
+        (SERVER, "/home/me/.ssh", "", "names a folder of this machine"),
+        (SERVER, "file:///home/me/.ssh", "", "names a folder of this machine"),
+        (SERVER, "./mlruns/1", "", "names a folder of this machine"),
+        (SERVER, "/shared/mlruns/1/run/artifacts", "/shared/mlruns", None),
+        (SERVER, "/shared/mlruns/../../home/me", "/shared/mlruns", "names a folder of this machine"),
+        (SERVER, "/shared/mlruns-of-others", "/shared/mlruns", "names a folder of this machine"),
+        (DATABASE, "/home/me/mlruns/1/run/artifacts", "", None),
+        (DATABASE, "file:///home/me/mlruns/1", "", None),
+        (DATABASE, "s3://bucket/1", "", None),
+        (
+            DATABASE,
+            "http://127.0.0.1:8765/api/2.0/mlflow-artifacts/artifacts/x",
+            "",
+            "names a foreign place",
+        ),
+        (DATABASE, "mlflow-artifacts:/1/run/artifacts", "", "names a foreign place"),
+    ],
+)
+def test_which_addresses_a_store_may_name(store: str, artifacts: str, folder: str, fault: str | None) -> None:
+    with pytest.raises(ConfigError, match=fault) if fault else nullcontext() as caught:
+        require_own_address(store, artifacts, folder)
+    assert fault is None or "hunter2" not in str(caught)
