@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -16,15 +17,12 @@ from pipeline.network.graph import Graph
 from pipeline.network.stage_program import from_program, program
 from tests.conftest import configured
 
+LARGE = ("efficientnet_b0", "resnet50", "vit_b_16", "densenet121", "swin_t")
 MODELS = (
     "mobilenet_v2",
     "mobilenetv4_conv_small",
-    "efficientnet_b0",
-    "resnet50",
-    "vit_b_16",
-    "densenet121",
-    "swin_t",
     "googlenet",
+    *(pytest.param(name, marks=pytest.mark.full) for name in LARGE),
 )
 SMALL = 64
 """Pixels on a side in the default suite."""

@@ -108,7 +108,14 @@ def assert_sets_are_those_of_naive_merging(model: nn.Module, x: Tensor) -> None:
     assert {frozenset(group) for group in found.values() if len(group) > 1} == set(map(frozenset, expected))
 
 
-@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "swin_t"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2",
+        pytest.param("resnet50", marks=pytest.mark.full),
+        pytest.param("swin_t", marks=pytest.mark.full),
+    ],
+)
 def test_sets_of_nodes_that_may_share_memory(name: str) -> None:
     assert_sets_are_those_of_naive_merging(prepared(name, SMALL)[0], example(SMALL))
 

@@ -111,7 +111,9 @@ def test_parameters_that_layers_share_count_once_in_a_stage() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "swin_t", "googlenet"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", "googlenet", pytest.param("swin_t", marks=pytest.mark.full)]
+)
 def test_tables_are_the_figures_of_every_stage(name: str) -> None:
     _, graph = prepared(name, SMALL)
     count = len(graph)

@@ -127,7 +127,14 @@ def test_any_other_order_is_refused(kind: type[nn.Module], data: st.DataObject) 
             graph.reordered(order)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "swin_t", "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "googlenet",
+        pytest.param("swin_t", marks=pytest.mark.full),
+        pytest.param("resnet50", marks=pytest.mark.full),
+    ],
+)
 def test_real_models_in_another_order(name: str) -> None:
     model, graph = prepared(name, SMALL)
     other = graph.reordered(any_order(graph, random.Random(0)))

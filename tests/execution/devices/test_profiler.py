@@ -211,8 +211,19 @@ def test_the_reference_model_takes_its_published_time(tiny_graph: Graph, two_dev
     assert profile.cumulative_s("fast")[-1] + profile.start_s("fast") == pytest.approx(0.01052)
 
 
-def test_a_broken_file_is_measured_anew(tmp_path: Path, tiny_graph: Graph, two_devices: Fleet) -> None:
+def test_a_broken_file_is_measured_anew(
+    tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
+    measured = profiler.measure(tiny_graph, two_devices.reference_model)
+    times = 0
+
+    def measure(*about: object) -> Profile:
+        nonlocal times
+        times += 1
+        return measured
+
+    monkeypatch.setattr(Profiler, "measure", measure)
     profiler.profile(SPEC, tiny_graph, two_devices)
     (kept,) = tmp_path.iterdir()
     whole = json.loads(kept.read_text())
@@ -231,6 +242,7 @@ def test_a_broken_file_is_measured_anew(tmp_path: Path, tiny_graph: Graph, two_d
         profile = profiler.profile(SPEC, tiny_graph, two_devices)
         assert Profile.from_json(kept.read_text()).table.equals(profile.table)
         assert profile.table["layer"].tolist() == [*range(6)]
+    assert times == 1 + len(broken)
 
 
 def test_a_profile_that_is_far_off_says_so(

@@ -191,7 +191,9 @@ def in_a_process(path: Path, body: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", script], env=environment)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.full) for name in ("nsga2", "random"))]
+)
 @pytest.mark.parametrize(
     "dies",
     [
