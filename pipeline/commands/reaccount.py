@@ -117,18 +117,29 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
         fleet, grid, accounting = (
             _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
         )
-    stored.require_metrics(["requests_ok"])
+    figures = stored.figures(["requests_ok"])
+    _require_answered(stored, records)
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     with stored.reading("records.json"):
         account = Accountant(fleet, accounting, intensity).account(records)
-    kept = (key for key in stored.metrics if is_metric(key) and not is_carbon_metric(key))
-    metrics = {key: stored.metrics[key] for key in kept}
-    metrics |= account.metrics(int(stored.metrics["requests_ok"]))
+    metrics = {key: figures[key] for key in figures if is_metric(key) and not is_carbon_metric(key)}
+    metrics |= account.metrics(int(figures["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
     _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))
+
+
+def _require_answered(stored: Stored, records: Records) -> None:
+    """Raise ConfigError unless the run's metric counts the requests that its records show as answered."""
+    from pipeline.domain.records import request_latency_s
+
+    given, answered = stored.metrics["requests_ok"], len(request_latency_s(records))
+    require(
+        given == answered,
+        f"{stored.owner}: requests_ok is {given:g}, but its records.json has {answered} answered requests",
+    )
 
 
 def _built(config: DictConfig, group: str, chosen: Collection[str], overrides: Sequence[str]) -> Any:

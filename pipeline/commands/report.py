@@ -57,7 +57,7 @@ def _of_run(stored: Stored) -> dict[str, Any]:
         checked_ledger(ledger, fleet)
     about_run = identity(stored.run_id, stored.name, stored.status, stored.tags)
     return run_audit(
-        AuditedRun(about_run, stored.tags, stored.metrics, about, ledger, config, fleet, accounting)
+        AuditedRun(about_run, stored.tags, stored.figures(), about, ledger, config, fleet, accounting)
     )
 
 
