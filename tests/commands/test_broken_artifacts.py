@@ -98,6 +98,8 @@ CHANGES: dict[str, list[Change]] = {
         cell("end_s", None),
         cell("end_s", "late"),
         cell("end_s", -1.0),
+        cell("end_s", 1e12),
+        cell("queued_s", -1e200),
         cell("stage", "first"),
         cell("request", None),
     ],
