@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from pipeline.domain.checks import LARGEST, require, require_number
@@ -45,14 +44,13 @@ def require_metric(owner: str, key: str, value: float, *, least: float = 0.0, me
     """Raise ConfigError naming owner and metric for a value that it cannot have.
 
     A metric of another version is only finite. least: of a metric that is never below 0. mean: the value is
-    a mean over runs, which need not be whole, or an end of its interval, which may be below 0.
+    a mean over runs, which need not be whole, or an end of its interval, which is only finite.
     """
     low, high = -math.inf, math.inf
     name = base_key(key)
-    if is_metric(key):
+    if is_metric(key) and not (mean and key.endswith(INTERVAL_ENDS)):
         high = MOST.get(name, UNIT_MOST.get(metric(key).unit, math.inf))
-        either = name.startswith("change_") or (mean and key.endswith(INTERVAL_ENDS))
-        low = -high if either else LEAST.get(name, least)
+        low = -high if name.startswith("change_") else LEAST.get(name, least)
     require_number(owner, key, value, least=low, most=high)
     whole = name not in COUNTS or mean or float(value).is_integer()
     require(whole, f"{owner}: {key} must be a whole number ({key}: {value!r})")
@@ -65,19 +63,13 @@ def require_metrics(owner: str, metrics: Mapping[str, float]) -> None:
 
 
 def require_metric_columns(owner: str, table: pd.DataFrame, *, mean: bool = False) -> None:
-    """Raise ConfigError naming owner and column for a value in a metric's column that it cannot have.
+    """Raise ConfigError naming owner and metric for a value in its column that it cannot have, and for text.
 
-    Also for an infinite number in another column, and for text in a metric's. NaN: the row has no value.
+    NaN: the row has no value.
     """
-    for column in table:
-        key = str(column)
-        values = table[column]
-        if not is_metric(key):
-            numbers = pd.to_numeric(values, errors="coerce")
-            require(not np.isinf(numbers).any(), f"{owner}: {key} must be finite in every row")
-            continue
-        known = pd.to_numeric(values, errors="coerce")
-        require(bool((known.notna() | values.isna()).all()), f"{owner}: {key} must be a number in every row")
-        known = known.dropna().astype(float)
+    for key in filter(is_metric, map(str, table)):
+        values = pd.to_numeric(table[key], errors="coerce")
+        known = values.dropna().astype(float)
+        require(len(known) == table[key].count(), f"{owner}: {key} must be a number in every row")
         for value in (*known[known % 1 != 0][:1], known.min(), known.max()) if len(known) else ():
             require_metric(owner, key, float(value), mean=mean)
