@@ -81,11 +81,12 @@ def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
             not strange,
             f"ledger: {column} {', '.join(strange)[:60]} is unknown (expected {', '.join(known)})",
         )
-    _require_possible(energy=_floats(ledger, "energy_j"), carbon=_floats(ledger, "carbon_g"))
+    energy_j = _floats(ledger, "energy_j")
+    _require_possible(energy=energy_j, carbon=_floats(ledger, "carbon_g"))
     drawn = (ledger["component"].astype(str) != "embodied").to_numpy()
-    _require_possible(
-        intensity=_floats(ledger, "intensity_g_per_kwh")[drawn], PUE=_floats(ledger, "pue")[drawn]
-    )
+    # The sums of a run without records have no intensity where no energy was drawn.
+    _require_possible(intensity=_floats(ledger, "intensity_g_per_kwh")[drawn & (energy_j > 0)])
+    _require_possible(PUE=_floats(ledger, "pue")[drawn])
     return ledger
 
 
