@@ -138,6 +138,10 @@ def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
     names = isinstance(reserved, list | tuple) and all(isinstance(name, str) for name in reserved)
     require(names, f"records: reserved must be names of devices (reserved: {reserved!r:.60})")
     require(isinstance(measurement, str), f"records: measurement must be a text ({measurement!r:.60})")
+    meter = about.get("meter")
+    for name, value in meter.items() if isinstance(meter, Mapping) else ():
+        if isinstance(value, int | float):
+            require_number("meter", str(name), value, least=0)
     return about
 
 

@@ -182,3 +182,14 @@ def test_sums_have_no_intensity_where_no_energy_was_drawn(two_devices: Fleet) ->
     assert (ledger.loc[idle, "energy_j"] == 0).all()
     summed = ledger.assign(intensity_g_per_kwh=ledger["intensity_g_per_kwh"].mask(idle))
     assert checked_ledger(summed, two_devices) is summed
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("energy_j", 1e300), ("carbon_g", 1e19), ("intensity_g_per_kwh", 2001.0), ("pue", 0.5), ("pue", 1e300)],
+)
+def test_a_ledger_of_impossible_figures_is_refused(column: str, value: float, two_devices: Fleet) -> None:
+    ledger = account(TWO_STAGES, two_devices, INTENSITY, Accounting())
+    name = {"pue": "PUE"}.get(column, column.split("_")[0])
+    with pytest.raises(ConfigError, match=f"^ledger: {name} must be a number >= . and at most "):
+        checked_ledger(ledger.assign(**{column: value}), two_devices)

@@ -90,6 +90,10 @@ CHANGES: dict[str, list[Change]] = {
         cell("carbon_g", math.inf),
         cell("carbon_g", "much"),
         cell("pue", -1.0),
+        cell("pue", 0.5),
+        cell("energy_j", 1e300),
+        cell("carbon_g", 1e300),
+        cell("intensity_g_per_kwh", 1e9),
     ],
     "records.json": [
         *TABLE,

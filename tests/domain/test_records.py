@@ -44,6 +44,8 @@ def test_they_come_back_as_they_were() -> None:
         ({}, {"reserved": [1]}, "records: reserved must be names of devices"),
         ({}, {"measurement": None}, "records: measurement must be a text"),
         ({}, {"window_s": -5}, "records: window_s must be a number >= 0 .window_s: -5."),
+        ({}, {"meter": {"method": "ina", "seconds": -5.0}}, "meter: seconds must be a number >= 0"),
+        ({}, {"meter": {"idle_w": math.inf}}, "meter: idle_w must be a number >= 0"),
         ({}, {"window_s": None}, "records: window_s must be a number >= 0"),
         ({}, {"start_utc": "yesterday"}, "start_utc: must be a time"),
     ],
