@@ -136,7 +136,10 @@ def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
     utc("start_utc", about["start_utc"])
     reserved, measurement = about["reserved"], about["measurement"]
     names = isinstance(reserved, list | tuple) and all(isinstance(name, str) for name in reserved)
-    require(names, f"records: reserved must be names of devices (reserved: {reserved!r:.60})")
+    require(
+        names and len({*reserved}) == len(reserved),
+        f"records: reserved must be names of devices, each once (reserved: {reserved!r:.60})",
+    )
     require(isinstance(measurement, str), f"records: measurement must be a text ({measurement!r:.60})")
     meter = about.get("meter")
     for name, value in meter.items() if isinstance(meter, Mapping) else ():

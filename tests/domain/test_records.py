@@ -42,6 +42,7 @@ def test_they_come_back_as_they_were() -> None:
         ({"kind": ["compute", "magic"]}, {}, "records: kind magic is unknown"),
         ({"status": ["fine", "ok"]}, {}, "records: status fine is unknown"),
         ({}, {"reserved": [1]}, "records: reserved must be names of devices"),
+        ({}, {"reserved": ["fast"] * 2}, "records: reserved must be names of devices, each once"),
         ({}, {"measurement": None}, "records: measurement must be a text"),
         ({}, {"window_s": -5}, "records: window_s must be a number >= 0 .window_s: -5."),
         ({}, {"meter": {"method": "ina", "seconds": -5.0}}, "meter: seconds must be a number >= 0"),
