@@ -36,7 +36,11 @@ MOST = {
     "host_drift": 1e9,
 }
 """The same for metrics whose unit does not tell; others, such as hypervolume, have no upper end."""
-LEAST = dict.fromkeys(("regret_to_exact", "regret_to_oracle"), -1.0)
+LEAST = {
+    "regret_to_exact": -1.0,  # of runs of earlier versions, by rounding
+    "regret_to_oracle": -1.0,
+    "transfer_bytes_saved_per_inf": -LARGEST["_bytes"],  # a code may be longer than a tiny tensor
+}
 """The least value of metrics that may be below 0, besides changes."""
 
 
