@@ -16,7 +16,7 @@ import pandas as pd
 
 from pipeline.carbon.accounting import COMPONENTS, Accounting, counted_idle_w
 from pipeline.carbon.intensity import Intensity
-from pipeline.domain.checks import require
+from pipeline.domain.checks import LARGEST, require
 from pipeline.domain.energy import LINK_PUE, carbon_g, embodied_g, stage_energy_j
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
@@ -37,6 +37,14 @@ LEDGER_COLUMNS = (
     "carbon_g",
 )
 
+POSSIBLE = {
+    "energy": (0.0, LARGEST["_j"]),
+    "carbon": (0.0, LARGEST["_g"]),
+    "intensity": (0.0, LARGEST["_g_per_kwh"] * (1 + 1e-9)),  # a quotient of sums
+    "PUE": (1.0, 1e9),
+}
+"""The least and the largest value of a ledger's figures that can be meant."""
+
 
 def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Accounting) -> pd.DataFrame:
     """The ledger: one row per request, stage, device and component (columns: LEDGER_COLUMNS).
@@ -47,7 +55,7 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     Idle and embodied rows belong to the run, not to a request (request and stage are -1). Each end of a link
     accounts for half of its energy, at the end's intensity and LINK_PUE. A component with unknown
     coefficients (see `unknown`) has no rows. Raises ConfigError for records of a device that is not in the
-    fleet, and for energy or carbon below 0 or not finite, wherever it comes from.
+    fleet, and for energy or carbon that cannot be (POSSIBLE), wherever it comes from.
     """
     known = known_components(records, fleet)
     reserved = _reserved(records, fleet, accounting)
@@ -81,11 +89,12 @@ def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
             not strange,
             f"ledger: {column} {', '.join(strange)[:60]} is unknown (expected {', '.join(known)})",
         )
-    _require_possible(energy=_floats(ledger, "energy_j"), carbon=_floats(ledger, "carbon_g"))
+    energy_j = _floats(ledger, "energy_j")
+    _require_possible(energy=energy_j, carbon=_floats(ledger, "carbon_g"))
     drawn = (ledger["component"].astype(str) != "embodied").to_numpy()
-    _require_possible(
-        intensity=_floats(ledger, "intensity_g_per_kwh")[drawn], PUE=_floats(ledger, "pue")[drawn]
-    )
+    # The sums of a run without records have no intensity where no energy was drawn.
+    _require_possible(intensity=_floats(ledger, "intensity_g_per_kwh")[drawn & (energy_j > 0)])
+    _require_possible(PUE=_floats(ledger, "pue")[drawn])
     return ledger
 
 
@@ -95,9 +104,15 @@ def _floats(table: pd.DataFrame, column: str) -> Floats:
 
 
 def _require_possible(**columns: Floats) -> None:
+    """Raise ConfigError for a value below the least or above the most of its column (POSSIBLE)."""
     for name, values in columns.items():
-        possible = bool(np.all((values >= 0) & (values < np.inf)))
-        require(possible, f"ledger: {name} must be a number >= 0 in every row; records or fleet are wrong")
+        least, most = POSSIBLE[name]
+        possible = bool(np.all((values >= least) & (values <= most)))
+        require(
+            possible,
+            f"ledger: {name} must be a number >= {least:g} and at most {most:g} in every row; "
+            "records or fleet are wrong",
+        )
 
 
 def known_components(records: Records, fleet: Fleet) -> tuple[str, ...]:

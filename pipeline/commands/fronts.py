@@ -49,6 +49,7 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
     """
     from pipeline.results.accountant import is_carbon_metric
     from pipeline.results.front import Front
+    from pipeline.results.metric_values import require_metric_columns
 
     found: dict[str, Front] = {}
     others: dict[str, str] = {}
@@ -75,6 +76,7 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
         try:
             table = stored.table("trials.json")
             with stored.reading("trials.json"):
+                require_metric_columns("trials", table)
                 trials = _feasible(table, _mapping(sweep, "constraints"))
                 front = Front.of(trials, list(objectives), list(objectives.values()))
         except ConfigError as error:

@@ -7,6 +7,7 @@ as a child of the run. The run itself is not changed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -117,18 +118,34 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
         fleet, grid, accounting = (
             _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
         )
-    stored.require_metrics(["requests_ok"])
+    figures = stored.figures(["requests_ok"])
+    _require_same(stored, records)
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config.start_utc))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     with stored.reading("records.json"):
         account = Accountant(fleet, accounting, intensity).account(records)
-    kept = (key for key in stored.metrics if is_metric(key) and not is_carbon_metric(key))
-    metrics = {key: stored.metrics[key] for key in kept}
-    metrics |= account.metrics(int(stored.metrics["requests_ok"]))
+    metrics = {key: figures[key] for key in figures if is_metric(key) and not is_carbon_metric(key)}
+    metrics |= account.metrics(int(figures["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
     _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))
+
+
+def _require_same(stored: Stored, records: Records) -> None:
+    """Raise ConfigError naming a metric of the run that does not follow from its records and its window."""
+    from pipeline.domain.records import request_latency_s
+
+    latency_s, window_s = request_latency_s(records), records.window_s
+    expected = {
+        "requests_ok": len(latency_s),
+        "latency_ms_mean": float(latency_s.mean()) * 1e3,
+        "throughput_rps": len(latency_s) / window_s if window_s else math.inf,
+    }
+    for key, value in expected.items():
+        given = stored.metrics.get(key, value)
+        same = math.isclose(given, value, rel_tol=1e-9)
+        require(same, f"{stored.owner}: {key} is {given!r}, but {value!r} by its records.json and run.json")
 
 
 def _built(config: DictConfig, group: str, chosen: Collection[str], overrides: Sequence[str]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ from pipeline.commands.terminal import cli
 from pipeline.domain.checks import require
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipeline.tracking.stored import Stored
     from pipeline.tracking.tracking import Tracking
 
@@ -57,7 +59,7 @@ def _of_run(stored: Stored) -> dict[str, Any]:
         checked_ledger(ledger, fleet)
     about_run = identity(stored.run_id, stored.name, stored.status, stored.tags)
     return run_audit(
-        AuditedRun(about_run, stored.tags, stored.metrics, about, ledger, config, fleet, accounting)
+        AuditedRun(about_run, stored.tags, stored.figures(), about, ledger, config, fleet, accounting)
     )
 
 
@@ -68,15 +70,41 @@ def _of_sweep(tracking: Tracking, stored: Stored) -> dict[str, Any]:
     trials = tracking.children(stored.run_id)
     done = trials[trials["status"] == "FINISHED"]
     require(len(done) > 0, f"run {stored.run_id} ({stored.name}): no trial of it is FINISHED")
-    compared = stored.table("summary.json").to_dict("records") if stored.has("summary.json") else []
+    _require_figures(trials)
     return sweep_audit(
         identity(stored.run_id, stored.name, stored.status, stored.tags),
-        stored.metrics,
+        stored.figures(),
         stored.params,
         trials,
-        compared,
+        _compared(stored),
         _of_run(tracking.stored(str(done["run_id"].iloc[0]))),
     )
+
+
+def _require_figures(trials: pd.DataFrame) -> None:
+    """Raise ConfigError naming trial and metric for a value that cannot be; trials: `StoredRuns.children`."""
+    from pipeline.results.metric_values import require_metrics
+
+    keys = {str(key): str(key).removeprefix("metrics.") for key in trials if str(key).startswith("metrics.")}
+    for run_id, name, row in zip(
+        trials["run_id"], trials["name"], trials[[*keys]].to_dict("records"), strict=True
+    ):
+        known = {keys[str(key)]: value for key, value in row.items() if value == value}  # not NaN
+        require_metrics(f"run {run_id} ({name})", known)
+
+
+def _compared(stored: Stored) -> list[dict[Hashable, Any]]:
+    """The rows of a sweep's summary, where it has one. Raises ConfigError for a figure that cannot be."""
+    from pipeline.results.metric_values import require_metric_columns
+
+    if not stored.has("summary.json"):
+        return []
+    table = stored.table("summary.json")
+    with stored.reading("summary.json"):
+        require_metric_columns("summary", table, mean=True)
+        chance = table["p_value"].dropna() if "p_value" in table else table.iloc[:, 0][:0]
+        require(bool(chance.between(0, 1).all()), "summary: p_value must be from 0 to 1 in every row")
+    return table.to_dict("records")
 
 
 def main() -> None:

@@ -32,6 +32,8 @@ LARGEST = {
     "_years": 1e3,
     "_kg": 1e7,
     "_w": 1e6,
+    "_j": 1e18,
+    "_g": 1e18,
     "_s": 1e9,
 }
 """The largest value of a quantity that can be meant, by the unit in which its name ends; others: 1e9."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.domain.checks import require, require_number, utc
+from pipeline.domain.checks import LARGEST, require, require_number, utc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,10 @@ the host speed of the profile, see Profile). bytes: moved by a transfer. reason:
 
 
 KINDS, STATUSES = ("compute", "transfer", "rejected"), ("ok", "failed", "lost")
+TIMES = ("queued_s", "start_s", "end_s")
+"""Columns of times, in the order in which they pass."""
+MOST = {"request": 1e15, "stage": 1e9, "cpu_s": LARGEST["_s"], "bytes": LARGEST["_bytes"]}
+"""The largest value of a column that can be meant."""
 ABOUT = ("start_utc", "window_s", "reserved", "measurement")
 """Keys of `Records.about`."""
 
@@ -92,20 +96,33 @@ class Records:
         for name, known in (("kind", KINDS), ("status", STATUSES)):
             strange = sorted({*table[name].astype(str)} - {*known})
             require(not strange, f"records: {name} {', '.join(strange)[:60]} is unknown")
-        number = {
-            name: table[name].to_numpy(dtype=float, na_value=math.nan)
-            for name in ("request", "stage", "cpu_s", "bytes", "start_s", "end_s")
-        }
-        for name, values in number.items():
-            empty = (values != values) & (name in ("cpu_s", "bytes"))  # where none was computed or moved
-            possible = bool((empty | ((values >= 0) & (values < math.inf))).all())
-            require(possible, f"records: {name} must be a number >= 0 in every row")
-        possible = bool((number["end_s"] >= number["start_s"]).all())
-        require(possible, "records: each must end no earlier than it begins")
+        _require_numbers(table, about["window_s"])
         return cls(
             table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
             about["measurement"],
         )  # fmt: skip
+
+
+def _require_numbers(table: pd.DataFrame, window_s: float) -> None:
+    """Raise ConfigError for a number that no run writes; times lie in its window, but for rounding."""
+    number = {name: table[name].to_numpy(dtype=float, na_value=math.nan) for name in (*MOST, *TIMES)}
+    latest_s = window_s * (1 + 1e-9)
+    for name, values in number.items():
+        most = MOST.get(name, latest_s)
+        empty = (values != values) & (name in ("cpu_s", "bytes"))  # where none was computed or moved
+        require(
+            bool((empty | ((values >= 0) & (values < math.inf))).all()),
+            f"records: {name} must be a number >= 0 in every row",
+        )
+        within = f"within the run's {window_s:g} s" if name in TIMES else f"at most {most:g}"
+        require(bool((empty | (values <= most)).all()), f"records: {name} must be {within} in every row")
+    queued_s, start_s, end_s = (number[name] for name in TIMES)
+    possible = bool((queued_s <= start_s + 1e-9 * window_s).all())
+    require(possible, "records: each must begin no earlier than it is queued")
+    require(bool((end_s >= start_s).all()), "records: each must end no earlier than it begins")
+    deadline_s = table["deadline_s"].to_numpy(dtype=float, na_value=math.inf)  # infinite: none
+    possible = bool(((deadline_s > 0) | (deadline_s != deadline_s)).all())
+    require(possible, "records: deadline_s must be a number > 0, or infinite, in every row")
 
 
 def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -119,8 +136,15 @@ def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
     utc("start_utc", about["start_utc"])
     reserved, measurement = about["reserved"], about["measurement"]
     names = isinstance(reserved, list | tuple) and all(isinstance(name, str) for name in reserved)
-    require(names, f"records: reserved must be names of devices (reserved: {reserved!r:.60})")
+    require(
+        names and len({*reserved}) == len(reserved),
+        f"records: reserved must be names of devices, each once (reserved: {reserved!r:.60})",
+    )
     require(isinstance(measurement, str), f"records: measurement must be a text ({measurement!r:.60})")
+    meter = about.get("meter")
+    for name, value in meter.items() if isinstance(meter, Mapping) else ():
+        if isinstance(value, int | float):
+            require_number("meter", str(name), value, least=0)
     return about
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
 from pipeline.domain.printable import printable
 from pipeline.tracking.artifact_address import allowed_folder, require_own_address
@@ -173,8 +174,9 @@ def reason(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's class and the first line of its message, at most 300 characters."""
-    return printable(f"{type(error).__name__}: {error}".splitlines()[0][:300])
+    """An error's class, unless it is bad input, and the first line of its message; at most 300 characters."""
+    name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+    return printable(f"{name}{error}".splitlines()[0][:300])
 
 
 def _within(limit_s: float, request: Callable[[], _T]) -> _T:

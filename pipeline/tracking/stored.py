@@ -19,6 +19,7 @@ from pipeline.domain.credentials import masked
 from pipeline.domain.printable import all_printable, printable
 from pipeline.host.data_file import MOST_BYTES, content, parquet_table
 from pipeline.host.processes import this_process
+from pipeline.results.metric_values import COUNTS, require_metric, require_metrics
 from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
@@ -95,16 +96,17 @@ class Stored:
         try:
             yield
         except UNREADABLE as error:
-            raise ConfigError(f"{self._owner}: its {path} cannot be read: {one_line(error)}") from error
+            raise ConfigError(f"{self.owner}: its {path} cannot be read: {one_line(error)}") from error
 
     @property
-    def _owner(self) -> str:
+    def owner(self) -> str:
+        """The run's id and name, as errors begin."""
         return f"run {self.run_id} ({self.name})"
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
         """A downloaded artifact, deleted after the block."""
-        require(self.has(path), f"{self._owner}: has no {path} (its status is {self.status})")
+        require(self.has(path), f"{self.owner}: has no {path} (its status is {self.status})")
         with tempfile.TemporaryDirectory() as folder:
             with self._fetching(path):
                 file = Path(self.client.download_artifacts(self.run_id, path, folder))
@@ -119,12 +121,19 @@ class Stored:
         except ConfigError:
             raise
         except Exception as error:  # each store and its libraries have their own
-            raise ConfigError(f"{self._owner}: its {path} cannot be fetched: {reason(error)}") from error
+            raise ConfigError(f"{self.owner}: its {path} cannot be fetched: {reason(error)}") from error
 
-    def require_metrics(self, keys: Iterable[str]) -> None:
-        """Raise ConfigError naming the metrics that the run lacks."""
-        missing = [key for key in keys if key not in self.metrics]
-        require(not missing, f"{self._owner}: without the metric {', '.join(missing)}")
+    def figures(self, needed: Iterable[str] = ()) -> Mapping[str, float]:
+        """The run's metrics, checked; a needed count is divided by: it is at least 1.
+
+        Raises ConfigError naming the metrics that the run lacks, or the first that cannot have its value.
+        """
+        missing = [key for key in needed if key not in self.metrics]
+        require(not missing, f"{self.owner}: without the metric {', '.join(missing)}")
+        for key in COUNTS.intersection(needed):
+            require_metric(self.owner, key, self.metrics[key], least=1)
+        require_metrics(self.owner, self.metrics)
+        return self.metrics
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.commands.reaccount import reaccount
 from pipeline.commands.report import report
 from pipeline.commands.terminal.error_message import complaint
 from pipeline.domain.checks import ConfigError
+from pipeline.tracking.stored import Stored, StoredRuns
 from tests.commands.conftest import client, runs, store
 
 Change = Callable[[Any], Any]
@@ -88,6 +90,10 @@ CHANGES: dict[str, list[Change]] = {
         cell("carbon_g", math.inf),
         cell("carbon_g", "much"),
         cell("pue", -1.0),
+        cell("pue", 0.5),
+        cell("energy_j", 1e300),
+        cell("carbon_g", 1e300),
+        cell("intensity_g_per_kwh", 1e9),
     ],
     "records.json": [
         *TABLE,
@@ -96,6 +102,8 @@ CHANGES: dict[str, list[Change]] = {
         cell("end_s", None),
         cell("end_s", "late"),
         cell("end_s", -1.0),
+        cell("end_s", 1e12),
+        cell("queued_s", -1e200),
         cell("stage", "first"),
         cell("request", None),
     ],
@@ -174,5 +182,52 @@ def test_a_broken_artifact_is_one_line_that_names_it(
                 bad.append(f"{name} {number} {text[:60]!r}: taken")
         path.write_text(whole)
     assert bad == []
+    assert len(runs(where)) == before
+    assert [*tmp_path.iterdir()] == []
+
+
+IMPOSSIBLE = {
+    "requests_ok": (-5.0, 0.0, 2.5, 1e300, 19.0),
+    "latency_ms_mean": (-8.5, 1e300, math.nan, math.inf, 1e6),
+    "energy_j_per_inf": (-3.0, 1e300),
+    "carbon_g_per_inf": (-1.0, math.nan),
+    "throughput_rps": (1e300, -1.0, 1e9),
+    "carbon_network_g": (1e17,),
+    "of another version": (math.inf,),
+}
+"""Values that no run has, by metric: of 20 requests answered."""
+ALLOWED = {
+    "report": {("requests_ok", 0.0), ("carbon_network_g", 1e17)},
+    "compare": set(),
+    "reaccount": {("carbon_network_g", 1e17)},
+}
+"""Those that a command does not divide by, or has no whole to compare with."""
+OF_ITS_RECORDS = {("requests_ok", 19.0), ("latency_ms_mean", 1e6), ("throughput_rps", 1e9)}
+"""Those that do not follow from the records, which only reaccount reads."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_impossible_metric_is_one_line_that_names_it(
+    command: str, two_runs: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where, run_id, other = two_runs
+    run, names, overrides = COMMANDS[command](run_id, other)
+    before, real = len(runs(where)), StoredRuns.stored
+    for key, values in IMPOSSIBLE.items():
+        for value in values:
+
+            def tampered(self: StoredRuns, wanted: str, key: str = key, value: float = value) -> Stored:
+                found = real(self, wanted)
+                return replace(found, metrics={**found.metrics, key: value}) if wanted == run_id else found
+
+            if (key, value) in ALLOWED[command] | (OF_ITS_RECORDS if command != "reaccount" else set()):
+                continue
+            monkeypatch.setattr(StoredRuns, "stored", tampered)
+            with pytest.raises(ConfigError) as caught:
+                run(names, [*overrides, store(where)])
+            assert str(caught.value).startswith(f"run {run_id} (")
+            assert key in str(caught.value) or key == "carbon_network_g"
+            assert "\n" not in str(caught.value)
     assert len(runs(where)) == before
     assert [*tmp_path.iterdir()] == []

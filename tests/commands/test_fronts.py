@@ -92,3 +92,15 @@ def test_where_there_is_no_front_to_show(store: Tracking) -> None:
     sweep(store, "one", [(1, 1)], {"carbon_g_per_inf": "minimize"})
     with pytest.raises(ConfigError, match=r"can be drawn .one · \w+: its objectives are not two"):
         fronts(["try out"], [f"tracking.uri={store.uri}"])
+
+
+@pytest.mark.parametrize("carbon_g", [-1.0, 1e300])
+def test_a_sweep_with_an_impossible_figure_is_left_out(store: Tracking, carbon_g: float) -> None:
+    sweep(store, "fine", [(1, 1)], {**TWO})
+    sweep(store, "strange", [(1, 1), (carbon_g, 2)], {**TWO})
+    found, others = fronts_of(store.sweeps("try out"))
+    assert [name.split(" · ")[0] for name in found] == ["fine"]
+    assert [name.split(" · ")[0] for name in others] == ["strange"]
+    ((_, why),) = others.items()
+    assert "its trials.json cannot be read: " in why
+    assert "trials: carbon_g_per_inf must be" in why

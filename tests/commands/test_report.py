@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.commands.report import report
 from pipeline.domain.checks import ConfigError
+from pipeline.tracking.tracking import Tracking
 from tests.commands.conftest import SIMULATED, carbonedge, metrics, runs, store
 
 
@@ -54,6 +57,31 @@ def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert audit["software"]["torch"]
     assert audit["coefficients"]
     assert set(audit["front"]) <= {row["run_id"] for row in audit["trials"]}
+
+
+@pytest.mark.parametrize(
+    ("energy_j", "summary", "complaint"),
+    [
+        (-3.0, {}, "trial.: energy_j_per_inf must be a number >= 0"),
+        (3.0, {"energy_j_per_inf": [1e300]}, "summary: energy_j_per_inf must be at most"),
+        (3.0, {"p_value": [7.0]}, "summary: p_value must be from 0 to 1"),
+    ],
+)
+def test_a_sweep_with_an_impossible_figure_is_one_line(
+    energy_j: float, summary: dict[str, list[float]], complaint: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    tracking = Tracking(f"sqlite:///{tmp_path}/mlflow.db")
+    tracking.check()
+    with tracking.open_run("sweep", {"sweep": "grid"}, {}) as sweep:
+        sweep.log_table(pd.DataFrame(summary), "summary.json")
+        with replace(tracking, parent_run_id=sweep.run_id).open_run("trial", {}, {}) as trial:
+            trial.log_metrics({"energy_j_per_inf": energy_j})
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        report([sweep.run_id], [store(tmp_path)])
+    owner = sweep if summary else trial
+    assert str(caught.value).startswith(f"run {owner.run_id} (")
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:

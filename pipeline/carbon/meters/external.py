@@ -72,4 +72,6 @@ class External:
             len(at_s) > 1 and bool(good.all()) and bool((np.diff(at_s) > 0).all()),
             f"meter.path: {path} needs rows with rising utc and power_w >= 0",
         )
+        row = int(power_w.argmax())
+        require_number(f"meter.path: {path}, row {row + 1}", "power_w", float(power_w[row]), least=0)
         return at_s, power_w

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
+from pipeline.domain.checks import LARGEST
 from pipeline.domain.energy import carbon_g
 
 LEAST_INTERVAL_S = 1e-3
@@ -33,7 +34,10 @@ class Reading:
         self, name: str, tier: str, zone: str, joules: float, seconds: float, interval_s: float, *,
         samples: int, resolution_j: float | None = None, idle_w: float | None = None,
     ) -> None:  # fmt: skip
-        """Record the joules of a block of that many seconds; reject a block of fewer than MIN_INTERVALS."""
+        """Record the joules of a block of that many seconds.
+
+        Reject a block of fewer than MIN_INTERVALS, and a mean power that cannot be.
+        """
         self.about = {
             "tier": tier, "interval_s": interval_s, "samples": samples, "seconds": seconds,
             "resolution_j": resolution_j, "idle_w": idle_w,
@@ -43,6 +47,9 @@ class Reading:
                 f"refused: {name} over {seconds:.2f} s is fewer than {MIN_INTERVALS} intervals of "
                 f"{interval_s:g} s; it needs a run of {MIN_INTERVALS * interval_s:g} s"
             )
+            return
+        if not 0 <= joules <= LARGEST["_w"] * seconds:
+            self.method = f"refused: {name} read {joules:g} J in {seconds:.2f} s, which cannot be"
             return
         grams = carbon_g(joules, installed_g_per_kwh("meter.zone", zone), 1.0)
         self.metrics = {"host_energy_j": joules, "host_carbon_g": grams}

@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, first_line, require, require_whole
+from pipeline.domain.checks import LARGEST, ConfigError, first_line, require, require_whole
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK
 from pipeline.host.data_file import MOST_BYTES, content
 
 Floats = npt.NDArray[np.float64]
 
+MOST_SINCE_1970_S = 1e10
+"""The largest timestamp, in the year 2286: a float of that size still tells two microseconds apart."""
 REPLAY_COLUMNS = ("timestamp", "model", "deadline_s", "tenant")
 
 
@@ -76,10 +78,15 @@ def _read_requests(
     at_s = _seconds(table["timestamp"])
     _require_rows(path, np.isfinite(at_s), "timestamp must be an ISO time or seconds")
     _require_rows(path, np.diff(at_s, prepend=at_s[0]) >= 0, "timestamp must not be before the row above")
+    within = np.abs(at_s) <= MOST_SINCE_1970_S
+    _require_rows(path, within, f"timestamp must be at most {MOST_SINCE_1970_S:g} s")
+    within = at_s - at_s[0] <= LARGEST["_s"]
+    _require_rows(path, within, f"timestamp must be at most {LARGEST['_s']:g} s after the first")
     about = table.reindex(columns=list(REPLAY_COLUMNS[1:]))
     deadline_s = pd.to_numeric(about["deadline_s"], errors="coerce")
-    good = about["deadline_s"].isna() | (np.isfinite(deadline_s) & (deadline_s > 0))
-    _require_rows(path, good.to_numpy(), "deadline_s must be a number > 0, or empty")
+    good = about["deadline_s"].isna() | ((deadline_s > 0) & (deadline_s <= LARGEST["_s"]))
+    expected = f"deadline_s must be a number > 0 and at most {LARGEST['_s']:g}, or empty"
+    _require_rows(path, good.to_numpy(), expected)
     kind, distinct = pd.factorize(pd.MultiIndex.from_frame(about.astype(object).where(about.notna(), None)))
     first = np.unique(kind, return_index=True)[1]
     lines = zip(first + 2, distinct, strict=True)

@@ -9,13 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, first_line, require
+from pipeline.domain.checks import ConfigError, first_line, require, require_number
 from pipeline.domain.energy import J_PER_KWH
+from pipeline.results.metric_values import require_metrics
 from pipeline.results.paper.configurations import MODELS, NAMES
 
 Metrics = Mapping[str, float]
 PUBLISHED = Path(__file__).resolve().parents[3] / "conf" / "published" / "carbonedge.csv"
 """CarbonEdge (arXiv 2603.27420), Tables II and IV."""
+STATED = ("carbon_g_per_inf", "energy_j_per_inf", "latency_ms_mean", "inferences_per_g")
+"""Metrics of a published figure; unknown ones are NaN."""
 NEEDED = ("carbon_g_per_inf", "intensity_g_per_kwh")
 """Columns that a published figure must have; they imply its energy: E = C / I."""
 
@@ -44,7 +47,12 @@ def published(path: Path, name: str) -> dict[str, Any]:
         row[column] = float(value)
     for column in ("latency_ms_mean", "inferences_per_g"):
         row[column] = float(pd.to_numeric(row.get(column, math.nan), errors="coerce"))
-    return row | {"energy_j_per_inf": row["carbon_g_per_inf"] / row["intensity_g_per_kwh"] * J_PER_KWH}
+    owner, g_per_kwh = f"{path}, {name}", row["intensity_g_per_kwh"]
+    require_number(owner, "intensity_g_per_kwh", g_per_kwh, least=0)
+    row["energy_j_per_inf"] = row["carbon_g_per_inf"] / g_per_kwh * J_PER_KWH
+    stated = {key: row[key] for key in STATED if not math.isnan(row[key])}
+    require_metrics(owner, stated)
+    return row
 
 
 def published_metrics(reference: str) -> dict[str, Any]:

@@ -43,6 +43,10 @@ def test_a_wall_meter_is_aligned_by_time(tmp_path: Path) -> None:
         ("utc,watts\n", "has no column 'power_w'"),
         ("utc,power_w\n2030-01-01T00:00Z,1\n", "needs rows with rising utc"),
         ("utc,power_w\n2030-01-01T00:00Z,1\n2030-01-01T00:01Z,-1\n", "needs rows with rising utc"),
+        (
+            "utc,power_w\n2030-01-01T00:00Z,1\n2030-01-01T00:01Z,1e300\n",
+            r"wall.csv, row 2: power_w must be at most 1e\+06",
+        ),
         ("utc,power_w\n2000-01-01T00:00Z,1\n2000-01-01T00:01Z,1\n", "does not cover the run from"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from pipeline.carbon.meters.code_carbon import CodeCarbon
 from pipeline.carbon.meters.cpu_time import CpuTime
 from pipeline.carbon.meters.external import External
-from pipeline.carbon.meters.reading import NoMeter
+from pipeline.carbon.meters.reading import NoMeter, Reading
 from pipeline.domain.checks import ConfigError
 from tests.conftest import choices, configured
 
@@ -22,6 +23,14 @@ def test_a_short_reading_is_refused_with_the_length_that_it_needs(meter: Any) ->
         time.sleep(0.1)
     assert reading.metrics == {}
     assert reading.method.endswith("is fewer than 10 intervals of 1 s; it needs a run of 10 s")
+
+
+@pytest.mark.parametrize("joules", [-1.0, math.nan, math.inf, 1e300])
+def test_an_energy_that_cannot_be_is_refused(joules: float) -> None:
+    reading = Reading()
+    reading.fill("sensor", "metered", "WORLD", joules, 10.0, 0.25, samples=40)
+    assert reading.metrics == {}
+    assert reading.method == f"refused: sensor read {joules:g} J in 10.00 s, which cannot be"
 
 
 def test_no_meter_reads_nothing() -> None:

@@ -1,0 +1,63 @@
+"""Values of metrics that no run can have are refused; those that runs have are not."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from pipeline.domain.checks import ConfigError
+from pipeline.results.metric_keys import METRICS
+from pipeline.results.metric_values import require_metric, require_metric_columns, require_metrics
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_no_metric_is_nan_or_infinite(key: str) -> None:
+    require_metrics("run", {key: 1.0})
+    for value in (math.nan, math.inf, -math.inf, -1e308):
+        with pytest.raises(ConfigError, match=rf"^run: {key} must be .*{key}: "):
+            require_metric("run", key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("requests_ok", -1.0),
+        ("requests_failed", 0.5),
+        ("requests_ok", 1e300),
+        ("latency_ms_p95_lo", -1e-9),
+        ("latency_ms_mean", 1.1e12),
+        ("slo_miss_rate", 1.01),
+        ("carbon_total_g_high", 1e19),
+        ("change_g_per_inf_low", -1e19),
+        ("throughput_rps", 1e300),
+        ("inferences_per_g", 1e300),
+        ("of another version", math.inf),
+    ],
+)
+def test_what_cannot_be(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^run: {key} must be "):
+        require_metrics("run", {key: value})
+
+
+def test_what_can_be() -> None:
+    require_metrics("run", {"change_g_per_inf": -1.0, "change_g_per_inf_low": -2.0, "requests_ok": 0.0})
+    require_metrics("run", {"output_max_abs_error": 1e300, "hypervolume": 1e40, "of another version": -1.0})
+    require_metrics("run", {"regret_to_oracle": -1e-3, "transfer_bytes_saved_per_inf": -6.0})
+    require_metric("mean", "requests_ok", 0.5, mean=True)
+    require_metric("mean", "latency_ms_mean_lo", -0.5, mean=True)
+    require_metric("mean", "slo_miss_rate_hi", 1.2, mean=True)
+
+
+def test_columns() -> None:
+    table = pd.DataFrame({"requests_ok": [1.0, None], "cuts": ["none", "3"], "repeats": [1, 2]})
+    require_metric_columns("sweep", table)
+    with pytest.raises(ConfigError, match="^sweep: requests_ok must be a whole number .requests_ok: 0.5."):
+        require_metric_columns("sweep", table.assign(requests_ok=[1.0, 0.5]))
+    require_metric_columns("sweep", table.assign(requests_ok=[1.0, 0.5]), mean=True)
+    with pytest.raises(ConfigError, match="^sweep: latency_ms_p50 must be a number >= 0 .*-7"):
+        require_metric_columns("sweep", table.assign(latency_ms_p50=[1.0, -7.0]))
+    with pytest.raises(ConfigError, match="^sweep: latency_ms_p50 must be a number in every row"):
+        require_metric_columns("sweep", table.assign(latency_ms_p50=["fast", 1.0]))
+    require_metric_columns("sweep", table[:0])
