@@ -33,8 +33,8 @@ UNREADABLE = (
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, YAMLError,
 )  # fmt: skip
 """What the use of an artifact may raise that is of another version, or anybody's."""
-MOST_CONFIG_BYTES = 20_000_000
-"""Largest config of a run: that of a fleet of 50,000 devices."""
+MOST_CONFIG_BYTES = 5_000_000
+"""Largest config of a run: 2 kB for each device of a fleet of 2,500."""
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

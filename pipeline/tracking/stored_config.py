@@ -32,6 +32,10 @@ CLASSES = {
 """What may be built from a stored config, by config group."""
 MOST_DEPTH = 30
 """Deepest nesting of a stored config; ours have 6."""
+MOST_NODES = 100_000
+"""Most keys and values of a stored config: those of 2,500 devices. OmegaConf needs 10 s for them."""
+MOST_LETTERS = 10_000
+"""Longest text in a stored config, and of all texts with ${...} together, which are slow to read."""
 ADDRESSES = ("url", "key_variable", "user_variable", "password_variable", "cache_dir")
 """Keys that say where requests and secrets go, and where answers are kept: never those of a run."""
 
@@ -40,24 +44,33 @@ def parsed(text: str) -> dict[str, Any]:
     """The mapping that a stored YAML text holds, of plain values; interpolations are text.
 
     Raises ValueError or YAMLError for any other text. Aliases are refused, as few lines could stand for
-    gigabytes, and so is deep nesting, for which the parser needs minutes.
+    gigabytes, and so is what takes the parsers minutes: deep nesting, many values, long numbers.
     """
-    depth = 0
-    for place, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("it has YAML aliases")
-        # The stream and the document begin first.
-        if place == 2 and not isinstance(event, yaml.MappingStartEvent):
-            raise ValueError("not a mapping")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_DEPTH:
-            raise ValueError(f"nested more than {MOST_DEPTH} deep")
+    _require_small(text)
     config = OmegaConf.create(text)  # reads 1e-3 as a number, which YAML's own rules do not
     if not isinstance(config, DictConfig) or not config:
         raise ValueError("not a mapping")
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _require_small(text: str) -> None:
+    """Raise ValueError or YAMLError unless it takes seconds to read a YAML text as a mapping."""
+    depth = interpolated = 0
+    for place, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+        require(place < MOST_NODES, f"it holds more than {MOST_NODES} keys and values")
+        require(not isinstance(event, yaml.AliasEvent), "it has YAML aliases")
+        # The stream and the document begin first.
+        require(place != 2 or isinstance(event, yaml.MappingStartEvent), "not a mapping")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        require(depth <= MOST_DEPTH, f"nested more than {MOST_DEPTH} deep")
+        value = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        require(len(value) <= MOST_LETTERS, f"a text in it has more than {MOST_LETTERS} letters")
+        interpolated += len(value) if "${" in value else 0
+        require(
+            interpolated <= MOST_LETTERS, f"its texts with ${{...}} have more than {MOST_LETTERS} letters"
+        )
 
 
 def rebuilt(config: Mapping[str, Any], group: str, own: Collection[str] = ()) -> Any:

@@ -12,6 +12,8 @@ from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.grids.live.electricity_maps import ElectricityMaps
 from pipeline.carbon.grids.trace import Trace
 from pipeline.domain.checks import ConfigError
+from pipeline.tracking import stored_config
+from pipeline.tracking.stored import MOST_CONFIG_BYTES
 from pipeline.tracking.stored_config import CLASSES, parsed, rebuilt
 from tests.conftest import ROOT, configured
 
@@ -92,6 +94,36 @@ def test_no_run_says_where_a_key_goes(tmp_path: Path) -> None:
 def test_what_is_no_plain_mapping_is_refused(text: str) -> None:
     with pytest.raises((ValueError, yaml.YAMLError)):
         parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("a: [" + "1, " * 2000 + "]", "it holds more than 1000 keys and values"),
+        ("".join(f"k{k}: 1\n" for k in range(600)), "it holds more than 1000 keys and values"),
+        ("a: " + "[" * 40, "nested more than 30 deep"),
+        ("a: 1" + ":10" * 4000, "a text in it has more than 10000 letters"),
+        (
+            "a: [" + "'" + "${a}" * 2000 + "', " + "'" + "${a}" * 2000 + "']",
+            "its texts with .* than 10000 letters",
+        ),
+    ],
+)
+def test_what_takes_minutes_to_read_is_refused(
+    text: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """250,000 ones took 98 s, as does a number to the base of 60 with half a million digits."""
+    monkeypatch.setattr(stored_config, "MOST_NODES", 1000)
+    with pytest.raises(ConfigError, match=f"^{complaint}$"):
+        parsed(text)
+
+
+def test_the_limit_leaves_room_for_a_large_fleet() -> None:
+    """A fleet of 2,000 devices, each with all that our boards state."""
+    text = (ROOT / "conf" / "fleet" / "boards.yaml").read_text()
+    num_devices = len(yaml.safe_load(text)["devices"])
+    assert sum(1 for _ in yaml.parse(text)) / num_devices * 2000 < stored_config.MOST_NODES
+    assert len(text) / num_devices * 2000 < MOST_CONFIG_BYTES
 
 
 def test_numbers_are_read_as_in_a_config() -> None:
