@@ -52,7 +52,7 @@ def content(path: Path, most_bytes: int) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
+def text_of(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """The text of a file. Raises ValueError unless it is UTF-8; other errors as for `content`."""
     return content(path, most_bytes).read().decode()
 

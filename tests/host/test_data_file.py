@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from pipeline.domain.checks import ConfigError
-from pipeline.host.data_file import content, parquet_table, text
+from pipeline.host.data_file import content, parquet_table, text_of
 
 
 def _zip(data: bytes) -> bytes:
@@ -115,6 +115,6 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path, kind: str) -> None:
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    for read in (content, parquet_table, text):
+    for read in (content, parquet_table, text_of):
         with pytest.raises(ConfigError, match=r"trace\.parquet is not a regular file$"):
             read(path, 1000)
