@@ -25,6 +25,8 @@ MOST_TEXT_BYTES = 10_000_000
 """Limit of other texts, such as a plan or a profile, of which ours have some kB."""
 WIDTH = 8
 """Bytes that a value takes at least: a number, or the reference to a text."""
+MOST_GROUPS = 10_000
+"""Most row groups of a Parquet file, each of which takes time: a group mostly has 100,000 rows or more."""
 BATCH = 10_000
 """Rows of a Parquet file that are counted at once."""
 
@@ -47,6 +49,7 @@ def content(path: Path, most_bytes: int) -> io.BytesIO:
     Raises ConfigError for content that is longer, and as `opened`; for a broken file, what its format raises.
     """
     with opened(path) as packed, compr[infer_compression(str(path))](packed, mode="rb") as stream:
+        _require_size(os.fstat(packed.fileno()).st_size, most_bytes)
         data = stream.read(most_bytes + 1)
     _require_size(len(data), most_bytes)
     return io.BytesIO(data)
@@ -66,6 +69,7 @@ def parquet_table(path: Path, most_bytes: int) -> pd.DataFrame:
     from pyarrow.parquet import ParquetFile  # takes a tenth of a second
 
     with opened(path) as file:
+        _require_size(os.fstat(file.fileno()).st_size, most_bytes)
         about = ParquetFile(file)
         _require_flat(about, most_bytes)
         num_bytes = 0
@@ -77,8 +81,10 @@ def parquet_table(path: Path, most_bytes: int) -> pd.DataFrame:
 
 
 def _require_flat(about: ParquetFile, most_bytes: int) -> None:
-    """Raise ConfigError for nested values, and for values of fixed width that are more than the limit."""
-    groups = [about.metadata.row_group(k) for k in range(about.metadata.num_row_groups)]
+    """Raise ConfigError for nested values, many row groups, and too many values of fixed width."""
+    num_groups = about.metadata.num_row_groups
+    require(num_groups <= MOST_GROUPS, f"it has {num_groups} row groups, and at most {MOST_GROUPS} are read")
+    groups = [about.metadata.row_group(k) for k in range(num_groups)]
     columns = [about.schema.column(k) for k in range(len(about.schema))]
     nested = [each.path for each in columns if each.path != each.name or each.max_repetition_level > 0]
     require(not nested, f"its column {''.join(nested[:1])!r:.60} holds lists or structures")

@@ -19,6 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from pipeline.domain.checks import ConfigError
+from pipeline.host import data_file
 from pipeline.host.data_file import content, parquet_table, text_of
 
 
@@ -97,6 +98,23 @@ def test_a_parquet_file_of_nested_values_is_refused(tmp_path: Path, values: list
         parquet_table(path, 1_000_000)
 
 
+def test_a_parquet_file_of_many_row_groups_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_file, "MOST_GROUPS", 3)
+    parquet.write_table(pa.table({"value": range(4)}), tmp_path / "t.parquet", row_group_size=1)
+    with pytest.raises(ConfigError, match="^it has 4 row groups, and at most 3 are read$"):
+        parquet_table(tmp_path / "t.parquet", 1_000_000)
+
+
+def test_padding_counts(tmp_path: Path) -> None:
+    """Zeros after the packed content are skipped one by one."""
+    path = tmp_path / "trace.csv.gz"
+    path.write_bytes(gzip.compress(b"a") + bytes(2000))
+    with pytest.raises(ConfigError, match="holds more than 1 kB"):
+        content(path, 1000)
+
+
 def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
     path = tmp_path / "trace.parquet"
     table = pd.DataFrame(
@@ -104,7 +122,7 @@ def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
         index=["x", "y"],
     )
     table.to_parquet(path)
-    pd.testing.assert_frame_equal(parquet_table(path, 1000), table)
+    pd.testing.assert_frame_equal(parquet_table(path, 10_000), table)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
