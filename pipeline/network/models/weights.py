@@ -60,12 +60,10 @@ def _read(weights: str) -> dict[str, Tensor]:
     except Exception as error:  # the readers of these formats raise errors of many kinds
         raise ConfigError(f"model.weights: cannot read {weights} ({first_line(error)})") from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
-    require(
-        isinstance(state, Mapping)
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()),
-        f"model.weights: {weights} must hold a state_dict, of tensors by name "
-        f"(it holds a {type(state).__name__})",
-    )
+    good = isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
+    require(good, f"model.weights: {weights} must hold a state_dict (it holds a {type(state).__name__})")
+    for key in state:
+        require(isinstance(key, str), f"model.weights: {weights} must have text as keys (one is {key!r:.60})")
     return dict(state)
 
 
