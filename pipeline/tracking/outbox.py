@@ -18,7 +18,6 @@ from typing import Any
 
 from pipeline.domain.checks import ConfigError, one_line, require
 from pipeline.domain.credentials import masked
-from pipeline.host.data_file import MOST_BYTES, text_of
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import MachineLock, machine_lock
 
@@ -129,13 +128,13 @@ class Outbox:
         """The entry in a folder, or None; one that is not valid is set aside with a warning."""
         path = self.folder / name / "run.json"
         try:
-            fields = json.loads(text_of(path, MOST_BYTES))
+            fields = json.loads(path.read_text())
             entry = Entry(**fields | {"metrics": [tuple(point) for point in fields["metrics"]]})
             require(entry.folder == name, f"it is the entry of {entry.folder!r}")
             return entry
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             aside, reason = self.set_aside(name), one_line(error) if isinstance(error, ConfigError) else ""
             reason = reason or type(error).__name__
             _log.warning("%s cannot be read (%s); moved to %s", path, reason, aside)
