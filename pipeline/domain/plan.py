@@ -18,6 +18,11 @@ def require_compression(key: str, value: Any) -> None:
     require(value in COMPRESSIONS, f"{key}: must be one of {', '.join(COMPRESSIONS)} ({value!r})")
 
 
+def _shown(values: tuple[Any, ...]) -> str:
+    """Values as text, of which a file may have thousands: the first 200 letters."""
+    return str(values) if len(str(values)) <= 200 else f"{str(values)[:200]} ..."
+
+
 @dataclass(frozen=True)
 class Plan:
     """Cuts and a device for each stage: stage k is layers[bounds[k]:bounds[k + 1]] on devices[k].
@@ -41,16 +46,18 @@ class Plan:
         rising = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
         require(
             len(self.bounds) >= 2 and self.bounds[0] == 0 and rising,
-            f"bounds must rise strictly from 0 (bounds: {self.bounds})",
+            f"bounds must rise strictly from 0 (bounds: {_shown(self.bounds)})",
         )
         require(
             len(self.devices) == len(self.bounds) - 1,
             f"a plan needs a device (or auto) for each stage (stages: {len(self.bounds) - 1}, "
-            f"devices: {self.devices})",
+            f"devices: {_shown(self.devices)})",
         )
+        # The numbers of layers first: a file may name a billion.
+        whole = len(self.order) == self.bounds[-1] and sorted(self.order) == list(range(self.bounds[-1]))
         require(
-            not self.order or sorted(self.order) == list(range(self.bounds[-1])),
-            f"order must hold each of the {self.bounds[-1]} layers once (order: {self.order})",
+            not self.order or whole,
+            f"order must hold each of the {self.bounds[-1]} layers once (order: {_shown(self.order)})",
         )
         require_compression("compression", self.compression)
 

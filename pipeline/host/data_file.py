@@ -3,39 +3,117 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
 import pandas as pd
 from fsspec.compression import compr
 from fsspec.utils import infer_compression
 
 from pipeline.domain.checks import require, size_text
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
 MOST_BYTES = 250_000_000
 """Default limit of a file of values: thirty zones by the hour take 15 MB a year."""
+MOST_TEXT_BYTES = 10_000_000
+"""Limit of other texts, such as a plan or a profile, of which ours have some kB."""
+WIDTH = 8
+"""Bytes that a value takes at least: a number, or the reference to a text."""
+MOST_GROUPS = 10_000
+"""Most row groups of a Parquet file, each of which takes time: a group mostly has 100,000 rows or more."""
+BATCH = 10_000
+"""Rows of a Parquet file that are counted at once."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file. Raises ConfigError for a pipe, which may block, a device, which has no end, and others.
+
+    Raises OSError for a file that is missing or may not be read.
+    """
+    # Without O_NONBLOCK the opening of a pipe waits for a writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        require(stat.S_ISREG(os.fstat(file.fileno()).st_mode), f"{path} is not a regular file")
+        yield file
 
 
 def content(path: Path, most_bytes: int) -> io.BytesIO:
     """The content of a file, unpacked if its name ends in .gz, .bz2, .xz or .zip.
 
-    Raises ConfigError for content that is longer; for a broken file, what its format raises.
+    Raises ConfigError for content that is longer, and as `opened`; for a broken file, what its format raises.
     """
-    with path.open("rb") as packed, compr[infer_compression(str(path))](packed, mode="rb") as stream:
+    with opened(path) as packed, compr[infer_compression(str(path))](packed, mode="rb") as stream:
+        _require_size(os.fstat(packed.fileno()).st_size, most_bytes)
         data = stream.read(most_bytes + 1)
     _require_size(len(data), most_bytes)
     return io.BytesIO(data)
 
 
-def parquet_table(path: Path, most_bytes: int) -> pd.DataFrame:
-    """The table of a Parquet file. Errors as for `content`; its values count as unpacked."""
-    from pyarrow import parquet  # takes a tenth of a second
+def text_of(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
+    """The text of a file. Raises ValueError unless it is UTF-8; other errors as for `content`."""
+    return content(path, most_bytes).read().decode()
 
-    about = parquet.read_metadata(path)
-    groups = (about.row_group(k).total_byte_size for k in range(about.num_row_groups))
-    values = about.num_rows * about.num_columns * np.dtype(float).itemsize
-    _require_size(max(sum(groups), values), most_bytes)
-    return pd.read_parquet(path)
+
+def parquet_table(path: Path, most_bytes: int) -> pd.DataFrame:
+    """The table of a Parquet file. Errors as for `content`; its values count as unpacked.
+
+    A text that the file holds once, and that many rows refer to, counts once a row. Raises ConfigError for
+    columns of lists, of which a row may hold any number of values, and of structures.
+    """
+    from pyarrow.parquet import ParquetFile  # takes a tenth of a second
+
+    with opened(path) as file:
+        _require_size(os.fstat(file.fileno()).st_size, most_bytes)
+        about = ParquetFile(file)
+        _require_flat(about, most_bytes)
+        num_bytes = 0
+        for batch_bytes in _text_bytes(about, file):
+            num_bytes += batch_bytes
+            _require_size(num_bytes, most_bytes)
+        file.seek(0)
+        return pd.read_parquet(file)
+
+
+def _require_flat(about: ParquetFile, most_bytes: int) -> None:
+    """Raise ConfigError for nested values, many row groups, and too many values of fixed width."""
+    num_groups = about.metadata.num_row_groups
+    require(num_groups <= MOST_GROUPS, f"it has {num_groups} row groups, and at most {MOST_GROUPS} are read")
+    groups = [about.metadata.row_group(k) for k in range(num_groups)]
+    columns = [about.schema.column(k) for k in range(len(about.schema))]
+    nested = [each.path for each in columns if each.path != each.name or each.max_repetition_level > 0]
+    require(not nested, f"its column {''.join(nested[:1])!r:.60} holds lists or structures")
+    width = sum(max(column.length or 0, WIDTH) for column in columns)
+    num_rows = max(about.metadata.num_rows, sum(group.num_rows for group in groups))
+    _require_size(max(num_rows * width, sum(group.total_byte_size for group in groups)), most_bytes)
+
+
+def _text_bytes(about: ParquetFile, file: BinaryIO) -> Iterator[int]:
+    """Bytes of the texts, column by column and batch by batch, without a copy of a text for each row."""
+    from pyarrow.parquet import ParquetFile
+
+    columns = (about.schema.column(k) for k in range(len(about.schema)))
+    for name in {column.path: None for column in columns if column.physical_type == "BYTE_ARRAY"}:
+        coded = ParquetFile(file, read_dictionary=[name])
+        for group in range(about.metadata.num_row_groups):
+            for batch in coded.iter_batches(BATCH, row_groups=[group], columns=[name]):
+                yield sum(_coded_bytes(column) for column in batch.columns)
+
+
+def _coded_bytes(column: Any) -> int:
+    """Bytes of a column's texts; of one that is coded by a dictionary, as if it were not."""
+    import pyarrow.compute as pc
+    from pyarrow.types import is_dictionary
+
+    if not is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).take(column.indices)
+    return int(pc.sum(lengths.cast("int64")).as_py() or 0)
 
 
 def _require_size(num_bytes: int, most_bytes: int) -> None:

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from yaml import YAMLError
 
-from pipeline.domain.checks import ConfigError, first_line, require
-from pipeline.domain.plan import Plan
+from pipeline.domain.checks import ConfigError, first_line, one_line, require
+from pipeline.host.data_file import text_of
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
 from pipeline.network.models.answers import is_finite
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
 from pipeline.network.subnormals import subnormals_as_zero
+from pipeline.planning.plan_file import stored_plan
 from pipeline.tracking.stored_config import parsed, rebuilt
 
 PLAN, MODEL = "plan.json", "model.yaml"
@@ -31,9 +32,10 @@ PLAN, MODEL = "plan.json", "model.yaml"
 class PyfuncModel:
     """A model that runs the stages of a plan one after the other, in one process."""
 
-    def __init__(self, spec: ModelSpec, plan: Plan) -> None:
+    def __init__(self, spec: ModelSpec, plan_file: Path) -> None:
         module = spec.build()
         graph = Graph.of(module, torch.zeros(1, 3, spec.input_size, spec.input_size), spec.name)
+        _, plan = stored_plan(plan_file, graph)
         graph = graph.reordered(plan.order) if plan.order else graph
         self.spec = spec
         self.stages = [graph.stage(*plan.stage(index)) for index in range(plan.num_stages)]
@@ -95,7 +97,10 @@ def save(folder: Path, plan: str, model: str) -> None:
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
-    described = parsed((Path(path) / MODEL).read_text(encoding="utf-8"))
-    spec: ModelSpec = rebuilt({"model": described}, "model")
-    fields = json.loads((Path(path) / PLAN).read_text(encoding="utf-8"))
-    return PyfuncModel(spec, Plan(**{key: fields[key] for key in fields if key not in ("model", "fleet")}))
+    """The model in a folder, which may be anybody's. Raises ConfigError naming the file that is not valid."""
+    file = Path(path) / MODEL
+    try:
+        spec: ModelSpec = rebuilt({"model": parsed(text_of(file))}, "model")
+    except (ValueError, YAMLError, OSError) as error:  # ConfigError is a ValueError
+        raise ConfigError(f"model: {file} cannot be read ({one_line(error)})") from error
+    return PyfuncModel(spec, Path(path) / PLAN)

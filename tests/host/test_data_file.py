@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from pipeline.domain.checks import ConfigError
-from pipeline.host.data_file import content, parquet_table
+from pipeline.host import data_file
+from pipeline.host.data_file import content, parquet_table, text_of
 
 
 def _zip(data: bytes) -> bytes:
@@ -65,3 +69,70 @@ def test_a_parquet_file_of_many_equal_values_is_refused(tmp_path: Path) -> None:
     assert len(parquet_table(path, 8_000_000)) == 1_000_000
     with pytest.raises(ConfigError, match=r"^it holds more than 8\.0 MB unpacked$"):
         parquet_table(path, 7_999_999)
+
+
+BOMBS = {
+    "a text of many rows": pa.array(["x" * 1000] * 3000),
+    "a category of many rows": pa.array(["x" * 1000] * 3000, pa.dictionary(pa.int32(), pa.string())),
+    "bytes of many rows": pa.array([b"x" * 1000] * 3000, pa.binary()),
+    "bytes of a fixed length": pa.array([b"x" * 1000] * 3000, pa.binary(1000)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_text_counts_for_each_row_that_refers_to_it(tmp_path: Path, name: str) -> None:
+    """A few kB on disk, 3 MB in memory; with a text of 100 kB and more rows it was gigabytes."""
+    path = tmp_path / "trace.parquet"
+    parquet.write_table(pa.table({"a.b": BOMBS[name], "other": range(3000)}), path)
+    assert path.stat().st_size < 30_000
+    assert len(parquet_table(path, 3_100_000)) == 3000
+    with pytest.raises(ConfigError, match=r"^it holds more than 2\.9 MB unpacked$"):
+        parquet_table(path, 2_900_000)
+
+
+@pytest.mark.parametrize("values", [[[1.0] * 1000], [{"k": "x"}]])
+def test_a_parquet_file_of_nested_values_is_refused(tmp_path: Path, values: list[object]) -> None:
+    path = tmp_path / "trace.parquet"
+    parquet.write_table(pa.table({"value": pa.array(values)}), path)
+    with pytest.raises(ConfigError, match=r"^its column 'value\..*' holds lists or structures$"):
+        parquet_table(path, 1_000_000)
+
+
+def test_a_parquet_file_of_many_row_groups_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_file, "MOST_GROUPS", 3)
+    parquet.write_table(pa.table({"value": range(4)}), tmp_path / "t.parquet", row_group_size=1)
+    with pytest.raises(ConfigError, match="^it has 4 row groups, and at most 3 are read$"):
+        parquet_table(tmp_path / "t.parquet", 1_000_000)
+
+
+def test_padding_counts(tmp_path: Path) -> None:
+    """Zeros after the packed content are skipped one by one."""
+    path = tmp_path / "trace.csv.gz"
+    path.write_bytes(gzip.compress(b"a") + bytes(2000))
+    with pytest.raises(ConfigError, match="holds more than 1 kB"):
+        content(path, 1000)
+
+
+def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
+    path = tmp_path / "trace.parquet"
+    table = pd.DataFrame(
+        {"zone": ["DE", None], "at": pd.to_datetime(["2020", "2021"]), "kind": pd.Categorical(["a", "b"])},
+        index=["x", "y"],
+    )
+    table.to_parquet(path)
+    pd.testing.assert_frame_equal(parquet_table(path, 10_000), table)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path, kind: str) -> None:
+    """A pipe without a writer would block for ever, and /dev/zero has no end."""
+    path = tmp_path / "trace.parquet"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    for read in (content, parquet_table, text_of):
+        with pytest.raises(ConfigError, match=r"trace\.parquet is not a regular file$"):
+            read(path, 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import Plan
-from pipeline.planning.plan_file import plan_text, read_plan
+from pipeline.planning.plan_file import plan_text, read_plan, stored_plan
 from tests.conftest import MakeProblem
 
 
@@ -44,6 +45,14 @@ def test_it_comes_back_the_same(
         ({"bounds": [0, 2.5, 6]}, "is not a plan file .*whole numbers"),
         ({"bounds": [False, 2, 6]}, "is not a plan file .*whole numbers"),
         ({"devices": [{}, "fast"]}, "is not a plan file .*names"),
+        ({"devices": "fast"}, "is not a plan file .*names"),
+        ({"bounds": {"0": 1}}, "is not a plan file .*whole numbers"),
+        ({"bounds": [0, 10**9], "devices": ["fast"]}, "has 1000000000 layers, but .* has 6"),
+        (
+            {"bounds": [0, 10**9], "devices": ["fast"], "order": [1]},
+            r"order must hold each of the 1000000000 layers once \(order: \(1,\)\)$",
+        ),
+        ({"bounds": list(range(1000, 0, -1))}, r"\(bounds: \(1000, 999, .{,200} \.\.\.\)$"),
     ],
 )
 def test_another_models_or_fleets_is_refused(
@@ -55,6 +64,21 @@ def test_another_models_or_fleets_is_refused(
     file.write_text(json.dumps(fields | change))
     with pytest.raises(ConfigError, match=complaint):
         read_plan(str(file), problem)
+
+
+def test_a_pipe_or_a_device_is_not_read(
+    tmp_path: Path, make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    """A pipe without a writer would block for ever, and /dev/zero has no end."""
+    problem = make_problem(two_devices)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    for name in ("pipe.json", "zero.json"):
+        with pytest.raises(ConfigError, match=rf"^plan: .*{name} is not a regular file$"):
+            stored_plan(tmp_path / name, problem.graph)
+    (tmp_path / "large.json").write_bytes(b" " * 10_000_001)
+    with pytest.raises(ConfigError, match=r"^plan: .*large.json: it holds more than 10\.0 MB unpacked$"):
+        stored_plan(tmp_path / "large.json", problem.graph)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", "no json", "[" * 100_000])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +31,34 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> PyfuncModel:
     spec = {"_target_": "pipeline.network.models.spec.ModelSpec", **asdict(SPEC)}
     save(folder, json.dumps(plan), json.dumps(spec))
     return _load_pyfunc(str(folder))
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{}", "[" * 100_000, '{"bounds": [0, 1000000000], "devices": ["a"], "order": [1]}']
+)
+def test_a_plan_that_is_none_is_one_line(text: str, tmp_path: Path) -> None:
+    spec = {"_target_": "pipeline.network.models.spec.ModelSpec", **asdict(SPEC), "name": "test_byobnet"}
+    save(tmp_path, text, json.dumps(spec))
+    with pytest.raises(ConfigError, match=r"^plan: .*plan\.json is not a plan file \(.*\)$"):
+        _load_pyfunc(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[1]", "not a mapping"),
+        ("a: [", "while parsing a flow node .*"),
+        ("_target_: os.abort", "model._target_: 'os.abort' is not built .*"),
+        (None, r".*model\.yaml is not a regular file"),
+    ],
+)
+def test_a_description_that_is_none_is_one_line(text: str | None, complaint: str, tmp_path: Path) -> None:
+    save(tmp_path, "{}", text or "")
+    if text is None:
+        (tmp_path / "model.yaml").unlink()
+        os.mkfifo(tmp_path / "model.yaml")
+    with pytest.raises(ConfigError, match=rf"^model: .*model\.yaml cannot be read \({complaint}\)$"):
+        _load_pyfunc(str(tmp_path))
 
 
 @pytest.mark.parametrize("side", [8, 300, 1000])

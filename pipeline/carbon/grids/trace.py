@@ -15,6 +15,9 @@ from pipeline.carbon.grids.trace_file import Series, read_trace, utc_text
 from pipeline.domain.checks import ConfigError, require, require_whole
 from pipeline.host.data_file import MOST_BYTES
 
+MOST_STEPS = 1_000_000
+"""Most rows of a zone within a run, where they repeat: ten years of five minutes."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -40,7 +43,10 @@ class Trace:
         self._zones()
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
-        """The rows from begin to end. Raises ConfigError for a zone or a time outside the file."""
+        """The rows from begin to end.
+
+        Raises ConfigError for a zone or a time outside the file, and for more than MOST_STEPS repeated rows.
+        """
         zones = self._zones()
         if zone not in zones:
             raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
@@ -57,6 +63,12 @@ class Trace:
                 raise NotCoveredError(message, datetime.fromtimestamp(until, UTC))
             raise ConfigError(message)
         period = until - since[0]
+        num_steps = (window[1] - window[0]) / period * len(since)
+        require(
+            not self.wrap or num_steps <= MOST_STEPS,
+            f"grid.wrap: {self.path} would repeat {num_steps:.3g} rows of {zone} within the run (at most "
+            f"{MOST_STEPS})",
+        )
         first, last = (int((at - since[0]) // period) if self.wrap else 0 for at in window)
         found = []
         for turn in range(first, last + 1):

@@ -30,6 +30,8 @@ EXPORTS = {
     "Data estimated": "estimated",
 }
 """Headers of Electricity Maps' exports, before and since 2024, and our names for these columns."""
+LEAST_STEP_S = 1.0
+"""Least step of a trace: grids publish values of five minutes or more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,7 @@ def _series(where: str, column: str, rows: pd.DataFrame) -> Series:
 
 
 def _usual_step_s(where: str, since: Floats) -> float:
-    """The median step in seconds. Raises ConfigError unless the times rise in about equal steps."""
+    """The median step in seconds. Raises ConfigError unless the times rise in about equal steps >= 1 s."""
     gaps = np.diff(since)
     wrong = np.flatnonzero(gaps <= 0)
     if len(wrong):
@@ -124,6 +126,8 @@ def _usual_step_s(where: str, since: Floats) -> float:
             first = int(uneven.argmax())
             times = message.format(utc_text(since[first]), utc_text(since[first + 1]))
             raise ConfigError(f"{where}: {times} (the usual step is {step_s:g} s)")
+    times = f"{utc_text(since[0])} and the next are {step_s:g} s apart"
+    require(step_s >= LEAST_STEP_S, f"{where}: rows must be at least {LEAST_STEP_S:g} s apart ({times})")
     return step_s
 
 

@@ -20,6 +20,7 @@ from pipeline.execution.devices.bench import Bench
 from pipeline.execution.devices.pool import PATIENCE_S, DevicePool
 from pipeline.execution.devices.profile_fit import HOST, fitted, layers_of
 from pipeline.execution.devices.reference_probe import reference_graph
+from pipeline.host.data_file import text_of
 from pipeline.host.files import write_atomically
 from pipeline.host.locks import machine_lock
 from pipeline.host.processor import processor
@@ -86,8 +87,8 @@ class Profiler:
             return self.measure(graph, reference)
         path = Path(self.cache_dir) / f"{spec.name}-{self._fingerprint(spec, graph, reference)}.json"
         # Ignore a file that is missing, broken, incomplete or of another version.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            kept = Profile.from_json(path.read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            kept = Profile.from_json(text_of(path))
             _require_complete(kept, graph)
             return kept
         profile = self.measure(graph, reference)

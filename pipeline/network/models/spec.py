@@ -16,6 +16,11 @@ from pipeline.network.models.answers import finite_answer, fitting_input
 from pipeline.network.models.random_weights import make_responsive
 from pipeline.network.models.weights import load_weights
 
+MOST_PIXELS = 4096
+"""Largest height and width of an input, and of what an option calls a size; most models have 224."""
+MOST_OPTION = 100_000
+"""Largest other number among a model's options, such as num_classes: ImageNet's full list has 21,841."""
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -65,6 +70,8 @@ class ModelSpec:
                 f"model.options.{key}: says where weights come from; use model.weights",
             )
         object.__setattr__(self, "options", dict(self.options))
+        _require_small("input_size", self.input_size)
+        _require_small("options", self.options)
 
     def build(self) -> nn.Module:
         """Build the model in eval mode, without gradients.
@@ -94,6 +101,19 @@ class ModelSpec:
 
 def _require_text(key: str, value: Any) -> None:
     require(isinstance(value, str) and value != "", f"model.{key}: must be text ({key}: {value!r})")
+
+
+def _require_small(key: str, value: Any) -> None:
+    """Raise ConfigError, with the key, for a number that asks for gigabytes, also in lists and mappings."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _require_small(f"{key}.{name}", inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _require_small(key, inner)
+    elif isinstance(value, int | float):
+        most = MOST_PIXELS if key.endswith("_size") else MOST_OPTION
+        require(abs(value) <= most, f"model.{key}: must be at most {most} (it is {value!r})")
 
 
 def _channels(key: str, value: Any) -> tuple[float, ...]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.domain.checks import ConfigError, first_line, require
+from pipeline.host.data_file import opened
+from pipeline.network.models.pickled import require_readable
 
 
 def load_weights(model: nn.Module, name: str, weights: str, unused: tuple[str, ...] = ()) -> None:
@@ -43,6 +45,9 @@ def _read(weights: str) -> dict[str, Tensor]:
     """Weights by key. No code that the file may contain is run."""
     try:
         path = _weights_file(weights)
+        with opened(path) as file:
+            if path.suffix != ".safetensors":
+                require_readable(file)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -57,6 +62,8 @@ def _read(weights: str) -> dict[str, Tensor]:
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
     good = isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
     require(good, f"model.weights: {weights} must hold a state_dict (it holds a {type(state).__name__})")
+    for key in state:
+        require(isinstance(key, str), f"model.weights: {weights} must have text as keys (one is {key!r:.60})")
     return dict(state)
 
 

@@ -49,6 +49,17 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
     assert Trace(str(tmp_path / "trace.parquet"), "g").steps("A", NOW, NOW) == [(NOW, 10)]
 
 
+def test_rows_that_would_repeat_millions_of_times_are_refused(tmp_path: Path) -> None:
+    """Two rows a second apart over a year."""
+    text = "zone,utc,g\nA,2030-01-01T00:00:00Z,1\nA,2030-01-01T00:00:01Z,2\n"
+    grid = trace(tmp_path, text, wrap=True)
+    assert len(grid.steps("A", NOW, NOW + timedelta(seconds=60))) == 61
+    with pytest.raises(
+        ConfigError, match=r"^grid\.wrap: .* would repeat 3\.15e\+07 rows of A within the run"
+    ):
+        grid.steps("A", NOW, NOW + timedelta(days=365))
+
+
 @pytest.mark.skipif(not HOURLY.exists(), reason="the real trace is not here")
 def test_a_real_trace_against_pandas() -> None:
     begin = datetime(2021, 6, 1, 7, 20, tzinfo=UTC)

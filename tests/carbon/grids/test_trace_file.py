@@ -56,6 +56,11 @@ def test_namibia_is_a_zone(tmp_path: Path) -> None:
         ("zone,utc,g\nA,2030-01-02T00Z,1\nA,2030-01-01T00Z,1\n", "zone A: rows must be in order of time"),
         ("zone,utc,g\nA,2030-01-02T00Z,1\nA,2030-01-02T00Z,1\n", "each once .2030-01-02T00:00 comes after"),
         ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs more than one row"),
+        (
+            "zone,utc,g\nA,2030-01-01T00:00:00Z,1\nA,2030-01-01T00:00:00.000001Z,1\n",
+            r"grid\.path: .*trace\.csv, zone A: rows must be at least 1 s apart \(2030-01-01T00:00 and the "
+            r"next are .*e-07 s apart\)$",
+        ),
         (hours("1", "1", "1", "", "", "1"), "row 4: g must be a number"),
         (hours("1", "1", "1") + "A,2030-01-01T05:00Z,1\n", "a gap from 2030-01-01T02:00 to 2030-01-01T05:00"),
         (hours("1", "1", "1") + "A,2030-01-01T02:10Z,1\n", "rows overlap, 2030-01-01T02:00 and .*T02:10"),

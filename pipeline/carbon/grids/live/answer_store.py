@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pipeline.carbon.grid import MAX_G_PER_KWH
 from pipeline.domain.checks import ConfigError, require
+from pipeline.host.data_file import MOST_TEXT_BYTES, content, text_of
 from pipeline.host.files import write_atomically
 
 
@@ -54,7 +55,8 @@ class AnswerStore:
     def digest(self, issued_until: datetime) -> tuple[int, str]:
         """The number of answers of all zones issued until that time, and the SHA-256 of their files."""
         kept = [path for path in _files(self.folder) if _issued(path) <= issued_until]
-        return len(kept), hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
+        answers = b"".join(content(path, MOST_TEXT_BYTES).read() for path in kept)
+        return len(kept), hashlib.sha256(answers).hexdigest()
 
     def points(
         self, zone: str, factor: str, issued_until: datetime, foreseen_since: datetime | None = None
@@ -110,11 +112,11 @@ def _issued(path: Path) -> datetime:
 
 def _read(path: Path) -> Answer:
     try:
-        answer = json.loads(path.read_text())
+        answer = json.loads(text_of(path))
         issued, factor, rows = (answer[key] for key in ("issued", "factor", "points"))
         points = [IntensityPoint(datetime.fromisoformat(at), float(value), how) for at, value, how in rows]
         found = Answer(datetime.fromisoformat(issued), factor, points)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise ConfigError(f"grid.cache_dir: {path} is broken ({error}); remove it") from error
     valid = all(0 <= p.g_per_kwh <= MAX_G_PER_KWH and p.since.tzinfo is not None for p in points)
     require(

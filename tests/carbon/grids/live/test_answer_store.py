@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ def test_a_broken_answer_on_disk_is_named(service: Service, tmp_path: Path) -> N
     grid = maps(service, tmp_path)
     grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     (kept,) = tmp_path.rglob("*.json")
-    for text in ("{", "[]", kept.read_text().replace("2", "-2")):
+    for text in ("{", "[]", "[" * 100_000, kept.read_text().replace("2", "-2")):
         kept.write_text(text)
         with pytest.raises(ConfigError, match="is broken"):
             grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    kept.unlink()
+    os.mkfifo(kept)
+    with pytest.raises(ConfigError, match="is broken .*is not a regular file.; remove it"):
+        grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
 
 
 def test_a_folder_that_cannot_be_written_is_named(service: Service, tmp_path: Path) -> None:
