@@ -51,10 +51,19 @@ def require_number(
     require(value <= most, f"{owner}: {name} must be at most {most:g} ({name}: {value!r})")
 
 
-def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
-    """Raise ConfigError unless the value is a whole number >= `least`."""
+def require_whole(owner: str, name: str, value: Any, *, least: int = 0, most: int | None = None) -> None:
+    """Raise ConfigError unless the value is a whole number >= `least` and, if it is given, <= `most`."""
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
+    ends = f">= {least}" if most is None else f"from {least} to {most}"
+    require(
+        good and (most is None or value <= most),
+        f"{owner}.{name}: must be a whole number {ends} (it is {value!r})",
+    )
+
+
+def require_seed(owner: str, value: Any, name: str = "seed") -> None:
+    """Raise ConfigError unless the value is a seed that every random generator takes: 0 to 2**63 - 1."""
+    require_whole(owner, name, value, most=2**63 - 1)
 
 
 def require_pair(key: str, ends: Any) -> None:

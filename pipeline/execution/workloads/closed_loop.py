@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipeline.domain.checks import require_whole
+from pipeline.domain.checks import require_seed, require_whole
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK, draw_kinds
 
@@ -32,7 +32,7 @@ class Closed:
     def __post_init__(self) -> None:
         require_whole("workload", "requests", self.requests, least=1)
         require_whole("workload", "concurrency", self.concurrency, least=1)
-        require_whole("workload", "seed", self.seed)
+        require_seed("workload", self.seed)
         object.__setattr__(self, "classes", RequestClass.all(self.classes))
 
     @property

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.domain.checks import require, require_number, require_seed, require_whole
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK, draw_kinds
 
@@ -48,7 +48,7 @@ class _Open(ABC):
         )
         name = "utilisation" if self.rate_rps is None else "rate_rps"
         require_number("workload", name, getattr(self, name), least=0, above=True)
-        require_whole("workload", "seed", self.seed)
+        require_seed("workload", self.seed)
         require_whole("workload", "most_requests", self.most_requests, least=1)
         object.__setattr__(self, "classes", RequestClass.all(self.classes))
 
