@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from pipeline.domain.checks import named, require, require_number, require_pair
+from pipeline.domain.checks import named, require, require_list, require_mapping, require_number, require_pair
 from pipeline.domain.energy import J_PER_KWH, LINK_END_SHARE
 from pipeline.domain.plan import AUTO
 
@@ -18,6 +18,7 @@ Range = tuple[float, float]
 
 def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
     """The holder's `ranges`, checked: each belongs to a known coefficient and contains its value."""
+    require_mapping(f"{owner}.ranges", holder.ranges, "coefficients to [low, high]")
     ranges = {}
     for name, ends in holder.ranges.items():
         require(name in known, f"{owner}.ranges: unknown {name!r} (known: {', '.join(known)})")
@@ -39,6 +40,7 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
 
 def _sources(owner: str, holder: Any) -> dict[str, str]:
     """The holder's `sources`, checked: text by the name of a field."""
+    require_mapping(f"{owner}.sources", holder.sources, "figures to texts")
     known = {f.name for f in fields(holder)}
     for name, text in holder.sources.items():
         require(name in known, f"{owner}.sources: unknown {name!r}")
@@ -161,6 +163,7 @@ class Link:
         sources = {renamed.get(name, name): text for name, text in _sources(owner, self).items()}
         object.__setattr__(self, "sources", sources)
         if self.between is not None:
+            require_list(f"{owner}.between", self.between, "two devices")
             object.__setattr__(self, "between", tuple(self.between))
             require(
                 len(self.between) == 2 and self.between[0] != self.between[1],
@@ -238,17 +241,20 @@ class Fleet:
 
         Raises ConfigError naming the device or link and the key that is unknown, missing or bad.
         """
+        links = {} if links is None else links
+        require_mapping("fleet.devices", devices, "names to devices")
+        require_mapping("fleet.links", links, "names to links")
         return cls(
             name=name,
-            devices=tuple(named(Device, "fleet.devices", k, v) for k, v in (devices or {}).items()),
-            links=tuple(named(Link, "fleet.links", k, v) for k, v in (links or {}).items()),
+            devices=tuple(named(Device, "fleet.devices", k, v) for k, v in devices.items()),
+            links=tuple(named(Link, "fleet.links", k, v) for k, v in links.items()),
             **rest,
         )
 
     def require_device(self, key: str, name: str) -> Device:
         """The device of that name. Raises ConfigError naming the config key if there is none."""
         require(
-            name in self.by_name,
+            isinstance(name, str) and name in self.by_name,
             f"{key}: unknown device {name!r} (the fleet {self.name!r} has {', '.join(self.by_name)})",
         )
         return self.by_name[name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
-from pipeline.domain.checks import ConfigError, require, require_seed, require_whole
+from pipeline.domain.checks import ConfigError, require, require_mapping, require_seed, require_whole
 from pipeline.planning import pareto
 from pipeline.results.metric_keys import metric
 from pipeline.search.studies.samplers import GRID, SAMPLERS
@@ -67,7 +67,7 @@ class Settings:
 
     def _clean_mappings(self) -> None:
         for name in MAPPINGS:
-            self._require(name, isinstance(getattr(self, name), dict), "a mapping")
+            require_mapping(f"sweep.{name}", getattr(self, name), "keys to values")
             # YAML merges mappings: null removes an entry
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
             object.__setattr__(self, name, kept)
