@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.carbon import coefficients
 from pipeline.carbon.accounting import COMPONENTS, Accounting
+from pipeline.domain.checks import require
 from pipeline.domain.fleet import Fleet
 from pipeline.results.metric_keys import RANGE_ENDS, range_keys
 
@@ -57,6 +58,20 @@ def carbon_metrics(
     if total_g > 0:
         metrics["inferences_per_g"] = num_ok / total_g
     return metrics
+
+
+def require_answers(metrics: Mapping[str, float], horizon_s: float, reasons: Collection[str]) -> None:
+    """Raise ConfigError, with the reason, for a run that answered no request.
+
+    metrics: those of the run. horizon_s: seconds within which its requests arrive. reasons: why some failed.
+    """
+    came = sum(metrics[f"requests_{how}"] for how in ("ok", "failed", "rejected"))
+    require(
+        came > 0,
+        f"workload: no request arrived within {horizon_s:g} s; raise workload.duration_s, or the rate: "
+        "workload.rate_rps or workload.utilisation",
+    )
+    require(metrics["requests_ok"] > 0, f"every request was refused: {min(reasons, default='')}")
 
 
 def top1_agreement(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
