@@ -12,6 +12,10 @@ from pipeline.domain.energy import J_PER_KWH, LINK_END_SHARE
 from pipeline.domain.plan import AUTO
 
 J_PER_BYTE_PER_KWH_PER_GB = J_PER_KWH / 1e9
+MOST_SPEED = 1e4
+"""The most cores as quick as which a device can be meant to be."""
+LEAST_LATENCY_S = 1e-6
+"""The least latency of the reference model that can be meant."""
 Range = tuple[float, float]
 """The lowest and the highest value of a coefficient."""
 
@@ -91,13 +95,20 @@ class Device:
         )
         require_number(owner, "memory_bytes", self.memory_bytes, least=0, above=True)
         require_number(owner, "idle_w", self.idle_w, least=0)
-        require_number(owner, "active_w", self.active_w, least=self.idle_w)
-        require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True)
+        require_number(owner, "active_w", self.active_w, least=0)
+        require(
+            self.idle_w <= self.active_w,
+            f"{owner}: idle_w must be at most active_w, {self.active_w:g} (idle_w: {self.idle_w!r})",
+        )
+        require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True, most=MOST_SPEED)
         require_number(owner, "pue", self.pue, least=1)
         require_number(owner, "dispatch_s", self.dispatch_s, least=0)
-        for name in ("speed", "reference_latency_s", "lifetime_years"):
-            if getattr(self, name) is not None:
-                require_number(owner, name, getattr(self, name), least=0, above=True)
+        if self.speed is not None:
+            require_number(owner, "speed", self.speed, least=0, above=True, most=MOST_SPEED)
+        if self.reference_latency_s is not None:
+            require_number(owner, "reference_latency_s", self.reference_latency_s, least=LEAST_LATENCY_S)
+        if self.lifetime_years is not None:
+            require_number(owner, "lifetime_years", self.lifetime_years, least=0, above=True)
         for name in ("intensity_g_per_kwh", "embodied_kg"):
             if getattr(self, name) is not None:
                 require_number(owner, name, getattr(self, name), least=0)
@@ -223,7 +234,7 @@ class Fleet:
             for end in link.between or ():
                 self.require_device(f"fleet.links.{link.name}.between", end)
         if self.core_latency_s is not None:
-            require_number("fleet", "core_latency_s", self.core_latency_s, least=0, above=True)
+            require_number("fleet", "core_latency_s", self.core_latency_s, least=LEAST_LATENCY_S)
         if self.source is not None:
             self.require_device("fleet.source", self.source)
         if self.monolithic is not None:
