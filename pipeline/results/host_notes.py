@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.domain.profile import MAX_INTERVAL, Measurement
 from pipeline.domain.records import Records
 from pipeline.execution.job import Service
+from pipeline.results.units import counted
 
 NOTED_DRIFT = 0.1
 """Change of this host's speed since the profile, above which a run says so."""
@@ -32,7 +33,7 @@ def host_notes(records: Records, services: Sequence[Service]) -> list[str]:
 
 
 def _unsteady(name: str, measured: Measurement) -> str:
-    passes = f"{measured.passes} pass{'es' if measured.passes > 1 else ''}"
+    passes = counted(measured.passes, "pass", "passes")
     if math.isinf(measured.interval):
         return (
             f"the profile of {name} has no interval: {passes} in fewer than three processes cannot show how "

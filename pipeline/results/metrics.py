@@ -12,6 +12,7 @@ from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.domain.checks import require
 from pipeline.domain.fleet import Fleet
 from pipeline.results.metric_keys import RANGE_ENDS, range_keys
+from pipeline.results.units import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +100,6 @@ def run_name(num_stages: int, labels: Mapping[str, str]) -> str:
 
     labels: as `Summary.labels` returns them.
     """
-    count = f"{num_stages} stage{'s' if num_stages > 1 else ''}"
+    count = counted(num_stages, "stage")
     cut = [f"cut {labels['cuts']}"] if num_stages > 1 else []
     return " · ".join([labels["scheduler"], count, *cut, labels["devices"]])

@@ -18,6 +18,7 @@ from pipeline.planning.problem import InvertiblePartitioner
 from pipeline.results import repetition
 from pipeline.results.accountant import is_carbon_metric
 from pipeline.results.paper.published import published_metrics
+from pipeline.results.units import counted
 from pipeline.search.exact_reference import BESIDE_THE_PROBLEM, ExactReference
 from pipeline.search.jobs import trial_config
 from pipeline.search.reporting.findings import Findings, trials_table
@@ -224,8 +225,7 @@ class Sweep:
         table = report.front(found, self._run_ids())
         report.repetitions(found)
         if self.reference is not None:
-            regret, plans = self.figures["regret_to_exact"], len(self.reference.front.plans)
-            of = f"{plans} plan{'s' if plans > 1 else ''}"
+            regret, of = self.figures["regret_to_exact"], counted(len(self.reference.front.plans), "plan")
             report.console.print(f"Regret to the exact front ({of}): {regret:.2%}")
         [knee] = table.loc[table["knee"], "number"].tolist()
         trial = next(trial for trial in kept if trial.number == knee)
