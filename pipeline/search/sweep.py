@@ -159,7 +159,8 @@ class Sweep:
         if model is not None:
             version = tracking.register(run.run_id, model)
             when = "once the store answers" if version is None else f"version {version}"
-            self.session.console.print(f"The knee's plan: plan.json, and model {model} {when}")
+            self._print(f"The plan kept for reuse: {tracking.found_at(run.run_id, 'plan.json')}")
+            self._print(f"It is also registered as model {model} {when}")
 
     def _params(self) -> dict[str, str]:
         """The params of the parent run: how the sweep runs, and which keys vary."""
