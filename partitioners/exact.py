@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from partitioners.settings import require_flag
-from pipeline.domain.checks import ConfigError, require, require_number, require_whole
+from pipeline.domain.checks import (
+    ConfigError,
+    require,
+    require_list,
+    require_mapping,
+    require_number,
+    require_whole,
+)
 from pipeline.domain.plan import Plan
 from pipeline.planning.cost import predict
 from pipeline.planning.exact_front import OBJECTIVES, exact_front, require_objectives
@@ -51,10 +58,10 @@ class Exact:
         self._require_one_choice()
 
     def _require_objectives(self) -> None:
-        listed = isinstance(self.objectives, Sequence) and not isinstance(self.objectives, str)
+        require_list("partitioner.objectives", self.objectives, "names")
         require(
-            listed and all(isinstance(name, str) for name in self.objectives),
-            f"partitioner.objectives: must be a list of names ({self.objectives!r})",
+            all(isinstance(name, str) for name in self.objectives),
+            f"partitioner.objectives: must be a list of names (it is {self.objectives!r})",
         )
         for name in ("distinct", "memory"):
             require_flag(name, getattr(self, name))
@@ -63,7 +70,7 @@ class Exact:
     def _require_numbers(self, key: str) -> None:
         """Raise ConfigError unless `limits` or `weights` map objectives to numbers >= 0 or null."""
         given = getattr(self, key)
-        require(isinstance(given, Mapping), f"partitioner.{key}: must map objectives to numbers ({given!r})")
+        require_mapping(f"partitioner.{key}", given, "objectives to numbers")
         for name, value in given.items():
             if value is None:
                 continue

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partitioners.settings import require_layers
-from pipeline.domain.checks import require, require_whole
+from pipeline.domain.checks import require, require_list, require_whole
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.planning.problem import Problem
 
@@ -28,6 +28,8 @@ class Explicit:
     devices: Sequence[str] = (AUTO,)
 
     def __post_init__(self) -> None:
+        require_list("partitioner.cuts", self.cuts, "fractions")
+        require_list("partitioner.devices", self.devices, "devices")
         object.__setattr__(self, "cuts", tuple(self.cuts))
         object.__setattr__(self, "devices", tuple(self.devices))
         require_whole("partitioner", "stages", self.stages, least=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from partitioners.settings import require_layers, require_stages
-from pipeline.domain.checks import require_whole
+from pipeline.domain.checks import require_seed
 from pipeline.domain.plan import Plan
 from pipeline.planning.first_feasible import first_feasible
 from pipeline.planning.problem import Problem
@@ -24,7 +24,7 @@ class Random:
     stages: int | None = None
 
     def __post_init__(self) -> None:
-        require_whole("partitioner", "seed", self.seed)
+        require_seed("partitioner", self.seed)
         require_stages(self.stages)
 
     def partition(self, problem: Problem) -> Plan:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.domain.checks import require, require_number
+from pipeline.domain.checks import require_mapping, require_number
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
 from schedulers.feasibility import earliest, least_carbon, none_able
@@ -28,7 +28,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.g_per_hour is not None:
             require_number("scheduler", "g_per_hour", self.g_per_hour, least=0)
-        require(isinstance(self.tenants, Mapping), f"scheduler.tenants: must be a mapping ({self.tenants!r})")
+        require_mapping("scheduler.tenants", self.tenants, "tenants to grams per hour")
         for tenant, grams in self.tenants.items():
             require_number("scheduler.tenants", tenant, grams, least=0)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.carbon.forecast import FORECASTS, Floats, forecast
-from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.domain.checks import require, require_number, require_seed
 from pipeline.domain.tasks import Assign, Decision, Slot, Task, Wait
 from pipeline.execution.device_state import DeviceState
 from pipeline.execution.fleet_state import FleetState
@@ -55,7 +55,7 @@ class Deferring:
         known = ", ".join(FORECASTS)
         require(self.forecast in FORECASTS, f"scheduler.forecast: must be one of {known} ({self.forecast!r})")
         require_number("scheduler", "forecast_error", self.forecast_error, least=0)
-        require_whole("scheduler", "seed", self.seed)
+        require_seed("scheduler", self.seed)
         require_number("scheduler", "margin", self.margin, least=0)
 
     def decide(self, task: Task, state: FleetState) -> Decision:

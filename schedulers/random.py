@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from pipeline.domain.checks import require_whole
+from pipeline.domain.checks import require_seed
 from pipeline.domain.tasks import Assign, Decision, Task
 from pipeline.execution.fleet_state import FleetState
 from schedulers.feasibility import is_able, none_able
@@ -21,7 +21,7 @@ class Random:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("scheduler", "seed", self.seed)
+        require_seed("scheduler", self.seed)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign; if no device is able, Wait for one that is down, or Refuse."""

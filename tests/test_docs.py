@@ -32,7 +32,9 @@ from tests.conftest import CONF, ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 START = re.compile(r" {4,6}(?=(python|carbonedge|mlflow|make|echo|MLFLOW_TRACKING_URI=\S+ mlflow) )")
 COMMAND = re.compile(START.pattern + r"((?:.*\\\n)*.*)", re.MULTILINE)
-FILE = re.compile(r"`((?:conf|schedulers|partitioners)/[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL)
+FILE = re.compile(
+    r"`((?:conf/|schedulers/|partitioners/)?[\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", re.DOTALL
+)
 PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
 """Shared by the pages: each need not measure the same profile."""
 SMALL = [
@@ -107,6 +109,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     hours = [f"DE,2021-06-09T{hour:02}:00Z,{300 + hour}" for hour in range(24)]
     Path("MY.csv").write_text("\n".join(["zone,utc,lifecycle_g_per_kwh", *hours]))
     shutil.copytree(CONF / "published", "conf/published")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(schedulers, "__path__", [*schedulers.__path__, str(tmp_path / "schedulers")])
     yield tmp_path
     importlib.invalidate_caches()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pipeline.domain.checks import require, require_number, require_pair
+from pipeline.domain.checks import require, require_mapping, require_number, require_pair
 from pipeline.domain.energy import Number
 from pipeline.domain.fleet import Device, Range
 
@@ -47,6 +47,7 @@ class Accounting:
             self.reserved in RESERVED_MEANS,
             f"accounting.reserved: must be one of {', '.join(RESERVED_MEANS)} (reserved: {self.reserved!r})",
         )
+        require_mapping("accounting.ranges", self.ranges, "coefficients to [low, high]")
         ranges: dict[str, Range] = {}
         for name, ends in self.ranges.items():
             known = ", ".join(self.COEFFICIENTS)

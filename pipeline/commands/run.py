@@ -84,9 +84,7 @@ def multirun(overrides: Sequence[str]) -> Sequence[SweepTrial]:
     version.setbase("1.3")
     app = Hydra.create_main_hydra2("pipeline", create_config_search_path(str(hydra_plugin.CONF)))
     try:
-        trials: Sequence[SweepTrial] = app.multirun(
-            "config", run.__wrapped__, list(overrides), with_log_configuration=False
-        )
+        trials: Sequence[SweepTrial] = app.multirun("config", run.__wrapped__, list(overrides))
         return trials
     finally:
         GlobalHydra.instance().clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,10 +55,33 @@ def require_number(
     require(value <= most, f"{owner}: {name} must be at most {most:g} ({name}: {value!r})")
 
 
-def require_whole(owner: str, name: str, value: Any, *, least: int = 0) -> None:
-    """Raise ConfigError unless the value is a whole number >= `least`."""
+def require_whole(owner: str, name: str, value: Any, *, least: int = 0, most: int | None = None) -> None:
+    """Raise ConfigError unless the value is a whole number >= `least` and, if it is given, <= `most`."""
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    require(good, f"{owner}.{name}: must be a whole number >= {least} (it is {value!r})")
+    ends = f">= {least}" if most is None else f"from {least} to {most}"
+    require(
+        good and (most is None or value <= most),
+        f"{owner}.{name}: must be a whole number {ends} (it is {value!r})",
+    )
+
+
+def require_seed(owner: str, value: Any, name: str = "seed") -> None:
+    """Raise ConfigError unless the value is a seed that every random generator takes: 0 to 2**63 - 1."""
+    require_whole(owner, name, value, most=2**63 - 1)
+
+
+def require_mapping(key: str, value: Any, of: str) -> None:
+    """Raise ConfigError unless the value is a mapping by text; of: what it maps, such as `zones to hours`."""
+    require(isinstance(value, Mapping), f"{key}: must map {of} (it is {value!r})")
+    for name in value:
+        quoted = "must be text, in quotes where YAML reads it as something else"
+        require(isinstance(name, str), f"{key}: the key {name!r} {quoted}")
+
+
+def require_list(key: str, value: Any, of: str) -> None:
+    """Raise ConfigError unless the value is a list; of: what it holds, such as `names`."""
+    good = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    require(good, f"{key}: must be a list of {of} (it is {value!r})")
 
 
 def require_pair(key: str, ends: Any) -> None:

@@ -7,17 +7,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from pipeline.domain.checks import named, require, require_number, require_pair
+from pipeline.domain.checks import named, require, require_list, require_mapping, require_number, require_pair
 from pipeline.domain.energy import J_PER_KWH, LINK_END_SHARE
 from pipeline.domain.plan import AUTO
 
 J_PER_BYTE_PER_KWH_PER_GB = J_PER_KWH / 1e9
+MOST_SPEED = 1e4
+"""The most cores as quick as which a device can be meant to be."""
+LEAST_LATENCY_S = 1e-6
+"""The least latency of the reference model that can be meant."""
 Range = tuple[float, float]
 """The lowest and the highest value of a coefficient."""
 
 
 def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
     """The holder's `ranges`, checked: each belongs to a known coefficient and contains its value."""
+    require_mapping(f"{owner}.ranges", holder.ranges, "coefficients to [low, high]")
     ranges = {}
     for name, ends in holder.ranges.items():
         require(name in known, f"{owner}.ranges: unknown {name!r} (known: {', '.join(known)})")
@@ -39,6 +44,7 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
 
 def _sources(owner: str, holder: Any) -> dict[str, str]:
     """The holder's `sources`, checked: text by the name of a field."""
+    require_mapping(f"{owner}.sources", holder.sources, "figures to texts")
     known = {f.name for f in fields(holder)}
     for name, text in holder.sources.items():
         require(name in known, f"{owner}.sources: unknown {name!r}")
@@ -89,13 +95,20 @@ class Device:
         )
         require_number(owner, "memory_bytes", self.memory_bytes, least=0, above=True)
         require_number(owner, "idle_w", self.idle_w, least=0)
-        require_number(owner, "active_w", self.active_w, least=self.idle_w)
-        require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True)
+        require_number(owner, "active_w", self.active_w, least=0)
+        require(
+            self.idle_w <= self.active_w,
+            f"{owner}: idle_w must be at most active_w, {self.active_w:g} (idle_w: {self.idle_w!r})",
+        )
+        require_number(owner, "cpu_quota", self.cpu_quota, least=0, above=True, most=MOST_SPEED)
         require_number(owner, "pue", self.pue, least=1)
         require_number(owner, "dispatch_s", self.dispatch_s, least=0)
-        for name in ("speed", "reference_latency_s", "lifetime_years"):
-            if getattr(self, name) is not None:
-                require_number(owner, name, getattr(self, name), least=0, above=True)
+        if self.speed is not None:
+            require_number(owner, "speed", self.speed, least=0, above=True, most=MOST_SPEED)
+        if self.reference_latency_s is not None:
+            require_number(owner, "reference_latency_s", self.reference_latency_s, least=LEAST_LATENCY_S)
+        if self.lifetime_years is not None:
+            require_number(owner, "lifetime_years", self.lifetime_years, least=0, above=True)
         for name in ("intensity_g_per_kwh", "embodied_kg"):
             if getattr(self, name) is not None:
                 require_number(owner, name, getattr(self, name), least=0)
@@ -161,6 +174,7 @@ class Link:
         sources = {renamed.get(name, name): text for name, text in _sources(owner, self).items()}
         object.__setattr__(self, "sources", sources)
         if self.between is not None:
+            require_list(f"{owner}.between", self.between, "two devices")
             object.__setattr__(self, "between", tuple(self.between))
             require(
                 len(self.between) == 2 and self.between[0] != self.between[1],
@@ -220,7 +234,7 @@ class Fleet:
             for end in link.between or ():
                 self.require_device(f"fleet.links.{link.name}.between", end)
         if self.core_latency_s is not None:
-            require_number("fleet", "core_latency_s", self.core_latency_s, least=0, above=True)
+            require_number("fleet", "core_latency_s", self.core_latency_s, least=LEAST_LATENCY_S)
         if self.source is not None:
             self.require_device("fleet.source", self.source)
         if self.monolithic is not None:
@@ -238,17 +252,20 @@ class Fleet:
 
         Raises ConfigError naming the device or link and the key that is unknown, missing or bad.
         """
+        links = {} if links is None else links
+        require_mapping("fleet.devices", devices, "names to devices")
+        require_mapping("fleet.links", links, "names to links")
         return cls(
             name=name,
-            devices=tuple(named(Device, "fleet.devices", k, v) for k, v in (devices or {}).items()),
-            links=tuple(named(Link, "fleet.links", k, v) for k, v in (links or {}).items()),
+            devices=tuple(named(Device, "fleet.devices", k, v) for k, v in devices.items()),
+            links=tuple(named(Link, "fleet.links", k, v) for k, v in links.items()),
             **rest,
         )
 
     def require_device(self, key: str, name: str) -> Device:
         """The device of that name. Raises ConfigError naming the config key if there is none."""
         require(
-            name in self.by_name,
+            isinstance(name, str) and name in self.by_name,
             f"{key}: unknown device {name!r} (the fleet {self.name!r} has {', '.join(self.by_name)})",
         )
         return self.by_name[name]

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain.checks import named, require, require_number
+from pipeline.domain.checks import named, require, require_mapping, require_number
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RequestClass:
         """
         if isinstance(classes, tuple):
             return classes or (cls(),)
-        require(isinstance(classes, Mapping), f"workload.classes: must be a mapping (it is {classes!r})")
+        require_mapping("workload.classes", classes, "names to classes")
         found = tuple(named(cls, "workload.classes", name, given) for name, given in classes.items())
         require(not found or sum(c.share for c in found) > 0, "workload.classes: the shares are all 0")
         return found or (cls(),)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from pipeline.carbon.intensity import Intensity
-from pipeline.domain.checks import require, require_number
+from pipeline.domain.checks import require, require_list, require_number
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import Plan
 from pipeline.domain.records import Records
@@ -46,7 +46,7 @@ class Outage:
     @classmethod
     def all(cls, outages: Sequence[Mapping[str, Any] | Self], fleet: Fleet) -> tuple[Self, ...]:
         """The outages of a config, a list of mappings. Raises ConfigError naming the invalid entry."""
-        require(isinstance(outages, Sequence), f"outages: must be a list (it is {outages!r})")
+        require_list("outages", outages, "{device, at_s, duration_s}")
         found = []
         for index, given in enumerate(outages):
             known = isinstance(given, cls) or (

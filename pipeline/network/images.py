@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pipeline.domain.checks import ConfigError, first_line, require, require_number, require_whole
+from pipeline.domain.checks import (
+    ConfigError,
+    first_line,
+    require,
+    require_number,
+    require_seed,
+    require_whole,
+)
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
 
@@ -57,7 +64,7 @@ class Photographs:
 
     def __post_init__(self) -> None:
         require_whole("images", "count", self.count, least=1)
-        require_whole("images", "seed", self.seed)
+        require_seed("images", self.seed)
         require_number("images", "smallest", self.smallest, least=0, above=True)
         require(self.smallest <= 1, f"images.smallest: must lie in (0, 1] (smallest: {self.smallest})")
 

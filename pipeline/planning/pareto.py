@@ -73,12 +73,26 @@ def knee(points: ArrayLike) -> int:
     2. The extremes of two objectives are then (0, 1) and (1, 0), and a point's distance below their
        chord is (1 - x - y) / √2; so the knee has the smallest sum. With more objectives the plane is
        the one through the unit points, where the sum is 1 as well. Of equal points the first is chosen.
+
+    Where no point lies below the chord (see `has_knee`), the nearest to it is chosen: an end, or one on it.
     """
-    rows = np.asarray(points, dtype=float)
+    front, sums = _scaled_sums(np.asarray(points, dtype=float))
+    return int(front[sums.argmin()])
+
+
+def has_knee(points: ArrayLike) -> bool:
+    """Whether a point of the front of the points (points, objectives) lies below its chord (see `knee`)."""
+    _, sums = _scaled_sums(np.asarray(points, dtype=float))
+    return bool(sums.min() < 1 - 1e-9)
+
+
+def _scaled_sums(rows: Points) -> tuple[NDArray[np.int64], Points]:
+    """The rows of the front, and the sum of each one's objectives, scaled so that the front spans [0, 1]."""
     front = np.flatnonzero(non_dominated(rows))
     best, worst = rows[front].min(axis=0), rows[front].max(axis=0)
     span = np.where(worst > best, worst - best, 1.0)
-    return int(front[((rows[front] - best) / span).sum(axis=1).argmin()])
+    sums: Points = ((rows[front] - best) / span).sum(axis=1)
+    return front, sums
 
 
 def spread(points: ArrayLike, most: int) -> list[int]:

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.planning.pareto import Points, knee, non_dominated, signed
+from pipeline.planning.pareto import Points, has_knee, knee, non_dominated, signed
 from pipeline.results.metric_keys import interval_of
 from pipeline.results.units import scaled_label
+
+KNEE = "◆ knee: the best compromise"
+NO_KNEE = "◆ no knee: no plan lies below the line through the front's ends; this one is nearest to it"
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Front:
     def members(self) -> pd.DataFrame:
         """The trials on the front, best in the first objective first.
 
-        Columns as `trials`, and `knee` (bool), true for the best compromise. In this order, a step line that
-        runs first along the first objective's axis (`hv`) bounds the area that the front dominates, for any
-        directions.
+        Columns as `trials`, and `knee` (bool), true for the plan that `mark` describes. In this order, a step
+        line that runs first along the first objective's axis (`hv`) bounds the area that the front dominates,
+        for any directions.
         """
         best = [knee(self.costs)] if len(self.costs) else []
         marked = self.trials.assign(knee=np.isin(np.arange(len(self.trials)), best))
@@ -72,6 +75,13 @@ class Front:
         knees = members.groupby(compared, sort=False, dropna=False)["knee"]
         members = members.assign(alike=knees.transform("size"), knee=knees.transform("any"))
         return members[~members.duplicated(compared)]
+
+    @property
+    def mark(self) -> str:
+        """What ◆ marks, in words; empty where all members have the same objectives, as nothing is chosen."""
+        if len(np.unique(self.costs[self.member], axis=0)) < 2:
+            return ""
+        return KNEE if has_knee(self.costs) else NO_KNEE
 
     @property
     def others(self) -> pd.DataFrame:

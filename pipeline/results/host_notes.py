@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from pipeline.domain.profile import MAX_INTERVAL
+from pipeline.domain.profile import MAX_INTERVAL, Measurement
 from pipeline.domain.records import Records
 from pipeline.execution.job import Service
+from pipeline.results.units import counted
 
 NOTED_DRIFT = 0.1
 """Change of this host's speed since the profile, above which a run says so."""
@@ -18,10 +20,7 @@ def host_notes(records: Records, services: Sequence[Service]) -> list[str]:
     for service in services:
         name, measured = service.problem.graph.name, service.problem.profile.measured
         if measured is not None and not measured.steady:
-            notes.append(
-                f"the profile of {name} is not steady: its time is known to ±{measured.interval:.1%} after"
-                f" {measured.passes} passes (expected: ±{MAX_INTERVAL:.0%}); measure again on a quieter host"
-            )
+            notes.append(_unsteady(name, measured))
     drift = records.host_drift
     if drift is not None and abs(drift - 1) > NOTED_DRIFT:
         measured = services[0].problem.profile.measured
@@ -31,3 +30,16 @@ def host_notes(records: Records, services: Sequence[Service]) -> list[str]:
             "by that, which is less exact than a new profile"
         )
     return notes
+
+
+def _unsteady(name: str, measured: Measurement) -> str:
+    passes = counted(measured.passes, "pass", "passes")
+    if math.isinf(measured.interval):
+        return (
+            f"the profile of {name} has no interval: {passes} in fewer than three processes cannot show how "
+            "steady its time is; measure again with more profiler.repeats"
+        )
+    return (
+        f"the profile of {name} is not steady: its time is known to ±{measured.interval:.1%} after {passes} "
+        f"(expected: ±{MAX_INTERVAL:.0%}); measure again on a quieter host"
+    )

@@ -9,8 +9,10 @@ import numpy as np
 
 from pipeline.carbon import coefficients
 from pipeline.carbon.accounting import COMPONENTS, Accounting
+from pipeline.domain.checks import require
 from pipeline.domain.fleet import Fleet
 from pipeline.results.metric_keys import RANGE_ENDS, range_keys
+from pipeline.results.units import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +61,20 @@ def carbon_metrics(
     return metrics
 
 
+def require_answers(metrics: Mapping[str, float], horizon_s: float, reasons: Collection[str]) -> None:
+    """Raise ConfigError, with the reason, for a run that answered no request.
+
+    metrics: those of the run. horizon_s: seconds within which its requests arrive. reasons: why some failed.
+    """
+    came = sum(metrics[f"requests_{how}"] for how in ("ok", "failed", "rejected"))
+    require(
+        came > 0,
+        f"workload: no request arrived within {horizon_s:g} s; raise workload.duration_s, or the rate: "
+        "workload.rate_rps or workload.utilisation",
+    )
+    require(metrics["requests_ok"] > 0, f"every request was refused: {min(reasons, default='')}")
+
+
 def top1_agreement(outputs: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
     """Share of answers whose most likely class is the unsplit model's; one with NaN or infinity has none.
 
@@ -84,6 +100,6 @@ def run_name(num_stages: int, labels: Mapping[str, str]) -> str:
 
     labels: as `Summary.labels` returns them.
     """
-    count = f"{num_stages} stage{'s' if num_stages > 1 else ''}"
+    count = counted(num_stages, "stage")
     cut = [f"cut {labels['cuts']}"] if num_stages > 1 else []
     return " · ".join([labels["scheduler"], count, *cut, labels["devices"]])

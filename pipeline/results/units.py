@@ -46,6 +46,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
 
 
+def counted(count: int, what: str, plural: str | None = None) -> str:
+    """`1 plan`, `2 plans`; plural: where it is not `what` with an s."""
+    return f"{count} {what if count == 1 else plural or f'{what}s'}"
+
+
 def scaled(factor: float, value: float) -> str:
     """A value times the factor to the unit shown, as `number` formats it."""
     return number(value * factor)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pipeline.domain.checks import require, require_whole
+from pipeline.domain.checks import require, require_seed, require_whole
 from pipeline.domain.plan import Plan
 from pipeline.domain.records import Records, request_latency_s
 from pipeline.planning.cost import predict
@@ -35,7 +35,7 @@ class Validation:
     def __post_init__(self) -> None:
         require_whole("validation", "plans", self.plans, least=1)
         require_whole("validation", "requests", self.requests, least=1)
-        require_whole("validation", "seed", self.seed)
+        require_seed("validation", self.seed)
 
     def draw(self, problem: Problem) -> list[Plan]:
         """Random plans of 1 to MAX_STAGES stages on random devices, all of which fit the fleet.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Self
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, require, require_mapping, require_seed, require_whole
 from pipeline.planning import pareto
 from pipeline.results.metric_keys import metric
 from pipeline.search.studies.samplers import GRID, SAMPLERS
@@ -67,7 +67,7 @@ class Settings:
 
     def _clean_mappings(self) -> None:
         for name in MAPPINGS:
-            self._require(name, isinstance(getattr(self, name), dict), "a mapping")
+            require_mapping(f"sweep.{name}", getattr(self, name), "keys to values")
             # YAML merges mappings: null removes an entry
             kept = {key: value for key, value in getattr(self, name).items() if value is not None}
             object.__setattr__(self, name, kept)
@@ -90,11 +90,10 @@ class Settings:
         )
 
     def _require_numbers(self) -> None:
-        for name, least in (("n_trials", 1), ("repeats", 1), ("batch_size", 1), ("seed", 0)):
-            value, optional = getattr(self, name), name == "seed"
-            good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            wanted = f"a whole number >= {least}{', or null' if optional else ''}"
-            self._require(name, good or (optional and value is None), wanted)
+        for name in ("n_trials", "repeats", "batch_size"):
+            require_whole("sweep", name, getattr(self, name), least=1)
+        if self.seed is not None:
+            require_seed("sweep", self.seed)
         rate = self.max_failure_rate
         good = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
         self._require("max_failure_rate", good, "a number from 0 to 1")

@@ -18,6 +18,7 @@ from pipeline.planning.problem import InvertiblePartitioner
 from pipeline.results import repetition
 from pipeline.results.accountant import is_carbon_metric
 from pipeline.results.paper.published import published_metrics
+from pipeline.results.units import counted
 from pipeline.search.exact_reference import BESIDE_THE_PROBLEM, ExactReference
 from pipeline.search.jobs import trial_config
 from pipeline.search.reporting.findings import Findings, trials_table
@@ -158,7 +159,8 @@ class Sweep:
         if model is not None:
             version = tracking.register(run.run_id, model)
             when = "once the store answers" if version is None else f"version {version}"
-            self.session.console.print(f"The knee's plan: plan.json, and model {model} {when}")
+            self._print(f"The plan kept for reuse: {tracking.found_at(run.run_id, 'plan.json')}")
+            self._print(f"It is also registered as model {model} {when}")
 
     def _params(self) -> dict[str, str]:
         """The params of the parent run: how the sweep runs, and which keys vary."""
@@ -224,8 +226,7 @@ class Sweep:
         table = report.front(found, self._run_ids())
         report.repetitions(found)
         if self.reference is not None:
-            regret, plans = self.figures["regret_to_exact"], len(self.reference.front.plans)
-            of = f"{plans} plan{'s' if plans > 1 else ''}"
+            regret, of = self.figures["regret_to_exact"], counted(len(self.reference.front.plans), "plan")
             report.console.print(f"Regret to the exact front ({of}): {regret:.2%}")
         [knee] = table.loc[table["knee"], "number"].tolist()
         trial = next(trial for trial in kept if trial.number == knee)

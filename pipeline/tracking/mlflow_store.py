@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
@@ -213,6 +214,19 @@ def get_run(client: MlflowClient, key: str, run_id: str) -> Run:
         missing = error.error_code == "RESOURCE_DOES_NOT_EXIST"
         require(not missing, f"{key}: the MLflow store has no run {run_id!r}")
         raise
+
+
+def local_artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
+    """The file of a run's artifact, relative if it is below the working directory.
+
+    None if it is not on this machine. Raises MlflowException for an unknown run.
+    """
+    root = urlsplit(str(client.get_run(run_id).info.artifact_uri))
+    file = Path(unquote(root.path)) / path
+    if root.scheme not in ("", "file") or not file.is_file():
+        return None
+    here = Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:

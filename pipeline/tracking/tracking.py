@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from pipeline.tracking.mlflow_store import (
     UnresponsiveError,
     create_experiment,
     get_run,
+    local_artifact,
     optional_client,
     required_client,
     trouble,
@@ -154,6 +156,17 @@ class Tracking(StoredRuns):
             f"{f' ({why})' if why else ''}: carbonedge sync{where}"
         )
         return "\n".join([*([hint] if pending else []), self.ui_command()])
+
+    def found_at(self, run_id: str, path: str) -> str:
+        """Where a run's artifact is: its path if it is on this machine, else the command to download it."""
+        from mlflow.exceptions import MlflowException
+
+        with suppress(UnresponsiveError, MlflowException), optional_client(self.address) as client:
+            local = local_artifact(client, run_id, path)
+            if local is not None:
+                return shlex.quote(local)
+        download = f"mlflow artifacts download --run-id {run_id} --artifact-path {path} --dst-path ."
+        return f"MLFLOW_TRACKING_URI={shlex.quote(masked(self.address))} {download}"
 
     def register(self, run_id: str, name: str) -> str | None:
         """Register the model that a run has logged; its version (see `registered`).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -16,18 +17,26 @@ from pipeline.trial.built_models import built
 from pipeline.trial.trial import Trial
 
 Tensors = Sequence[torch.Tensor]
+_log = logging.getLogger(__name__)
 
 
 def inputs_and_answers(trial: Trial, spec: ModelSpec, requests: int | None) -> tuple[Tensors, Tensors]:
     """The inputs of that many requests to a model and its answers; none where the backend does not compute.
 
-    Raises ConfigError for an answer that is not finite.
+    Logs a warning for a model that answers the same input differently. Raises ConfigError for an answer that
+    is not finite.
     """
     if not trial.backend.computes:
         return (), ()
     module, _ = built(spec, trial.models)
     inputs = trial.images.inputs(spec, requests)
-    return inputs, [finite_answer(module, x, spec.name) for x in inputs]
+    answers = [finite_answer(module, x, spec.name) for x in inputs]
+    if not torch.equal(finite_answer(module, inputs[0], spec.name), answers[0]):
+        _log.warning(
+            "%s is not deterministic: it answers the same image differently each time, so top1_agreement and "
+            "output_max_abs_error do not show what splitting changes", spec.name,
+        )  # fmt: skip
+    return inputs, answers
 
 
 def require_finite_answers(job: Job, records: Records) -> None:

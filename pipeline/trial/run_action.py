@@ -15,7 +15,6 @@ import pandas as pd
 from pipeline.carbon.apportioned import apportioned
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.meters.reading import NoMeter, Reading
-from pipeline.domain.checks import require
 from pipeline.domain.records import Records, by_request
 from pipeline.domain.trial_result import TrialResult
 from pipeline.execution.hindsight.oracle import regret
@@ -25,7 +24,7 @@ from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import require_connected
 from pipeline.planning.plan_file import plan_text, read_plan
 from pipeline.results.host_notes import host_notes
-from pipeline.results.metrics import output_max_abs_error, run_name, top1_agreement
+from pipeline.results.metrics import output_max_abs_error, require_answers, run_name, top1_agreement
 from pipeline.results.summary import Summary
 from pipeline.tracking.datasets import datasets
 from pipeline.tracking.mlflow_run import Run
@@ -83,8 +82,7 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
         placed = summary.as_it_ran()
         if placed is not None:
             opened_run.log_text(plan_text(placed, trial.model.name, trial.fleet.name), "plan.json")
-        reason = min(summary.reasons, default="")
-        require(metrics["requests_ok"] > 0, f"every request was refused: {reason}")
+        require_answers(metrics, trial.workload.horizon_s, summary.reasons)
         require_finite_answers(job, records)
     plan = asdict(placed) if placed else None
     return TrialResult(opened_run.run_id, name, metrics, labels, plan, stated)

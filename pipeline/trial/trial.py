@@ -10,7 +10,7 @@ from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.grid import Grid, require_average
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.meters.reading import Meter
-from pipeline.domain.checks import require, require_whole, utc
+from pipeline.domain.checks import require, require_mapping, require_seed, utc
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import COMPRESSIONS, require_compression
 from pipeline.execution.backend import Backend
@@ -93,7 +93,7 @@ class Trial:
             "plan: several models share the fleet, and a plan file has the plan of one",
         )
         require_average(self.grid)
-        require_whole("config", "repeat", self.repeat)
+        require_seed("config", self.repeat, "repeat")
         self.begin_utc()
         object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
         self._require_models_asked_for()
@@ -115,10 +115,7 @@ class Trial:
             )
 
     def _require_models_asked_for(self) -> None:
-        require(
-            isinstance(self.extra_models, Mapping),
-            f"extra_models: must be a mapping (it is {self.extra_models!r})",
-        )
+        require_mapping("extra_models", self.extra_models, "names to models")
         known = {self.model.name: "model"}
         asked = {each.model for each in self.workload.classes}
         for key, spec in self.extra_models.items():

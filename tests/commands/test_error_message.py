@@ -83,7 +83,7 @@ BAD = [
     (("per_request=3",), ["per_request", "true or false"]),
     (("per_request=false",), ["per_request", "backend=simulated"]),
     (("+extra_models.x=null",), ["extra_models.x", "must be a model"]),
-    (("extra_models=null",), ["extra_models", "must be a mapping"]),
+    (("extra_models=null",), ["extra_models: must map names to models"]),
     (("+workload.classes.a.tenant=null",), ["workload.classes.a.tenant", "must be a name"]),
     (("outages=[{device: [a], at_s: 1}]",), ["outages.0.device", "must be a name"]),
     (

@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
+import torch
+from hydra.errors import InstantiationException
 
-from pipeline.domain.checks import ConfigError, require_number
+from partitioners.exact import Exact
+from partitioners.explicit import Explicit
+from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grids.static import Static
+from pipeline.carbon.grids.synthetic import Synthetic
+from pipeline.domain.checks import ConfigError, require_number, require_seed
+from pipeline.domain.fleet import Device, Fleet, Link
+from pipeline.execution.backends.simulated import Simulated
+from pipeline.execution.job import Outage
+from pipeline.execution.workloads.closed_loop import Closed
+from pipeline.execution.workloads.open_loop import Poisson
+from pipeline.network.models.spec import ModelSpec
+from pipeline.results.validation import Validation
+from schedulers.budget import Budget
+from tests.conftest import configured
 
 
 @pytest.mark.parametrize(
@@ -40,3 +60,82 @@ def test_an_own_limit_replaces_the_units() -> None:
     require_number("accounting.ranges", "active_w", 1000, least=0, most=1e3)
     with pytest.raises(ConfigError, match="accounting.ranges: active_w must be at most 1000"):
         require_number("accounting.ranges", "active_w", 1001, least=0, most=1e3)
+
+
+def test_a_seed_is_one_that_every_random_generator_takes() -> None:
+    for seed in (0, 2**63 - 1):
+        require_seed("model", seed)
+        torch.manual_seed(seed)
+    for bad in (-1, 2**63, 99999999999999999999999, 1.5, True, None, "x"):
+        with pytest.raises(
+            ConfigError, match=r"^model\.seed: must be a whole number from 0 to 9223372036854775807"
+        ):
+            require_seed("model", bad)
+
+
+@pytest.mark.parametrize(
+    ("key", "make"),
+    [
+        ("backend.seed", Simulated),
+        ("images.seed", partial(configured, "images", "photographs")),
+        ("model.seed", partial(ModelSpec, "mobilenet_v2", "torchvision")),
+        ("partitioner.seed", partial(configured, "partitioner", "random")),
+        ("scheduler.seed", partial(configured, "scheduler", "deferring")),
+        ("scheduler.seed", partial(configured, "scheduler", "random")),
+        ("validation.seed", Validation),
+        ("workload.seed", Closed),
+        ("workload.seed", partial(Poisson, rate_rps=1)),
+    ],
+)
+def test_every_seed_has_that_bound(key: str, make: Callable[..., object]) -> None:
+    with pytest.raises(
+        (ConfigError, InstantiationException), match=f"{key}: must be a whole number from 0 to"
+    ):
+        make(seed=99999999999999999999999)
+
+
+@pytest.mark.parametrize("value", [None, "text", 5, True, ["a"], [{}]])
+@pytest.mark.parametrize(
+    ("key", "make"),
+    [
+        ("accounting.ranges", lambda value: Accounting(ranges=value)),
+        ("fleet.devices", lambda value: Fleet.of("f", value)),
+        ("fleet.devices.a.ranges", lambda value: Device("a", 1e9, 5, zone="FR", ranges=value)),
+        ("fleet.devices.a.sources", lambda value: Device("a", 1e9, 5, zone="FR", sources=value)),
+        ("fleet.links", lambda value: Fleet.of("f", {}, value or 0)),  # type: ignore[arg-type]
+        ("fleet.links.lan.ranges", lambda value: Link("lan", 1e6, ranges=value)),
+        ("fleet.links.lan.sources", lambda value: Link("lan", 1e6, sources=value)),
+        ("grid.utc_offset_h", lambda value: Synthetic(utc_offset_h=value)),
+        ("grid.zones", lambda value: Static(value)),
+        ("grid.zones", lambda value: Synthetic(zones=value)),
+        ("partitioner.limits", lambda value: Exact(limits=value)),
+        ("scheduler.tenants", lambda value: Budget(tenants=value)),
+        ("workload.classes", lambda value: Closed(classes=value)),
+    ],
+)
+def test_what_must_be_a_mapping_is_one(key: str, make: Callable[[Any], object], value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: must map .* to .* \(it is "):
+        make(value)
+
+
+def test_a_mappings_keys_are_text() -> None:
+    """YAML reads Norway, NO, as false."""
+    with pytest.raises(ConfigError, match=r"^grid\.zones: the key False must be text, in quotes"):
+        Static({False: 30})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("value", [None, "text", 5, True, {"a": 1}])
+@pytest.mark.parametrize(
+    ("key", "make"),
+    [
+        ("fleet.links.lan.between", lambda value: Link("lan", 1e6, between=value)),
+        ("outages", lambda value: Outage.all(value, Fleet("f", (Device("a", 1e9, 5, zone="FR"),)))),
+        ("partitioner.cuts", lambda value: Explicit(1, cuts=value)),
+        ("partitioner.devices", lambda value: Explicit(1, devices=value)),
+        ("partitioner.objectives", lambda value: Exact(objectives=value)),
+    ],
+)
+def test_what_must_be_a_list_is_one(key: str, make: Callable[[Any], object], value: object) -> None:
+    if value is not None or key != "fleet.links.lan.between":  # null: the link connects all devices
+        with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: must be a list of .* \(it is "):
+            make(value)

@@ -34,7 +34,10 @@ def test_a_plan_needs_a_device_for_each_stage() -> None:
     [
         ({"memory_bytes": 0}, r"fleet.devices.d: memory_bytes must be a number > 0 \(memory_bytes: 0\)"),
         ({"memory_bytes": None}, "fleet.devices.d: memory_bytes must be a number > 0"),
-        ({"active_w": 1.0, "idle_w": 2.0}, r"active_w must be a number >= 2 \(active_w: 1.0\)"),
+        ({"active_w": 1.0, "idle_w": 2.0}, r"idle_w must be at most active_w, 1 \(idle_w: 2.0\)"),
+        ({"active_w": -1.0}, r"active_w must be a number >= 0 \(active_w: -1.0\)"),
+        ({"reference_latency_s": 1e-300}, r"reference_latency_s must be a number >= 1e-06 \("),
+        ({"cpu_quota": 1e9}, r"cpu_quota must be at most 10000 \("),
         ({"idle_w": float("nan")}, "idle_w must be a number >= 0"),
         ({"pue": 0.9}, r"pue must be a number >= 1 \(pue: 0.9\)"),
         ({"speed": 0}, "speed must be a number > 0"),
@@ -51,7 +54,7 @@ def test_a_device_that_cannot_be(change: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("name", ["a->b", "a,b", "", "a b", 1, "-a"])
 def test_names_that_would_not_survive_a_config_are_refused(name: Any) -> None:
-    with pytest.raises(ConfigError, match="a device's name must be letters, digits"):
+    with pytest.raises(ConfigError, match="a device's name must be letters, digits|key 1 must be text"):
         Fleet.of("f", {name: DEVICE})
 
 

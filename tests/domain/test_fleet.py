@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Device, Fleet, Link
 
 
@@ -15,3 +18,12 @@ def test_the_first_link_of_two_devices_counts_and_the_shared_one_connects_the_re
     assert (set(fleet.linked("a")), set(fleet.linked("c"))) == ({"b"}, set())
     alone = Fleet("f", devices, (first,))
     assert (alone.link("b", "a"), alone.link("a", "c"), alone.link("c", "b")) == (first, None, None)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1e-300, float("nan"), "x"])
+def test_a_core_that_cannot_be_meant_is_refused_by_its_own_key(value: float) -> None:
+    device = Device("a", memory_bytes=1e9, active_w=5, intensity_g_per_kwh=1)
+    with pytest.raises(
+        ConfigError, match=r"^fleet: core_latency_s must be a number >= 1e-06 \(core_latency_s: "
+    ):
+        Fleet("f", (device,), core_latency_s=value)

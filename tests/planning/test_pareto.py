@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.domain.checks import ConfigError
 from pipeline.planning.pareto import (
+    has_knee,
     hypervolume,
     knee,
     non_dominated,
@@ -79,6 +80,15 @@ def test_the_knee_is_farthest_below_the_chord_whatever_the_units() -> None:
 
 def test_a_front_of_one_point_is_its_own_knee() -> None:
     assert knee(np.array([[np.nan, 0], [2, 2], [1, 1]])) == 2
+
+
+def test_a_knee_lies_below_the_chord() -> None:
+    """Scaled sums: 1, .9, 1; then 1, 1.1, 1, whose ends are nearest to the chord; then all on it."""
+    assert has_knee(np.array([[0, 1], [0.4, 0.5], [1, 0]]))
+    assert not has_knee(np.array([[0, 1], [0.5, 0.6], [1, 0]]))
+    assert knee(np.array([[0.5, 0.6], [0, 1], [1, 0]])) == 1
+    assert not has_knee(np.array([[0, 1], [0.1, 0.9], [0.7, 0.3], [1, 0]]))
+    assert has_knee(np.array([[0, 1, 1], [0.3, 0.3, 0.3], [1, 0, 1], [1, 1, 0]]))
 
 
 def test_a_spread_holds_the_knee_and_both_ends_and_then_fills_the_widest_gap() -> None:

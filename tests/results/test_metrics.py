@@ -10,8 +10,15 @@ import torch
 
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.ledger import account
+from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Fleet
-from pipeline.results.metrics import carbon_metrics, output_max_abs_error, summed, top1_agreement
+from pipeline.results.metrics import (
+    carbon_metrics,
+    output_max_abs_error,
+    require_answers,
+    summed,
+    top1_agreement,
+)
 from tests.conftest import INTENSITY, record, records
 
 
@@ -58,3 +65,12 @@ def test_an_unknown_error_is_not_hidden_by_a_known_one() -> None:
     for answers in ([good, broken], [broken, good]):
         assert math.isnan(output_max_abs_error(answers, [good, good]))
     assert output_max_abs_error([torch.tensor([[0.1, INF]])], [good]) == INF
+
+
+def test_a_run_that_answered_nothing_says_why() -> None:
+    none = dict.fromkeys(("requests_ok", "requests_failed", "requests_rejected"), 0.0)
+    require_answers(none | {"requests_ok": 1}, 60, {"it failed"})
+    with pytest.raises(ConfigError, match=r"^workload: no request arrived within 60 s; raise workload.dur"):
+        require_answers(none, 60, ())
+    with pytest.raises(ConfigError, match=r"^every request was refused: no device can hold it$"):
+        require_answers(none | {"requests_rejected": 2}, 60, {"no device can hold it"})

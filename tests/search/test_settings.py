@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.utils import configure_log
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -47,3 +49,16 @@ def test_a_trial_whose_metric_is_unknown_is_infinitely_far_beyond_the_bound(boun
     limit = Constraint.of("latency_ms_p95", bound)
     assert limit.beyond({"latency_ms_p95": math.nan}) == limit.beyond({}) == math.inf
     assert limit.beyond({"latency_ms_p95": 5.0}) == 0
+
+
+def test_a_sweep_says_that_it_measures_a_profile_before_its_first_trial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It takes minutes; Hydra's own lines stay hidden."""
+    hydra_plugin.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["sweep=pareto"], return_hydra_config=True)
+    configure_log(config.hydra.hydra_logging)
+    logging.getLogger("hydra.core.utils").info("Launching 1 jobs locally")
+    logging.getLogger("pipeline.execution.devices.profiler").info("measuring the profile of x (once)")
+    assert capsys.readouterr().out.splitlines()[0].endswith("] measuring the profile of x (once)")

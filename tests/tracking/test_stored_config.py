@@ -124,18 +124,19 @@ def test_the_limit_leaves_room_for_a_large_fleet() -> None:
     assert len(text) / num_devices * 10_000 < MOST_CONFIG_BYTES
 
 
-@pytest.mark.parametrize(
-    "file", [*(ROOT / "conf").rglob("*.yaml")], ids=lambda file: f"{file.parent.name}/{file.stem}"
-)
+FILES = [*(ROOT / "conf").rglob("*.yaml")]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_a_config_is_read_as_it_was_written(file: Path) -> None:
-    config = OmegaConf.load(file)
-    if config:
-        plain = {str(key): value for key, value in OmegaConf.to_container(config).items()}
-        assert repr(parsed(OmegaConf.to_yaml(config))) == repr(plain)
+    plain = OmegaConf.to_container(OmegaConf.load(file))
+    if isinstance(plain, dict) and plain:
+        texts = {str(key): value for key, value in plain.items()}
+        assert repr(parsed(OmegaConf.to_yaml(plain))) == repr(texts)
 
 
 def test_texts_and_numbers_are_read_as_they_were_written() -> None:
-    texts = "2021-06-01 12:30 1e-3 1e3 0x1f 010 1_000 yes null ~ 1.5e+3 .5 1. .inf .nan 1e 08 0o7 1:2:3.5 - . 1__0"
+    texts = "2021-06-01 12:30 1e-3 1e3 0x1f 010 1_000 yes null ~ 1.5e+3 .5 1. .inf .nan 1e 08 0o7 1:2:3.5 - ."
     numbers = [1, 1.5, 1e-9, 1e300, -1e-300, 0.1, math.inf, -5, 10**15, 1e16, True, None, 123456789.123]
     config = {f"k{k}": value for k, value in enumerate([*texts.split(" "), *numbers])}
     assert repr(parsed(OmegaConf.to_yaml(OmegaConf.create(config)))) == repr(config)

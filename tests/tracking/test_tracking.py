@@ -156,6 +156,22 @@ def test_a_run_that_goes_on_keeps_its_models_version(store: Tracking) -> None:
     assert store.register(own[0], "other") == "1"
 
 
+def test_an_artifact_is_found_by_its_path_or_by_the_command_that_downloads_it(
+    store: Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.open_run("sweep", {}, {}) as opened:
+        opened.log_text("{}", "plan.json")
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path, tmp_path.parent):
+        monkeypatch.chdir(folder)
+        assert Path(store.found_at(opened.run_id, "plan.json")).read_text() == "{}"
+    command = store.found_at(opened.run_id, "none.json").split()
+    assert command[0] == f"MLFLOW_TRACKING_URI={store.address}"
+    wanted = f"mlflow artifacts download --run-id {opened.run_id} --artifact-path none.json --dst-path ."
+    assert command[1:] == wanted.split()
+    assert store.found_at("gone", "plan.json").startswith("MLFLOW_TRACKING_URI=")
+
+
 @pytest.mark.parametrize("bad", ["", " ", None, 5])
 def test_uri_and_experiment_must_be_text(bad: str) -> None:
     with pytest.raises(ConfigError, match=r"tracking.uri must be a non-empty text"):

@@ -55,6 +55,22 @@ def test_each_input_has_the_unsplit_models_answer() -> None:
     assert all(torch.equal(module(x), answer) for x, answer in zip(inputs, answers, strict=True))
 
 
+class Noisy(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) + torch.rand(1, 3)
+
+
+def test_a_model_that_is_not_deterministic_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs_and_answers(trial(Emulated(), 1, 2), SPEC, 2)
+    assert not caplog.records
+    monkeypatch.setattr("pipeline.trial.answers.built", lambda *_: (Noisy(), None))
+    inputs_and_answers(trial(Emulated(), 1, 2), SPEC, 2)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("test_byobnet is not deterministic: it answers the same image differently")
+
+
 def test_an_input_without_a_finite_answer_is_refused_where_the_run_computes() -> None:
     with pytest.raises(ConfigError, match="^model.weights: test_byobnet gives answers that are not"):
         inputs_and_answers(trial(Emulated(), 1, math.inf), SPEC, 2)

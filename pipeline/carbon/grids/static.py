@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.carbon.grid import MAX_G_PER_KWH
 from pipeline.carbon.grids.installed_zones import INSTALLED, installed_g_per_kwh
-from pipeline.domain.checks import require_number
+from pipeline.domain.checks import require_mapping, require_number
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Static:
     """gCO2e/kWh by zone."""
 
     def __post_init__(self) -> None:
+        require_mapping("grid.zones", self.zones, "zones to g/kWh")
         for zone, value in self.zones.items():
             require_number("grid.zones", zone, value, least=0, most=MAX_G_PER_KWH)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.carbon.grids.static import Static
-from pipeline.domain.checks import require, require_number
+from pipeline.domain.checks import require, require_mapping, require_number
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +41,7 @@ class Synthetic:
             require_number("grid", name, getattr(self, name), least=0)
         total = self.evening_swing + self.midday_dip + self.seasonal_swing
         require(total < 1, f"grid: evening_swing + midday_dip + seasonal_swing must be below 1 ({total:g})")
+        require_mapping("grid.utc_offset_h", self.utc_offset_h, "zones to hours")
         for zone, hours in self.utc_offset_h.items():
             require_number("grid.utc_offset_h", zone, hours, least=-12)
         Static(self.zones)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.domain.checks import require_whole
+from pipeline.domain.checks import require_seed
 from pipeline.domain.records import Records
 from pipeline.execution.backends.fixed_pipeline import pipelined
 from pipeline.execution.backends.service_times import ServiceTimes
@@ -35,7 +35,7 @@ class Simulated(BackendSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_whole("backend", "seed", self.seed)
+        require_seed("backend", self.seed)
 
     def run(self, job: Job, scheduler: Scheduler) -> Records:
         """Simulate every request.

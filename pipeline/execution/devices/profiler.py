@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.domain.checks import ConfigError, require, require_number, require_whole
 from pipeline.domain.fleet import Device, Fleet
 from pipeline.domain.profile import MAX_INTERVAL, Measurement, Profile
 from pipeline.execution.devices.bench import Bench
@@ -72,11 +73,16 @@ class Profiler:
         require_whole("profiler", "warmup", self.warmup)
         require_whole("profiler", "repeats", self.repeats, least=1)
         require_number("profiler", "patience_s", self.patience_s, least=1)
+        require(
+            self.cache_dir is None or (isinstance(self.cache_dir, str) and self.cache_dir != ""),
+            f"profiler.cache_dir: must be a folder's path, or null (it is {self.cache_dir!r})",
+        )
 
     def profile(self, spec: ModelSpec, graph: Graph, fleet: Fleet) -> Profile:
-        """The profile of a graph on a fleet, stored or new. Raises DeviceError if the process fails.
+        """The profile of a graph on a fleet, stored or new.
 
-        All devices share one measurement, as they differ in speed only.
+        All devices share one measurement, as they differ in speed only. Raises DeviceError if the process
+        fails, and ConfigError if a new profile could not be stored, before it is measured.
         """
         measured = self._stored(spec, graph, fleet.reference_model)
         speeds = {d.name: speed(d, measured.reference_cpu_s, fleet.core_latency_s) for d in fleet.devices}
@@ -91,9 +97,12 @@ class Profiler:
             kept = Profile.from_json(text_of(path))
             _require_complete(kept, graph)
             return kept
+        _require_writable(path.parent)
         profile = self.measure(graph, reference)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, profile.to_json())
+        try:
+            write_atomically(path, profile.to_json())
+        except OSError as error:  # the measurement took minutes: the run uses it
+            _log.warning("the profile of %s is not kept: %s (%s)", graph.name, path, error.strerror)
         return profile
 
     def _fingerprint(self, spec: ModelSpec, graph: Graph, reference: str) -> str:
@@ -147,6 +156,18 @@ class Profiler:
 
     def _suffices(self, bench: Bench) -> bool:
         return bench.passes >= self.repeats and bench.interval <= MAX_INTERVAL
+
+
+def _require_writable(folder: Path) -> None:
+    """Make the folder of the stored profiles. Raises ConfigError if no file can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"profiler.cache_dir: must be a folder that can be written, or null ({folder}: {error.strerror})"
+        ) from error
 
 
 def _require_complete(profile: Profile, graph: Graph) -> None:

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from pipeline.domain.checks import require_whole
+from pipeline.domain.checks import require_seed, require_whole
 from pipeline.domain.requests import RequestClass, Requests
-from pipeline.execution.workloads.workload import BLOCK, draw_kinds
+from pipeline.execution.workloads.workload import BLOCK, MOST_REQUESTS, draw_kinds, require_few
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,18 @@ class Closed:
     classes: tuple[RequestClass, ...] = ()
     seed: int = 0
     """Seed of the requests' classes."""
+    most_requests: int = MOST_REQUESTS
+    """A run with more requests is refused."""
     horizon_s: ClassVar[float] = 0.0
     """0, because the time of the last request is not known in advance."""
 
     def __post_init__(self) -> None:
         require_whole("workload", "requests", self.requests, least=1)
         require_whole("workload", "concurrency", self.concurrency, least=1)
-        require_whole("workload", "seed", self.seed)
+        require_seed("workload", self.seed)
+        require_whole("workload", "most_requests", self.most_requests, least=1)
+        asked = f"{self.requests} requests would be asked"
+        require_few(asked, self.requests, self.most_requests, "lower workload.requests")
         object.__setattr__(self, "classes", RequestClass.all(self.classes))
 
     @property

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.domain.checks import require, require_number, require_seed, require_whole
 from pipeline.domain.requests import RequestClass, Requests
-from pipeline.execution.workloads.workload import BLOCK, draw_kinds
+from pipeline.execution.workloads.workload import BLOCK, MOST_REQUESTS, draw_kinds, require_few
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,8 +34,8 @@ class _Open(ABC):
     classes: tuple[RequestClass, ...] = ()
     seed: int = 0
     """Seed of the arrival times and of the requests' classes."""
-    most_requests: int = 100_000_000
-    """A run with more expected requests is refused: it would take hours."""
+    most_requests: int = MOST_REQUESTS
+    """A run with more expected requests is refused."""
     count: ClassVar[None] = None
     concurrency: ClassVar[None] = None
 
@@ -48,7 +48,7 @@ class _Open(ABC):
         )
         name = "utilisation" if self.rate_rps is None else "rate_rps"
         require_number("workload", name, getattr(self, name), least=0, above=True)
-        require_whole("workload", "seed", self.seed)
+        require_seed("workload", self.seed)
         require_whole("workload", "most_requests", self.most_requests, least=1)
         object.__setattr__(self, "classes", RequestClass.all(self.classes))
 
@@ -63,11 +63,8 @@ class _Open(ABC):
         kinds = np.random.default_rng(seeds[1])
         rate = self.rate_rps if self.rate_rps is not None else float(self.utilisation or 0) * capacity_rps
         expected = rate * self.duration_s
-        require(
-            expected <= self.most_requests,
-            f"workload: about {expected:.3g} requests would arrive in {self.duration_s:g} s, more than "
-            f"workload.most_requests ({self.most_requests:,}); lower the rate or the duration",
-        )
+        arriving = f"about {expected:.3g} requests would arrive in {self.duration_s:g} s"
+        require_few(arriving, expected, self.most_requests, "lower the rate or the duration")
         for block_s in self._times(rate, start_utc, np.random.default_rng(seeds[0])):
             yield Requests(block_s, draw_kinds(self.classes, kinds, len(block_s)))
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.domain.checks import require
 from pipeline.domain.requests import RequestClass, Requests
 
 
@@ -45,6 +46,17 @@ class Workload(Protocol):
 
 BLOCK = 65_536
 """Most requests in a block, so that memory does not grow with the number of requests."""
+MOST_REQUESTS = 100_000_000
+"""Default of `most_requests`: a run with more expected requests is refused, since it would take hours."""
+
+
+def require_few(requests: str, expected: float, most: int, remedy: str) -> None:
+    """Raise ConfigError, with the remedy, if a run would have more than `most` requests.
+
+    requests: how many are expected, and when, as text.
+    """
+    too_many = f"workload: {requests}, more than workload.most_requests ({most:,}); {remedy}"
+    require(expected <= most, too_many)
 
 
 def draw_kinds(

@@ -14,11 +14,12 @@ from pipeline.network.subnormals import subnormals_as_zero
 
 
 def finite_answer(model: nn.Module, x: Tensor, name: str) -> Tensor:
-    """The model's answer to an input. Raises ConfigError as `require_finite` does."""
+    """The model's answer to an input, the first of several tensors. Raises as `require_finite` does."""
     with torch.inference_mode(), subnormals_as_zero():
-        answer: Tensor = model(x)
+        answer = model(x)
     require_finite(answer, model, x, name)
-    return answer
+    first: Tensor = answer[0] if isinstance(answer, tuple | list) else answer
+    return first
 
 
 def require_finite(answer: Any, model: nn.Module, x: Tensor, name: str) -> None:

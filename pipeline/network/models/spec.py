@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.domain.checks import require, require_whole
+from pipeline.domain.checks import require, require_seed, require_whole
 from pipeline.network.models import libraries
 from pipeline.network.models.answers import finite_answer, fitting_input
 from pipeline.network.models.random_weights import make_responsive
@@ -55,7 +55,7 @@ class ModelSpec:
             self.library in libraries.LIBRARIES,
             f"model.library: must be {' or '.join(libraries.LIBRARIES)} (library: {self.library!r})",
         )
-        require_whole("model", "seed", self.seed)
+        require_seed("model", self.seed)
         require_whole("model", "input_size", self.input_size, least=1)
         object.__setattr__(self, "mean", _channels("mean", self.mean))
         object.__setattr__(self, "std", _channels("std", self.std))

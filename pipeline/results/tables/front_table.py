@@ -14,7 +14,7 @@ from rich.table import Table
 from pipeline.planning.pareto import signed, spread
 from pipeline.results.front import Front
 from pipeline.results.metric_keys import METRICS, interval_keys
-from pipeline.results.units import PLAN, scaled, scaled_label, text, with_interval
+from pipeline.results.units import PLAN, counted, scaled, scaled_label, text, with_interval
 
 HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
 """Metrics that a table of plans shows beside the objectives."""
@@ -62,19 +62,24 @@ def front_note(front: Front, pages: Mapping[str, str]) -> str:
         page = pages.get(row["run_id"])
         name = f"trial {row['number']} · {row['name']}".replace("|", "/")
         figures = [scaled(factor, row[key]) for _, factor, key in scales]
-        lines.append(["◆" if row["knee"] else "", f"[{name}]({page})" if page else name, *figures])
+        lines.append(
+            ["◆" if row["knee"] and front.mark else "", f"[{name}]({page})" if page else name, *figures]
+        )
     of = f" ({len(chosen)} of {len(members)} plans)" if len(chosen) < len(members) else ""
     return "\n".join(
         [
-            f"**The front**{of}; ◆ is the knee, the best compromise",
+            "; ".join([f"**The front**{of}", *([front.mark] if front.mark else [])]),
             "",
             *map("| {} |".format, map(" | ".join, lines)),
         ]
     )
 
 
-def print_front(console: Console, table: pd.DataFrame) -> None:
-    """Print a `front_table`: columns in which its plans differ, and its metrics in units of fitting size."""
+def print_front(console: Console, table: pd.DataFrame, mark: str) -> None:
+    """Print a `front_table`: columns in which its plans differ, and its metrics in units of fitting size.
+
+    mark: what ◆ marks (`Front.mark`); empty: nothing is marked.
+    """
     if table.empty:
         console.print("No trial has a value of every objective: there is no front.")
         return
@@ -82,8 +87,9 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
     scales = [scaled_label(key, table[key]) for key in metrics]
     alike = "alike" in table
     repeated = "repeats" in table and table["repeats"].max() > 1
-    of = f"{len(table)} plans, of {table['alike'].sum()} trials" if alike else str(len(table))
-    shown = Table(title=f"Pareto front ({of})", caption="◆ knee: the best compromise")
+    count = counted(len(table), "plan")
+    of = f"{count}, of {counted(int(table['alike'].sum()), 'trial')}" if alike else f"{len(table)}"
+    shown = Table(title=f"Pareto front ({of})", caption=mark or None)
     shown.add_column()
     for column in plan:
         shown.add_column("trial" if column == "number" else PLAN.get(column, column.rpartition(".")[2]))
@@ -95,7 +101,7 @@ def print_front(console: Console, table: pd.DataFrame) -> None:
         shown.add_column(title, justify="right")
     for row in table.to_dict("records"):
         shown.add_row(
-            "◆" if row["knee"] else "",
+            "◆" if row["knee"] and mark else "",
             *[text(_weight(row) if column == "carbon_weight" else row[column]) for column in plan],
             *[
                 with_interval(row, key, partial(scaled, factor)) if repeated else scaled(factor, row[key])

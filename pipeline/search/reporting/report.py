@@ -59,11 +59,11 @@ class Report:
             run.log_figure(compared, "schedulers.html")
         # The cuts and devices of the plan stand for the partitioner's keys.
         varied = [column for column in found.varied if not column.startswith("partitioner.")]
+        shown = Front.of(means, objectives, found.directions)
         table = front_table(means, objectives, found.directions, varied)
         run.log_table(table.replace({"run_id": self.ids}), "front.json")
-        shown = Front.of(means, objectives, found.directions)
         run.set_tags({NOTE_TAG: f"{self.note}\n\n{front_note(shown, pages)}"})
-        print_front(self.console, table)
+        print_front(self.console, table, shown.mark)
         return table
 
     def repetitions(self, found: Findings) -> None:

@@ -252,3 +252,31 @@ def test_a_profile_that_is_far_off_says_so(
     Profiler(warmup=0, repeats=2, cache_dir=None).profile(SPEC, tiny_graph, two_devices)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "profile of tiny: the times of stages that it was not fitted to" in caplog.text
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "{tmp}/file/below", ""])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
+    folder: str, tmp_path: Path, tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(Profiler, "measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(ConfigError, match=r"^profiler\.cache_dir: must be a folder"):
+        Profiler(cache_dir=folder.format(tmp=tmp_path)).profile(SPEC, tiny_graph, two_devices)
+
+
+def test_a_disk_that_fails_after_the_measurement_does_not_lose_it(
+    tmp_path: Path,
+    tiny_graph: Graph,
+    two_devices: Fleet,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("pipeline.execution.devices.profiler.write_atomically", full)
+    profiler = Profiler(warmup=0, repeats=1, cache_dir=str(tmp_path))
+    assert profiler.profile(SPEC, tiny_graph, two_devices).measured is not None
+    line = caplog.records[-1].getMessage()
+    assert line.startswith("the profile of tiny is not kept: ")
+    assert line.endswith("(No space left on device)")

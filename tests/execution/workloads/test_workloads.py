@@ -194,5 +194,9 @@ def test_a_run_that_would_not_end_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"about 2e\+03 requests .*most_requests .1,999."):
         next(Diurnal(duration_s=1e3, utilisation=0.5, most_requests=1999).arrivals(4.0, START))
     assert len(next(Poisson(duration_s=1e3, utilisation=0.5, most_requests=2000).arrivals(4.0, START))) > 1
+    with pytest.raises(ConfigError, match=r"^workload: 99999999999999 requests .* .100,000,000.; lower"):
+        Closed(requests=99999999999999)
+    with pytest.raises(ConfigError, match=r"11 requests would .*most_requests .10.; lower workload.requests"):
+        Closed(requests=11, most_requests=10)
     with pytest.raises(ConfigError, match=r"burst_s of 1e-300 would be 1e\+300 bursts in 10 s"):
         Bursty(duration_s=10, rate_rps=1, burst_s=1e-300)

@@ -51,4 +51,4 @@ def test_every_sweep_can_be_drawn_and_printed(
     picture.savefig(io.BytesIO(), format="png")
     assert sum(panel.get_visible() for panel in picture.axes) == panels
     front_figure(some, objectives, directions).to_json()
-    assert printed(print_front, front_table(some, objectives, directions))
+    assert printed(print_front, front_table(some, objectives, directions), "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.results.front import Front
+from pipeline.results.front import KNEE, NO_KNEE, Front
 from pipeline.results.tables.front_table import front_note, front_table, print_front
 from tests.results.conftest import CARBON, LATENCY, LESS, RATE, printed
 
@@ -49,7 +49,7 @@ def test_trials_that_are_alike_are_one_row(trials: pd.DataFrame) -> None:
     assert table["number"].tolist() == [2, 0, 7, 3]
     assert table["alike"].tolist() == [1, 3, 1, 1]
     assert table["knee"].tolist() == [False, True, False, False]
-    text = printed(print_front, table)
+    text = printed(print_front, table, KNEE)
     assert "Pareto front (4 plans, of 6 trials)" in text
     knee = next(line for line in text.splitlines() if line.startswith("│ ◆"))
     assert knee.replace("│", " ").split()[-1] == "3"
@@ -69,7 +69,7 @@ def test_the_front_shows_what_varied_and_what_was_lost(trials: pd.DataFrame) -> 
     table = front_table(trials, [LATENCY, CARBON], LESS, ["workload.utilisation", "scheduler.margin"])
     assert table["slo_miss_rate"].tolist() == [0.125, 0.0, 0.0]
     assert "requests_failed" not in table
-    text = printed(print_front, table, width=240)
+    text = printed(print_front, table, KNEE, width=240)
     assert "utilisation" in text
     assert "margin" not in text
     fastest = next(line for line in text.splitlines() if " 100.0 " in line)
@@ -78,11 +78,33 @@ def test_the_front_shows_what_varied_and_what_was_lost(trials: pd.DataFrame) -> 
 
 
 def test_the_front_is_printed_for_people(trials: pd.DataFrame) -> None:
-    text = printed(print_front, front_table(trials, [LATENCY, CARBON], LESS))
+    text = printed(print_front, front_table(trials, [LATENCY, CARBON], LESS), KNEE)
     knee = next(line for line in text.splitlines() if line.startswith("│ ◆"))
     assert knee.replace("│", " ").split() == (
         ["◆", "0", "41", "node-green", "→", "node-high", "green", "110.0", "4.000", "250.0"]
     )
     assert "Carbon per inference (mg)" in text
     assert "carbon weight" not in text  # all the same
-    assert "no front" in printed(print_front, front_table(trials[4:], [LATENCY, CARBON], LESS))
+    assert "no front" in printed(print_front, front_table(trials[4:], [LATENCY, CARBON], LESS), "")
+
+
+def test_a_front_above_the_line_through_its_ends_has_no_knee(trials: pd.DataFrame) -> None:
+    """The ends are the nearest to that line, and no compromise."""
+    trials = trials.assign(**{LATENCY: [199.0, 120.0, 100.0, 200.0, 90.0]})
+    trials = trials.drop(index=1)
+    front = Front.of(trials, [LATENCY, CARBON], LESS)
+    assert front.mark == NO_KNEE
+    assert front.members["number"].tolist() == [2, 0, 3]
+    assert front.members["knee"].tolist() == [True, False, False]
+    text = printed(print_front, front_table(trials, [LATENCY, CARBON], LESS), front.mark)
+    assert "◆ no knee: no plan lies below the line through the front's ends" in text
+    assert front_note(front, {}).startswith("**The front**; ◆ no knee: no plan lies below")
+
+
+def test_a_front_of_one_plan_has_no_mark(trials: pd.DataFrame) -> None:
+    alike = pd.concat([trials.iloc[[0]]] * 3, ignore_index=True)
+    front = Front.of(alike, [LATENCY, CARBON], LESS)
+    assert front.mark == ""
+    text = printed(print_front, front_table(alike, [LATENCY, CARBON], LESS), front.mark)
+    assert "Pareto front (1 plan, of 3 trials)" in text
+    assert "◆" not in text + front_note(front, {})
