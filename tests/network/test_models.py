@@ -56,7 +56,7 @@ def test_every_yaml_gives_a_spec(path: Path) -> None:
         ({"library": "keras"}, r"model.library: must be torchvision or timm \(library: 'keras'\)"),
         ({"name": ""}, r"model.name: must be text"),
         ({"weights": None}, r"model.weights: must be text"),
-        ({"seed": -1}, r"model.seed: must be a whole number >= 0 \(it is -1\)"),
+        ({"seed": -1}, r"model.seed: must be a whole number from 0 to 9223372036854775807 \(it is -1\)"),
         ({"input_size": 0}, r"model.input_size: must be a whole number >= 1"),
         ({"input_size": 20_000}, r"model.input_size: must be at most 4096 \(it is 20000\)"),
         ({"options": {"num_classes": 2_000_000}}, r"model.options.num_classes: must be at most 100000 \(it"),

@@ -66,7 +66,10 @@ def test_a_split_refuses_what_are_not_two_devices(kind: type[Neurosurgeon | Dads
 @pytest.mark.parametrize(
     ("kind", "setting", "value", "message"),
     [
-        *((Random, "seed", value, "a whole number >= 0") for value in (-1, 1.0, True, "0", None)),
+        *(
+            (Random, "seed", value, f"a whole number from 0 to {2**63 - 1}")
+            for value in (-1, 1.0, True, "0", None)
+        ),
         *((kind, "pin", value, "true or false") for kind in (Balanced, Green) for value in (1, "true", None)),
         *(
             (kind, "stages", value, "a whole number >= 1, or null")
