@@ -37,10 +37,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
     Raises OSError for a file that is missing or may not be read.
     """
-    # Without O_NONBLOCK the opening of a pipe waits for a writer.
-    with open(
-        path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-    ) as file:
+    # Else the opening of a pipe waits for a writer; Windows has no such files.
+    at_once = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once)) as file:
         require(stat.S_ISREG(os.fstat(file.fileno()).st_mode), f"{path} is not a regular file")
         yield file
 
