@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.terminal import cli
 from pipeline.domain.checks import ConfigError, first_line, require, utc
+from pipeline.domain.plain_yaml import dumped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,17 +55,20 @@ def records_of(stored: Stored) -> Records:
         return Records.of(table, about)
 
 
-def reconfigured(stored: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, set[str]]:
+def reconfigured(
+    stored: Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, DictConfig]]:
     """The run's config with the config groups (`grid=trace`) and values that the overrides choose.
 
-    Also the groups chosen, whose config is the reader's own. Raises ConfigError for keys that accounting does
-    not read, and for another fleet: its devices did not run.
+    All of it is plain, and its interpolations are text. Also the groups chosen, as the reader's own config
+    has them. Raises ConfigError for keys that accounting does not read, and for another fleet: its devices
+    did not run.
     """
     import yaml
     from omegaconf import DictConfig, OmegaConf
 
     require(len(overrides) > 0, f"nothing to change; usage: {HELP.usage}")
-    config = OmegaConf.create(dict(stored))
+    config = dict(stored)
     chosen = {each.partition("=")[0] for each in overrides} & {*FAMILIES}
     own = []
     for override in overrides:
@@ -78,16 +82,23 @@ def reconfigured(stored: Mapping[str, Any], overrides: Sequence[str]) -> tuple[D
             own.append(override)
         else:
             try:
-                config.merge_with(OmegaConf.from_dotlist([override.lstrip("+")]))
+                given = OmegaConf.from_dotlist([override.lstrip("+")])
+                config = _merged(config, OmegaConf.to_container(given, resolve=False))
             except (yaml.YAMLError, ValueError) as error:
                 raise ConfigError(f"{key}: cannot be read ({first_line(error)})") from error
     composed = cli.config(own)
     for family in chosen:
-        config[family] = composed[family]
-        require(
-            isinstance(config[family], DictConfig), f"{family}: must be a mapping (it is {config[family]!r})"
-        )
-    return config, chosen
+        group = composed[family]
+        require(isinstance(group, DictConfig), f"{family}: must be a mapping (it is {group!r})")
+        config[family] = OmegaConf.to_container(group, resolve=False)
+    return config, {family: composed[family] for family in chosen}
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """The new value, or where both are mappings, the old one with the new one's keys."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
 def _is_read(key: str) -> bool:
@@ -122,7 +133,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     _require_same(stored, records)
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
-        records = replace(records, start_utc=utc("start_utc", config.start_utc))
+        records = replace(records, start_utc=utc("start_utc", config["start_utc"]))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     with stored.reading("records.json"):
         account = Accountant(fleet, accounting, intensity).account(records)
@@ -148,34 +159,32 @@ def _require_same(stored: Stored, records: Records) -> None:
         require(same, f"{stored.owner}: {key} is {given!r}, but {value!r} by its records.json and run.json")
 
 
-def _built(config: DictConfig, group: str, chosen: Collection[str], overrides: Sequence[str]) -> Any:
+def _built(
+    config: Mapping[str, Any], group: str, chosen: Mapping[str, DictConfig], overrides: Sequence[str]
+) -> Any:
     """The object of a config group: by Hydra where the command line chose it, else data of the run."""
     from hydra.utils import instantiate
-    from omegaconf import OmegaConf
 
     from pipeline.tracking.stored_config import rebuilt
 
     if group in chosen:
-        return instantiate(config[group], _convert_="all")
+        return instantiate(chosen[group], _convert_="all")
     keys = (each.lstrip("+").partition("=")[0].partition(".") for each in overrides)
     own = {key for owner, _, key in keys if owner == group}
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    return rebuilt(plain, group, own)
+    return rebuilt(config, group, own)
 
 
 def _log(
     tracking: Tracking,
     stored: Stored,
     overrides: Sequence[str],
-    config: DictConfig,
+    config: Mapping[str, Any],
     grid: Grid,
     records: Records,
     account: Accounted,
     metrics: Mapping[str, float],
 ) -> str:
     """Log the account as a child of the run; return the child's id."""
-    from omegaconf import OmegaConf
-
     boundary = account.boundary(grid.about())
     about = stored.json("run.json") | records.about()
     about |= {"grid": dict(grid.about()), "boundary": boundary}
@@ -190,7 +199,7 @@ def _log(
         run.log_table(account.ledger, "ledger.json")
         run.log_table(records.table, "records.json")
         run.log_text(json.dumps(about, indent=1), "run.json")
-        run.log_text(OmegaConf.to_yaml(config), "config.yaml")
+        run.log_text(dumped(config), "config.yaml")
     return run.run_id
 
 

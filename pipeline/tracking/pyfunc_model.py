@@ -15,6 +15,7 @@ import torch
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, first_line, one_line, require
+from pipeline.domain.plain_yaml import parsed
 from pipeline.host.data_file import text_of
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
@@ -23,7 +24,7 @@ from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
 from pipeline.network.subnormals import subnormals_as_zero
 from pipeline.planning.plan_file import stored_plan
-from pipeline.tracking.stored_config import parsed, rebuilt
+from pipeline.tracking.stored_config import rebuilt
 
 PLAN, MODEL = "plan.json", "model.yaml"
 """Files of the model's folder: the plan (`pipeline.planning.plan_file`), and `model` of the config."""

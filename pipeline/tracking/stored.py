@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
+from pipeline.domain.plain_yaml import parsed
 from pipeline.domain.printable import all_printable, printable
 from pipeline.host.data_file import MOST_BYTES, content, parquet_table
 from pipeline.host.processes import this_process
@@ -30,7 +31,6 @@ from pipeline.tracking.mlflow_store import (
 )
 from pipeline.tracking.outbox import KEY_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import one_line, reason
-from pipeline.tracking.stored_config import parsed
 
 UNREADABLE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, YAMLError,

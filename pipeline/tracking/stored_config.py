@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
-
-import yaml
-from yaml import CSafeLoader
 
 from pipeline.domain.checks import ConfigError, one_line, require
 
@@ -31,49 +27,8 @@ CLASSES = {
     ),
 }
 """What may be built from a stored config, by config group."""
-MOST_DEPTH = 30
-"""Deepest nesting of a stored config; ours have 6."""
-MOST_NODES = 500_000
-"""Most keys and values of a stored config: those of 13,000 devices."""
 ADDRESSES = ("url", "key_variable", "user_variable", "password_variable", "cache_dir")
 """Keys that say where requests and secrets go, and where answers are kept: never those of a run."""
-
-
-class _Loader(CSafeLoader):
-    """YAML of plain values, as OmegaConf writes and reads it: 1e-3 is a number, and no text is a date."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in forms if tag.rpartition(":")[2] not in ("timestamp", "int", "float")]
-    for first, forms in CSafeLoader.yaml_implicit_resolvers.items()
-}
-# Without numbers of base 60, which take minutes to read where they are long.
-for kind, form in {
-    "int": r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)",
-    "float": r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
-    r"|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
-}.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^({form})$"), [*"-+.0123456789"])
-
-
-def parsed(text: str) -> dict[str, Any]:
-    """The mapping that a stored YAML text holds, of plain values; interpolations are text.
-
-    Raises ValueError or YAMLError for any other text. Aliases are refused, as few lines could stand for
-    gigabytes, and so are tags, deep nesting and more than MOST_NODES keys and values.
-    """
-    depth = 0
-    for place, event in enumerate(yaml.parse(text, _Loader)):
-        require(place < MOST_NODES, f"it holds more than {MOST_NODES} keys and values")
-        require(not isinstance(event, yaml.AliasEvent), "it has YAML aliases")
-        require(getattr(event, "tag", None) is None, "it has YAML tags")
-        # The stream and the document begin first.
-        require(place != 2 or isinstance(event, yaml.MappingStartEvent), "not a mapping")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        require(depth <= MOST_DEPTH, f"nested more than {MOST_DEPTH} deep")
-    plain = yaml.load(text, _Loader)
-    require(isinstance(plain, dict) and len(plain) > 0, "not a mapping")
-    return {str(key): value for key, value in plain.items()}
 
 
 def rebuilt(config: Mapping[str, Any], group: str, own: Collection[str] = ()) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.commands.reaccount import reaccount
+from pipeline.commands.reaccount import reaccount, reconfigured
 from pipeline.commands.report import report
 from pipeline.commands.terminal import error_message
 from pipeline.domain.checks import ConfigError
@@ -92,3 +92,20 @@ def test_a_bad_reaccount_writes_nothing(
         reaccount([medium], [*overrides, store(where)])
     assert complaint in (error_message.complaint(caught.value) or "")
     assert [run.info.run_id for run in runs(where)] == before
+
+
+def test_interpolations_of_a_run_stay_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An override below one would resolve it, and the child's config.yaml would hold the secret."""
+    monkeypatch.setenv("SECRET", "hunter2")
+    made = "${oc.create:'{pue: 1.0, sources: {pue: \"${oc.env:SECRET}\"}}'}"
+    stored = {
+        "fleet": {"devices": {"a": made, "b": {"pue": 1.0, "idle_w": made}}},
+        "grid": "${oc.env:SECRET}",
+    }
+    overrides = ["fleet.devices.a.pue=1.2", "fleet.devices.b.pue=1.3"]
+    config, chosen = reconfigured(stored, overrides)
+    assert config == {
+        "fleet": {"devices": {"a": {"pue": 1.2}, "b": {"pue": 1.3, "idle_w": made}}},
+        "grid": "${oc.env:SECRET}",
+    }
+    assert chosen == {}

@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
+from pipeline.domain.plain_yaml import dumped
 from pipeline.results.metric_keys import base_key, interval_keys, is_metric, metric, range_keys
 from pipeline.results.pages.rendering import rendered
 from pipeline.results.units import number
@@ -38,7 +37,7 @@ def audit_json(audit: Mapping[str, Any]) -> str:
 def _section(key: str, value: Any) -> _Section:
     title = key.capitalize()
     if key == "config":
-        return _Section(title, listing=OmegaConf.to_yaml(OmegaConf.create(value)))
+        return _Section(title, listing=dumped(value))
     if isinstance(value, Mapping):
         meaning = {name: _meaning(name) for name in value if key == "metrics"}
         rows = [[str(name), _cell(each), meaning.get(name, "")] for name, each in value.items()]
