@@ -29,12 +29,11 @@ HELP = cli.Help(
 
 def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Compare the two, print the comparison, and log it as a run."""
-    from rich.console import Console
-
     from pipeline.results.comparison.change_bounds import change_bounds
     from pipeline.results.comparison.side import require_one_boundary
     from pipeline.results.comparison.tables import print_comparison
     from pipeline.results.comparison.verdict import verdict
+    from pipeline.results.terminal import terminal
 
     tracking = cli.tracking(overrides)
     a, b = (_side(tracking, name) for name in names)
@@ -45,7 +44,7 @@ def compare(names: Sequence[str], overrides: Sequence[str]) -> None:
     sentences = verdict(a, b, bounds)
     tracking.check()
     _log(tracking, names, a, b, bounds, sentences)
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     print_comparison(console, a, b, sentences)
     console.print(tracking.ui_command())
 

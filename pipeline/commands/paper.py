@@ -35,9 +35,9 @@ HELP = cli.Help(
 def paper(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Run the missing measurements, and write the page into the working directory and into MLflow."""
     from hydra.utils import instantiate
-    from rich.console import Console
 
     from pipeline.results.pages.output_file import write_output
+    from pipeline.results.terminal import terminal
 
     config = cli.config(["experiment=paper_tables", *overrides])
     tracking: Tracking = instantiate(config.tracking)
@@ -47,9 +47,9 @@ def paper(names: Sequence[str], overrides: Sequence[str]) -> None:
         for path, text in (("paper.html", page.html()), ("paper.md", page.markdown())):
             run.log_text(text, path)
             write_output(Path(path), text)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(page.markdown(), markup=False)
-    console.print(f"wrote paper.html and paper.md\n{tracking.farewell()}", markup=False)
+    console = terminal()
+    console.print(page.markdown())
+    console.print(f"wrote paper.html and paper.md\n{tracking.farewell()}")
 
 
 def _page(tracking: Tracking, overrides: Sequence[str], parent_run_id: str) -> Page:

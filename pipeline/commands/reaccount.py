@@ -207,16 +207,15 @@ def _print(
     tracking: Tracking, stored: Stored, run_id: str, metrics: Mapping[str, float], boundary: str
 ) -> None:
     """Print the headline figures of the run as it was, and as it is accounted now."""
-    from rich.console import Console
-
     from pipeline.domain.trial_result import TrialResult
     from pipeline.results.tables.run_table import print_result
+    from pipeline.results.terminal import terminal
 
     def shown(metrics: Mapping[str, float]) -> dict[str, float]:
         keys = ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
         return {key: metrics[key] for key in keys if key in metrics}
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", shown(stored.metrics), {})
     now = TrialResult(run_id, f"now: {run_id}", shown(metrics), {}, None, boundary)
     print_result(console, before)

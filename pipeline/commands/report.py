@@ -24,10 +24,9 @@ HELP = cli.Help(
 
 def report(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Write both files into the working directory; the store is only read."""
-    from rich.console import Console
-
     from pipeline.results.audit.audit_page import audit_json, audit_page
     from pipeline.results.pages.output_file import write_output
+    from pipeline.results.terminal import terminal
 
     tracking = cli.tracking(overrides)
     tracking.reach()
@@ -40,7 +39,7 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
     page, data = (Path(f"audit-{stored.run_id}.{kind}") for kind in ("html", "json"))
     write_output(page, audit_page(audit))
     write_output(data, audit_json(audit))
-    Console(highlight=False, soft_wrap=True).print(f"wrote {page} and {data}", markup=False)
+    terminal().print(f"wrote {page} and {data}")
 
 
 def _of_run(stored: Stored) -> dict[str, Any]:

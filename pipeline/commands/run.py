@@ -17,13 +17,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from pipeline.commands.terminal import cli
 from pipeline.commands.terminal.error_message import complaint, fail
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.interrupts import signals_interrupt
+from pipeline.results.terminal import terminal
 from pipeline.search import hydra_plugin
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run(config: DictConfig) -> TrialResult:
         )
         result = perform(trial, provenance)
         if settings.mode is not RunMode.MULTIRUN:
-            console = Console(highlight=False, soft_wrap=True)
+            console = terminal()
             print_result(console, result)
             console.print(trial.tracking.farewell())
         return result

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from pipeline.commands.terminal import cli
+from pipeline.results.terminal import terminal
 from pipeline.tracking.entry import REFUSED
 
 HELP = cli.Help(
@@ -24,18 +23,18 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
     """
     tracking = cli.tracking(overrides)
     synced = tracking.sync()
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{synced.sent} sent, {synced.waiting} still wait in {tracking.outbox}", markup=False)
+    console = terminal()
+    console.print(f"{synced.sent} sent, {synced.waiting} still wait in {tracking.outbox}")
     if synced.refused:
-        console.print(f"{synced.refused} refused, and kept in {tracking.outbox}/{REFUSED}", markup=False)
+        console.print(f"{synced.refused} refused, and kept in {tracking.outbox}/{REFUSED}")
     if synced.held_back:
         console.print(
             f"{synced.held_back} belong to an interrupted sweep: run the sweep again to continue it"
         )
     for uri in tracking.elsewhere():
-        console.print(f"others are of another store: carbonedge sync tracking.uri={uri}", markup=False)
+        console.print(f"others are of another store: carbonedge sync tracking.uri={uri}")
     if synced.waiting:
-        console.print(f"the store is unresponsive: {tracking.trouble()}", markup=False)
+        console.print(f"the store is unresponsive: {tracking.trouble()}")
         sys.exit(1)
 
 

@@ -34,6 +34,15 @@ def this_process() -> list[Any]:
     return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
 
 
+def is_identity(value: Any) -> bool:
+    """Whether a value that was read can be an identity of `this_process`."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    host, pid, started_s = value
+    good = isinstance(host, str) and type(pid) is int and 0 <= pid < 2**31
+    return good and isinstance(started_s, int | float) and 0 <= started_s < 1e12
+
+
 def alive(owner: Sequence[Any]) -> bool:
     """Whether the process with this identity may be alive; always true for a process of another machine."""
     host, pid, started_s = owner

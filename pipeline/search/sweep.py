@@ -76,7 +76,7 @@ class Sweep:
         }
 
     def _print(self, line: str) -> None:
-        self.session.console.print(line, markup=False)
+        self.session.console.print(line)
 
     def _exact_reference(self) -> ExactReference:
         """The exact front that holds for every trial. Raises ConfigError with the reason where none does."""
@@ -146,7 +146,7 @@ class Sweep:
         what = f"{kind} of {study.total} · {about['model']} on {about['fleet']}"
         title = f"{self.name}: {what}" if self.name else what
         if self.name:
-            self.session.console.print(title, style="bold", markup=False)
+            self.session.console.print(title, style="bold")
         tags = {"sweep": kind, "study": study.name, **about}
         with ExitStack() as stack:
             with study.turn:  # one of the processes that begin together makes the parent

@@ -11,9 +11,9 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from pipeline.domain.checks import require
+from pipeline.results.terminal import terminal
 from pipeline.search.reporting.report import print_variants
 from pipeline.search.settings import Settings
 from pipeline.search.studies.sweep_trial import SweepTrial
@@ -40,7 +40,7 @@ class CarbonEdgeSweeper(Sweeper):
 
         Raises ConfigError for a bad space or setting, and where all or too many trials of a sweep failed.
         """
-        console = Console(highlight=False, soft_wrap=True)
+        console = terminal()
         if not console.is_terminal:
             console.width = WIDTH
         settings = Settings.of(OmegaConf.to_container(self.config.sweep, resolve=True))

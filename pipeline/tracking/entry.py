@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pipeline.domain.checks import require
+from pipeline.host.processes import is_identity
+from pipeline.results.metric_values import require_metric
 from pipeline.tracking.datasets import Dataset
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -79,8 +80,8 @@ def is_id(text: str) -> bool:
 def read_entry(text: str) -> Entry:
     """The entry that a JSON text holds, which may be anybody's.
 
-    Raises ConfigError naming a field that is missing, unknown or of another kind, ValueError or
-    RecursionError for what is no JSON.
+    Raises ConfigError naming a field that is missing, unknown or of another kind, or a metric that cannot be;
+    ValueError or RecursionError for what is no JSON.
     """
     found = json.loads(text)
     require(isinstance(found, dict), "it must be a mapping")
@@ -88,6 +89,8 @@ def read_entry(text: str) -> Entry:
     require(found.keys() <= known, f"unknown fields {sorted(found.keys() - known)}")
     for name, is_right in _KINDS.items():
         require(name in found and is_right(found[name]), f"its {name} is missing or of another kind")
+    for key, value, *_ in found["metrics"]:
+        require_metric("its metrics", key, value, mean=True)
     return Entry(**found | {"metrics": [tuple(point) for point in found["metrics"]]})
 
 
@@ -115,15 +118,8 @@ def _point(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 4:
         return False
     key, number, at_ms, step = value
-    good = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-    return good and _text(key) and _whole(at_ms) and _whole(step)
-
-
-def _process(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) != 3:
-        return False
-    host, pid, started_s = value
-    return _text(host) and _whole(pid) and isinstance(started_s, int | float) and math.isfinite(started_s)
+    good = isinstance(number, int | float) and not isinstance(number, bool)
+    return good and -1e308 <= number <= 1e308 and _text(key) and _whole(at_ms) and _whole(step)
 
 
 def _dataset(value: Any) -> bool:
@@ -138,7 +134,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "start_ms": _whole,
     "end_ms": lambda value: value is None or _whole(value),
     "status": STATUSES.__contains__,
-    "owner": _process,
+    "owner": is_identity,
     "metrics": _list_of(_point),
     "inputs": _list_of(_dataset),
 }

@@ -11,7 +11,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.host.processes import alive, this_process
+from pipeline.host.processes import alive, is_identity, this_process
 from pipeline.tracking.entry import REFUSED, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client, retry_now, search
 from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REQUEST_TAG, Outbox, now_ms
@@ -181,7 +181,7 @@ def kill_unrecorded(client: MlflowClient, parent_run_id: str, recorded: Collecti
 
 def _owner_alive(run: Run) -> bool:
     owner = run.data.tags.get(OWNER_TAG)
-    return owner is not None and alive(json.loads(owner))
+    return owner is not None and is_identity(found := json.loads(owner)) and alive(found)
 
 
 def id_in_store(client: MlflowClient, entry: Entry) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
+
+from pipeline.results.terminal import terminal
 
 LATENCY, CARBON, RATE = "latency_ms_p50", "carbon_g_per_inf", "inferences_per_g"
 LESS = ("minimize", "minimize")
@@ -37,6 +38,6 @@ def trials() -> pd.DataFrame:
 
 
 def printed(print_it: Any, *data: Any, width: int = 160) -> str:
-    console = Console(width=width, file=io.StringIO())
+    console = terminal(io.StringIO(), width)
     print_it(console, *data)
     return str(console.file.getvalue())  # type: ignore[attr-defined]

@@ -167,8 +167,10 @@ def test_what_is_set_aside_stays_in_the_outbox(store: Tracking) -> None:
         ({"inputs": [{"x": 1}]}, "inputs"),
         ({"metrics": [["key"]]}, "metrics"),
         ({"metrics": [["key", math.inf, 0, 0]]}, "metrics"),
+        ({"metrics": [["key", 10**400, 0, 0]]}, "metrics"),
         ({"untag": 5}, "untag"),
         ({"owner": ["host", -5, 0]}, "owner"),
+        ({"owner": ["host", 5, 10**400]}, "owner"),
         ({"start_ms": "then"}, "start_ms"),
         ({"end_ms": 0.5}, "end_ms"),
         ({"status": "SCHEDULED"}, "status"),
@@ -178,6 +180,12 @@ def test_what_is_set_aside_stays_in_the_outbox(store: Tracking) -> None:
 def test_a_field_of_another_kind_is_named(changes: dict[str, object], field: str) -> None:
     with pytest.raises(ConfigError, match=f"^its {field} is missing or of another kind$"):
         read_entry(json.dumps({**asdict(MINE), **changes}))
+
+
+@pytest.mark.parametrize("point", [["energy_j_per_inf", -5.0, 0, 0], ["carbon_g_per_inf", 1e300, 0, 0]])
+def test_a_figure_that_cannot_be_is_not_sent(point: list[object]) -> None:
+    with pytest.raises(ConfigError, match=f"its metrics.*{point[0]}"):
+        read_entry(json.dumps({**asdict(MINE), "metrics": [point]}))
 
 
 def test_what_waits_for_another_store_is_named_and_left(store: Tracking) -> None:

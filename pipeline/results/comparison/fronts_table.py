@@ -35,4 +35,4 @@ def print_fronts(console: Console, title: str, table: pd.DataFrame, left_out: Ma
         shown.add_row(row["sweep"], str(row["trials"]), str(row["front"]), number(row["share"]))
     console.print(shown)
     for name, reason in left_out.items():
-        console.print(f"left out, as {reason}: {name}", markup=False)
+        console.print(f"left out, as {reason}: {name}")

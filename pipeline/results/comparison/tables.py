@@ -6,7 +6,6 @@ import math
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pipeline.carbon.decomposition import EFFECTS, ROUNDING, effects
@@ -59,7 +58,7 @@ def _share(part: float, whole: float) -> float:
 
 def print_comparison(console: Console, a: Side, b: Side, verdict: str) -> None:
     """Print both tables and the verdict."""
-    shown = Table("per inference", title=escape(f"B: {b.name}, against A: {a.name}"))
+    shown = Table("per inference", title=f"B: {b.name}, against A: {a.name}")
     for heading in ("A", "B", "B - A", "B ÷ A"):
         shown.add_column(heading, justify="right")
     for row in figures_table(a, b).to_dict("records"):
@@ -77,4 +76,4 @@ def print_comparison(console: Console, a: Side, b: Side, verdict: str) -> None:
         )
         why.add_row(row["effect"], number(row["g_per_inf"]), *shares)
     console.print(why)
-    console.print(verdict, markup=False)
+    console.print(verdict)

@@ -84,7 +84,7 @@ def print_dominance(console: Console, names: Sequence[str], dominates: npt.NDArr
     for name, row in zip(names, dominates, strict=True):
         if row.any():
             beaten = ", ".join(other for other, is_so in zip(names, row, strict=True) if is_so)
-            console.print(f"Beyond chance, {name} dominates {beaten}", markup=False)
+            console.print(f"Beyond chance, {name} dominates {beaten}")
 
 
 def print_confident(console: Console, names: Sequence[str], confident: npt.NDArray[np.bool_]) -> None:
@@ -94,4 +94,4 @@ def print_confident(console: Console, names: Sequence[str], confident: npt.NDArr
     """
     kept = [name for name, is_so in zip(names, confident, strict=True) if is_so]
     listed = ", ".join(kept) if kept else "none"
-    console.print(f"On the front beyond chance (all of these with 95% confidence): {listed}", markup=False)
+    console.print(f"On the front beyond chance (all of these with 95% confidence): {listed}")

@@ -28,6 +28,6 @@ def print_result(console: Console, result: TrialResult) -> None:
         for label, value in result.labels.items():
             shown.add_row(label, value)
     console.print(shown)
-    console.print(f"Run {result.run_id}", markup=False)
+    console.print(f"Run {result.run_id}")
     if result.boundary:
-        console.print(result.boundary, style="dim", markup=False)
+        console.print(result.boundary, style="dim")

@@ -34,9 +34,9 @@ def progress(
             best = _best(trials, objectives)
             bar.update(task, completed=len(trials), description=best)
             if trial.failure:
-                console.print(f"trial {trial.number} failed: {trial.failure}", markup=False)
+                console.print(f"trial {trial.number} failed: {trial.failure}")
             elif not console.is_terminal:
-                console.print(f"{len(trials)}/{study.total} trials  {best}", markup=False)
+                console.print(f"{len(trials)}/{study.total} trials  {best}")
 
         yield show
 

@@ -26,11 +26,13 @@ from optuna.distributions import (
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.domain.checks import ConfigError, first_line
+from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import all_printable
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
-from pipeline.host.processes import alive, this_process
+from pipeline.host.processes import alive, is_identity, this_process
+from pipeline.results.metric_values import require_metric
 from pipeline.search.search_space import Point, SearchSpace, Value
 from pipeline.search.studies.database import patiently
 from pipeline.search.studies.fixed_values import require_same_held
@@ -78,6 +80,7 @@ class Study:
         self._take_over = take_over
         self.name, self._objectives, self._space = name, objectives, space
         self._asked: dict[int, optuna.Trial] = {}
+        self._finished: dict[int, SweepTrial] = {}
         self._grid = list(space.grid()) if sampler == GRID else None
         self.total = total if self._grid is None else len(self._grid)
         self._distributions = {} if sampler == GRID else space.distributions()
@@ -133,15 +136,11 @@ class Study:
     @property
     def trials(self) -> Sequence[SweepTrial]:
         """The finished trials, whichever process ran them, by number."""
-        return [
-            SweepTrial(
-                trial.number,
-                _point(trial),
-                tuple(TrialResult(**result) for result in trial.user_attrs.get("results", ())),
-                trial.user_attrs.get("failure", ""),
-            )
-            for trial in patiently(lambda: self._study.get_trials(deepcopy=False, states=FINISHED))
-        ]
+        finished = patiently(lambda: self._study.get_trials(deepcopy=False, states=FINISHED))
+        for trial in finished:
+            if trial.number not in self._finished:  # a finished trial does not change
+                self._finished[trial.number] = _checked(self.name, trial)
+        return [self._finished[trial.number] for trial in finished]
 
     def ask(self, num_trials: int) -> Sequence[tuple[int, Point]]:
         """The next points with their numbers, at most `num_trials`; none when the study is complete.
@@ -194,6 +193,10 @@ class Study:
         one of this process that it does not remember, to an `ask` that failed.
         """
         owner = trial.user_attrs.get("owner")
+        require(
+            owner is None or is_identity(owner),
+            f"sweep.storage: study {self.name}: the owner of trial {trial.number} is broken ({owner!r:.60})",
+        )
         if owner is None or (list(owner) == this_process() and trial.number not in self._asked):
             return False
         return alive(owner) and not (self._take_over and owner[0] != this_process()[0])
@@ -250,6 +253,22 @@ class Study:
 
         patiently(store)
         return replace(trial, failure=failure)
+
+
+def _checked(study: str, trial: FrozenTrial) -> SweepTrial:
+    """A trial that the storage has finished. Raises ConfigError for one that no sweep stores."""
+    owner = f"sweep.storage: study {study}: trial {trial.number}"
+    stored = all_printable(trial.user_attrs)
+    try:
+        results = tuple(TrialResult(**result) for result in stored.get("results", ()))
+        for key, value in (item for result in results for item in result.metrics.items()):
+            if value is not None and math.isfinite(value):  # others are unknown
+                require_metric(owner, key, value)
+    except ConfigError:
+        raise
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{owner} is broken ({first_line(error)})") from error
+    return SweepTrial(trial.number, _point(trial), results, str(stored.get("failure", "")))
 
 
 def _point(trial: FrozenTrial) -> Point:

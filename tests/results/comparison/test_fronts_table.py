@@ -6,10 +6,10 @@ import io
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from pipeline.results.comparison.fronts_table import fronts_table, print_fronts
 from pipeline.results.front import Front
+from pipeline.results.terminal import terminal
 
 KEYS = ("carbon_g_per_inf", "latency_ms_p50")
 
@@ -29,13 +29,14 @@ def test_hypervolumes_have_one_reference_point() -> None:
 
 
 def test_sweeps_with_other_objectives_are_named() -> None:
-    console = Console(width=120, file=io.StringIO())
+    console = terminal(io.StringIO(), 120)
     print_fronts(
         console,
         "Sweeps of 'x'",
-        fronts_table({"first": front((1, 1))}),
+        fronts_table({"[red]first[/] [/x] :smile:": front((1, 1))}),
         {"other [/b]": "it has other objectives"},
     )
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
     assert "Sweeps of 'x'" in text
+    assert "[red]first[/] [/x] :smile:" in text
     assert "left out, as it has other objectives: other [/b]" in text

@@ -6,11 +6,11 @@ import io
 import math
 
 import pytest
-from rich.console import Console
 
 from pipeline.results.comparison.side import Side
 from pipeline.results.comparison.tables import effects_table, figures_table, print_comparison
 from pipeline.results.comparison.waterfall import waterfall
+from pipeline.results.terminal import terminal
 
 
 def test_figures_and_their_change(fast: Side, published: Side) -> None:
@@ -29,7 +29,7 @@ def test_effects_add_up_to_the_change(fast: Side, clean: Side) -> None:
 
 
 def test_what_is_printed_has_both_tables_and_the_verdict(fast: Side, published: Side) -> None:
-    console = Console(width=120, file=io.StringIO())
+    console = terminal(io.StringIO(), 120)
     print_comparison(console, fast, published, "The verdict [/b].")
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
     for said in ("B: there, against A: on fast", "×2.000", "n/a", "LMDI", "The verdict [/b]."):

@@ -6,10 +6,10 @@ import io
 from typing import cast
 
 import pytest
-from rich.console import Console
 
 from pipeline.results.paper.published import published_metrics
 from pipeline.results.paper.saving import comparison, print_comparison, saving
+from pipeline.results.terminal import terminal
 
 PAPER = {
     "monolithic": published_metrics("carbonedge.csv:mobilenet_v2 monolithic"),
@@ -68,7 +68,7 @@ def test_what_is_not_known_is_not_invented() -> None:
     assert here.loc["monolithic"].isna().all()
     assert here.loc["ratio"].isna().all()
     assert here["intensity_g_per_kwh"].isna().all()
-    console = Console(width=160, file=io.StringIO())
+    console = terminal(io.StringIO(), 160)
     print_comparison(console, table)
     text = str(console.file.getvalue())  # type: ignore[attr-defined]
     assert "Here: n/a: carbon and energy of both configurations are needed." in text

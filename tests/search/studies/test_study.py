@@ -304,3 +304,37 @@ def test_how_far_a_trial_is_beyond_a_constraint_reaches_the_sampler(tmp_path: Pa
     stored = optuna.load_study(study_name="s", storage=storage)
     assert [trial.constraints for trial in stored.trials] == [{"grams": -0.5}, {"grams": 0.5}]
     assert [trial.number for trial in stored.best_trials] == [0]
+
+
+RESULT = {"run_id": "r", "name": "n", "labels": {}}
+
+
+@pytest.mark.parametrize(
+    ("results", "complaint"),
+    [
+        (
+            [{"run_id": "r", "name": "n", "metrics": {"carbon_g_per_inf": -5.0}, "labels": {}}],
+            "carbon_g_per_inf",
+        ),
+        ([{"run_id": "r", "name": "n", "metrics": {"carbon": "much"}, "labels": {}}], "is broken"),
+        ([{"run_id": "r", "name": "n", "metrics": 5, "labels": {}}], "is broken"),
+        ([{"soul": 1}], "is broken"),
+        (5, "is broken"),
+    ],
+)
+def test_a_trial_that_no_sweep_stores_is_one_line(tmp_path: Path, results: Any, complaint: str) -> None:
+    """A study's file may have been edited, or be somebody else's."""
+    source = study(tmp_path, 3)
+    [(number, _)] = source.ask(1)
+    source._asked[number].set_user_attr("results", results)
+    source._study.tell(source._asked[number], [1.0, 1.0])
+    with pytest.raises(ConfigError, match=f"study .*trial 0.*{complaint}"):
+        study(tmp_path, 3)
+
+
+def test_an_owner_that_is_no_process_is_one_line(tmp_path: Path) -> None:
+    source = study(tmp_path, 3)
+    [(number, _)] = source.ask(1)
+    source._asked[number].set_user_attr("owner", 5)
+    with pytest.raises(ConfigError, match="the owner of trial 0 is broken .5."):
+        study(tmp_path, 3).ask(1)
