@@ -109,5 +109,7 @@ def _create(library: str, name: str, options: Mapping[str, Any]) -> nn.Module:
     create = timm().create_model if library == "timm" else torchvision_models().get_model
     try:
         return create(name, **options)
+    except ConfigError:
+        raise
     except (TypeError, ValueError, AssertionError) as error:
         raise ConfigError(f"model.options: {name} cannot be built ({first_line(error)})") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.network.models.answers import fitting_input, require_finite
 
 _CALIBRATION_BATCHES = 2
-_CALIBRATION_BATCH_SIZE = 8
+CALIBRATION_BATCH_SIZE = 8
 
 
 def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
@@ -32,7 +32,7 @@ def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
             else:
                 nn.init.ones_(weight)
     with fitting_input(name, input_size), _one_thread():
-        x, answer = _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
+        x, answer = _calibrate(model, (CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
     require_finite(answer, model, x, name)
 
 
