@@ -73,6 +73,10 @@ def test_bad_keys_are_named(changes: dict[str, Any], message: str) -> None:
         small(**changes)
 
 
+RESNET = {"name": "resnet18", "library": "timm"}
+VIT = {"name": "vit_tiny_patch16_224", "library": "timm"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -86,6 +90,12 @@ def test_bad_keys_are_named(changes: dict[str, Any], message: str) -> None:
             "model.name: timm has no .*mobilenetv4_conv_small",
         ),
         ({"options": {"colour": 1}}, "model.options: mobilenet_v2 cannot be built .*colour"),
+        (RESNET | {"options": {"act_layer": "evil"}}, "model.options: resnet18 cannot be built .*evil"),
+        (RESNET | {"options": {"channels": [-1, 1, 1, 1]}}, "model.options: resnet18 cannot be built"),
+        (RESNET | {"options": {"layers": [0, 0, 0, 0]}}, "model.input_size: resnet18 cannot take 32 pixels"),
+        (VIT | {"options": {"depth": -1}}, "model.options: vit_tiny_patch16_224 cannot be built"),
+        (VIT | {"options": {"embed_dim": 0}}, "model.options: vit_tiny_patch16_224 cannot be built"),
+        ({"options": {"num_classes": 0}}, "model.options: mobilenet_v2 has a layer without weights"),
         ({"weights": "nowhere.pth"}, "model.weights: cannot read nowhere.pth .*No such file"),
         (
             {"weights": "best"},

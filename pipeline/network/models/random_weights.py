@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.domain.checks import require
 from pipeline.network.models.answers import fitting_input, require_finite
 
 _CALIBRATION_BATCHES = 2
@@ -21,12 +22,15 @@ def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
 
     Fresh weights are degenerate: batch norm divides by a variance that was never measured (outputs near
     1e-9), and heads or residual branches that start at zero contribute nothing. Draws from torch's global
-    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size), or
-    whose answers are not finite.
+    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size), has a
+    layer without weights, or whose answers are not finite.
     """
     for module in model.modules():
         weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and not weight.any():
+        if not isinstance(weight, nn.Parameter):
+            continue
+        require(weight.numel() > 0, f"model.options: {name} has a layer without weights")
+        if not weight.any():
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=1 / math.sqrt(weight[0].numel()))
             else:
