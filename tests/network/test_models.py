@@ -63,6 +63,10 @@ def test_every_yaml_gives_a_spec(path: Path) -> None:
         ({"options": {"img_size": [64, 20_000]}}, r"model.options.img_size: must be at most 4096"),
         ({"options": {"head": {"dim": 1e9}}}, r"model.options.head.dim: must be at most 100000"),
         ({"mean": [0.5]}, r"model.mean: must be three numbers, one per channel \(mean: \[0.5\]\)"),
+        (
+            {"mean": [10**400, 0, 0]},
+            r"model.mean: must be three numbers, one per channel \(mean: \[10{58}\)$",
+        ),
         ({"std": [1, 1, "x"]}, r"model.std: must be three numbers"),
         ({"std": [1, 1, 0]}, r"model.std: must be above 0"),
         ({"options": ["image_size"]}, r"model.options: must map"),
