@@ -39,6 +39,16 @@ LARGEST = {
 """The largest value of a quantity that can be meant, by the unit in which its name ends; others: 1e9."""
 
 
+def is_finite_number(value: Any) -> bool:
+    """Whether the value is a number, no bool, that a float can hold: not NaN, infinity or a whole 10**400."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def require_number(
     owner: str, name: str, value: Any, *, least: float, above: bool = False, most: float | None = None
 ) -> None:
@@ -48,10 +58,9 @@ def require_number(
     """
     if most is None:
         most = next((end for unit, end in LARGEST.items() if name.endswith(unit)), 1e9)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     relation = ">" if above else ">="
-    enough = good and (value > least if above else value >= least)
-    require(enough, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r})")
+    enough = is_finite_number(value) and (value > least if above else value >= least)
+    require(enough, f"{owner}: {name} must be a number {relation} {least:g} ({name}: {value!r:.60})")
     require(value <= most, f"{owner}: {name} must be at most {most:g} ({name}: {value!r})")
 
 

@@ -20,6 +20,7 @@ from pipeline.host.data_file import text_of
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
 from pipeline.network.models.answers import is_finite
+from pipeline.network.models.memory import few_parts, require_moderate
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
 from pipeline.network.subnormals import subnormals_as_zero
@@ -34,7 +35,9 @@ class PyfuncModel:
     """A model that runs the stages of a plan one after the other, in one process."""
 
     def __init__(self, spec: ModelSpec, plan_file: Path) -> None:
-        module = spec.build()
+        require_moderate(spec)
+        with few_parts(spec.name):
+            module = spec.build()
         graph = Graph.of(module, torch.zeros(1, 3, spec.input_size, spec.input_size), spec.name)
         _, plan = stored_plan(plan_file, graph)
         graph = graph.reordered(plan.order) if plan.order else graph

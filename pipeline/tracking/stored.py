@@ -18,7 +18,7 @@ from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
 from pipeline.domain.plain_yaml import parsed
 from pipeline.domain.printable import all_printable, printable
-from pipeline.host.data_file import MOST_BYTES, content, parquet_table
+from pipeline.host.data_file import MOST_BYTES, MOST_TEXT_BYTES, content, parquet_table
 from pipeline.host.processes import this_process
 from pipeline.results.metric_values import COUNTS, require_metric, require_metrics
 from pipeline.tracking.entry import PARENT_TAG, Entry
@@ -38,6 +38,10 @@ UNREADABLE = (
 """What the use of an artifact may raise that is of another version, or anybody's."""
 MOST_CONFIG_BYTES = 20_000_000
 """Largest config of a run: that of a fleet of 13,000 devices has 5 MB."""
+MOST_TABLE_BYTES = 50_000_000
+"""Largest table in JSON, of at most 20,000 rows (more are Parquet): 100 columns of 25 bytes."""
+MOST_LISTS = 500_000
+"""Most lists and mappings of an artifact in JSON: an empty one has 3 bytes in the file, and takes 60."""
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -62,9 +66,9 @@ class Stored:
             return path in {each.path for each in self.client.list_artifacts(self.run_id)}
 
     def json(self, path: str) -> dict[str, Any]:
-        """The content of a JSON artifact. Raises ConfigError if it is missing or cannot be read."""
+        """The content of a JSON artifact. Raises ConfigError if it is missing, large or cannot be read."""
         with self._file(path) as file:
-            return dict(all_printable(json.loads(content(file, MOST_BYTES).read())))
+            return dict(all_printable(_json(file, MOST_TEXT_BYTES)))
 
     def config(self, path: str) -> dict[str, Any]:
         """A config that the run logged, as plain values.
@@ -78,14 +82,14 @@ class Stored:
     def table(self, path: str) -> pd.DataFrame:
         """A table that `Run.log_table` wrote, with the columns that it had when logged.
 
-        Raises ConfigError if it is missing or cannot be read.
+        Raises ConfigError if it is missing, large or cannot be read.
         """
         large = str(Path(path).with_suffix(".parquet"))
         with self._file(large if self.has(large) else path) as file:
             if file.suffix == ".parquet":
                 found = parquet_table(file, MOST_BYTES)
             else:
-                found = pd.DataFrame(**json.loads(content(file, MOST_BYTES).read()))
+                found = pd.DataFrame(**_json(file, MOST_TABLE_BYTES))
             for column in found.select_dtypes(exclude="number"):
                 found[column] = found[column].map(all_printable)
             return found.rename(columns=all_printable)
@@ -316,6 +320,14 @@ def trials(client: MlflowClient, asker: str, parent_run_id: str, condition: str 
     experiment_id = get_run(client, asker, parent_run_id).info.experiment_id
     query = f"tags.`{PARENT_TAG}` = '{parent_run_id}'"
     return search(client, experiment_id, f"{query} and {condition}" if condition else query)
+
+
+def _json(file: Path, most_bytes: int) -> Any:
+    """The value in a JSON file. Raises ConfigError for one that is large; ValueError for what is no JSON."""
+    text = content(file, most_bytes).read()
+    lists = text.count(b"[") + text.count(b"{")
+    require(lists <= MOST_LISTS, f"it has {lists} lists and mappings, and at most {MOST_LISTS} are read")
+    return json.loads(text)
 
 
 def key_of(run: Run) -> str:

@@ -17,7 +17,7 @@ from partitioners.explicit import Explicit
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.grids.static import Static
 from pipeline.carbon.grids.synthetic import Synthetic
-from pipeline.domain.checks import ConfigError, require_number, require_seed
+from pipeline.domain.checks import ConfigError, is_finite_number, require_number, require_seed
 from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.execution.backends.simulated import Simulated
 from pipeline.execution.job import Outage
@@ -42,6 +42,8 @@ from tests.conftest import configured
         ("speed", 1e300, "must be at most 1e\\+09"),
         ("speed", math.inf, "must be a number > 0"),
         ("speed", math.nan, "must be a number > 0"),
+        ("speed", 10**400, "must be a number > 0 .speed: 10{59}.$"),  # too large for a float
+        ("speed", -(10**400), "must be a number > 0"),
         ("speed", -1, "must be a number > 0"),
         ("speed", True, "must be a number > 0"),
         ("speed", "fast", "must be a number > 0 .speed: 'fast'."),
@@ -54,6 +56,12 @@ def test_a_number(name: str, value: object, complaint: str | None) -> None:
         return
     with pytest.raises(ConfigError, match=complaint):
         require_number("fleet", name, value, least=0, above=True)
+
+
+def test_whether_a_float_holds_it() -> None:
+    assert all(map(is_finite_number, (0, -1, 1.5, 10**300, -1e300)))
+    others = (True, None, "1", math.nan, -math.inf, 10**400, -(10**400), [1], 1j)
+    assert not any(map(is_finite_number, others))
 
 
 def test_an_own_limit_replaces_the_units() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +17,17 @@ from PIL import Image
 from pipeline.domain.checks import ConfigError
 from pipeline.network.images import ImageFolder, Photographs, preprocess
 from pipeline.network.models.spec import ModelSpec
+from pipeline.network.picture import MOST_PIXELS, opened
+from pipeline.network.picture_work import require_small_tiles
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision", input_size=32)
+COMMENT = b"\xff\xfe\0\2"
+"""A segment of a JPEG: a comment without text."""
+
+
+def expected(complaint: str | None) -> contextlib.AbstractContextManager[Any]:
+    """ConfigError with these words; None: no error."""
+    return contextlib.nullcontext() if complaint is None else pytest.raises(ConfigError, match=complaint)
 
 
 def test_preprocess_by_hand() -> None:
@@ -77,9 +90,83 @@ def test_the_limit_of_pixels_is_a_key(tmp_path: Path) -> None:
 
 def test_a_pipe_and_a_format_that_starts_programs_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match=r"cannot read the image .*a\.png \(.*is not a file"):
+    with pytest.raises(ConfigError, match=r"cannot read the image .*a\.png \(.*is not a regular file"):
         ImageFolder(str(tmp_path)).inputs(SPEC)
     (tmp_path / "a.png").unlink()
     Image.new("RGB", (50, 40)).save(tmp_path / "a.png", format="EPS")
     with pytest.raises(ConfigError, match=r"cannot read the image .*a\.png \(cannot identify"):
         ImageFolder(str(tmp_path)).inputs(SPEC)
+
+
+def test_a_jpeg_whose_last_scan_is_repeated_is_refused() -> None:
+    """Each scan passes over all pixels: 1000 of 75 bytes took half a minute."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(file, "JPEG", progressive=True)
+    whole = file.getvalue()
+    scan = whole[whole.rindex(b"\xff\xda") : -2]
+    for times, complaint in ((80, None), (100, "it has more than 100 scans")):
+        with expected(complaint), opened(io.BytesIO(whole[:-2] + scan * times + whole[-2:]), 10_000) as image:
+            image.load()
+    with expected("it has more than 500 segments"), opened(io.BytesIO(whole[:2] + COMMENT * 501), 10_000):
+        pass
+
+
+def test_markers_within_a_segment_and_after_the_end_do_not_count() -> None:
+    """A thumbnail has scans of its own, and a film after the picture any bytes."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "JPEG", comment=b"\xff\xda\0\2" * 1000)
+    with opened(io.BytesIO(file.getvalue() + b"\xff\xda\0\2" * 1000), 10_000) as image:
+        image.load()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("tags", "complaint"),
+    [
+        ({322: 128, 323: 128}, None),
+        ({322: 26_700, 323: 26_700}, "its tiles hold 712890000 pixels, which are more than 10000"),
+        ({322: 1, 323: 10_000}, "its tiles hold 1000000 pixels"),  # 100 tiles of 10,000
+        ({273: (100_001, 8)}, "the tag 273 has more than 100000 values"),
+        ({322: (2, 8)}, "the tag 322 is not one whole number"),
+    ],
+)
+def test_a_tiff_with_more_in_its_tiles_than_in_its_picture_is_refused(
+    order: str, tags: dict[int, Any], complaint: str | None
+) -> None:
+    """One tile of 2.1 MB, beside a header of 100 x 100 pixels, took 2.3 GB."""
+    entries = {256: 100, 257: 100, **tags}
+    pairs = {tag: value if isinstance(value, tuple) else (1, value) for tag, value in entries.items()}
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}LH", 8, len(pairs))
+    rows = (struct.pack(f"{order}HHLL", tag, 4, *pair) for tag, pair in pairs.items())
+    with expected(complaint):
+        require_small_tiles(head + b"".join(rows), 10_000)
+
+
+def test_tiffs_with_strips_and_compression_are_read(tmp_path: Path) -> None:
+    for compression in ("raw", "tiff_adobe_deflate", "jpeg"):
+        Image.new("RGB", (50, 40)).save(tmp_path / f"{compression}.tif", compression=compression)
+    assert len(ImageFolder(str(tmp_path), most_pixels=2000).inputs(SPEC)) == 3
+
+
+def test_a_file_larger_than_any_picture_of_that_size_is_refused() -> None:
+    with expected("the file is larger than 10.0 MB"), opened(io.BytesIO(b"P6 1 1 255\n" + bytes(10**7)), 1):
+        pass
+
+
+@pytest.mark.parametrize("text", ["P3 {side} {side} 255\n", "P6 {side} {side} 100\n"])
+def test_what_pillow_decodes_in_python_is_small(text: str) -> None:
+    for side, complaint in (
+        (1000, None),
+        (1001, "1001 x 1001 pixels are more than 1000000, the most of a PPM"),
+    ):
+        with expected(complaint), opened(io.BytesIO(text.format(side=side).encode()), MOST_PIXELS):
+            pass
+
+
+def test_a_run_length_bitmap_that_leaps_over_its_rows_is_refused() -> None:
+    """Four bytes that leap over 255 rows of 50 million pixels took 13 GB."""
+    head = struct.pack("<LLLHHLLLLLL", 40, MOST_PIXELS, 1, 1, 8, 1, 4, 0, 0, 2, 0) + bytes(8)
+    file = struct.pack("<2sLHHL", b"BM", 14 + len(head) + 4, 0, 0, 14 + len(head)) + head + b"\0\2\0\xff"
+    refused = "50000000 x 1 pixels are more than 1000000, the most of a BMP"
+    with expected(refused), opened(io.BytesIO(file), MOST_PIXELS):
+        pass

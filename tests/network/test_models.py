@@ -63,6 +63,10 @@ def test_every_yaml_gives_a_spec(path: Path) -> None:
         ({"options": {"img_size": [64, 20_000]}}, r"model.options.img_size: must be at most 4096"),
         ({"options": {"head": {"dim": 1e9}}}, r"model.options.head.dim: must be at most 100000"),
         ({"mean": [0.5]}, r"model.mean: must be three numbers, one per channel \(mean: \[0.5\]\)"),
+        (
+            {"mean": [10**400, 0, 0]},
+            r"model.mean: must be three numbers, one per channel \(mean: \[10{58}\)$",
+        ),
         ({"std": [1, 1, "x"]}, r"model.std: must be three numbers"),
         ({"std": [1, 1, 0]}, r"model.std: must be above 0"),
         ({"options": ["image_size"]}, r"model.options: must map"),
@@ -71,6 +75,10 @@ def test_every_yaml_gives_a_spec(path: Path) -> None:
 def test_bad_keys_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
         small(**changes)
+
+
+RESNET = {"name": "resnet18", "library": "timm"}
+VIT = {"name": "vit_tiny_patch16_224", "library": "timm"}
 
 
 @pytest.mark.parametrize(
@@ -86,6 +94,12 @@ def test_bad_keys_are_named(changes: dict[str, Any], message: str) -> None:
             "model.name: timm has no .*mobilenetv4_conv_small",
         ),
         ({"options": {"colour": 1}}, "model.options: mobilenet_v2 cannot be built .*colour"),
+        (RESNET | {"options": {"act_layer": "evil"}}, "model.options: resnet18 cannot be built .*evil"),
+        (RESNET | {"options": {"channels": [-1, 1, 1, 1]}}, "model.options: resnet18 cannot be built"),
+        (RESNET | {"options": {"layers": [0, 0, 0, 0]}}, "model.input_size: resnet18 cannot take 32 pixels"),
+        (VIT | {"options": {"depth": -1}}, "model.options: vit_tiny_patch16_224 cannot be built"),
+        (VIT | {"options": {"embed_dim": 0}}, "model.options: vit_tiny_patch16_224 cannot be built"),
+        ({"options": {"num_classes": 0}}, "model.options: mobilenet_v2 has a layer without weights"),
         ({"weights": "nowhere.pth"}, "model.weights: cannot read nowhere.pth .*No such file"),
         (
             {"weights": "best"},

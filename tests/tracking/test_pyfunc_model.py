@@ -61,6 +61,13 @@ def test_a_description_that_is_none_is_one_line(text: str | None, complaint: str
         _load_pyfunc(str(tmp_path))
 
 
+def test_a_model_that_takes_gigabytes_is_refused(tmp_path: Path) -> None:
+    spec = {"_target_": "pipeline.network.models.spec.ModelSpec", **asdict(SPEC), "input_size": 4096}
+    save(tmp_path, "{}", json.dumps(spec))
+    with pytest.raises(ConfigError, match=r"^model\.input_size: .* at 4096 pixels has a layer of"):
+        _load_pyfunc(str(tmp_path))
+
+
 @pytest.mark.parametrize("side", [8, 300, 1000])
 def test_an_image_in_base64_may_be_as_short_as_a_path(side: int) -> None:
     """No path of more than 255 letters can be looked up on most systems."""

@@ -117,6 +117,35 @@ def test_the_front_is_tagged_later_where_the_store_is_away(
     assert stored(store, b).info.status == "FINISHED"
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            '{"a": [' + "[]," * 600_000 + "[]]}",
+            "it has 600003 lists and mappings, and at most 500000",
+        ),
+        ('{"a": "' + "-" * 10_000_000 + '"}', "it holds more than 10.0 MB unpacked"),
+    ],
+)
+def test_json_that_takes_gigabytes_as_values_is_refused(store: Tracking, text: str, complaint: str) -> None:
+    """A file of 75 MB, all of it empty lists, took 3.7 GB and half a minute."""
+    with store.open_run("large", {}, {}) as opened:
+        opened.log_text(text, "run.json")
+    with pytest.raises(ConfigError, match=f"large.: its run.json cannot be read: {complaint}"):
+        store.stored(opened.run_id).json("run.json")
+
+
+def test_tables_in_json_have_that_limit_too(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.tracking.stored.MOST_TABLE_BYTES", 100)
+    with store.open_run("large", {}, {}) as opened:
+        opened.log_table(pd.DataFrame({"g": range(10)}), "small.json")
+        opened.log_table(pd.DataFrame({"g": range(100)}), "large.json")
+    found = store.stored(opened.run_id)
+    assert len(found.table("small.json")) == 10
+    with pytest.raises(ConfigError, match=r"its large.json cannot be read: it holds more than 0.1 kB"):
+        found.table("large.json")
+
+
 def test_a_password_goes_to_no_address_that_a_database_names(
     store: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,8 @@ class Profiler:
             return self.measure(graph, reference)
         path = Path(self.cache_dir) / f"{spec.name}-{self._fingerprint(spec, graph, reference)}.json"
         # Ignore a file that is missing, broken, incomplete or of another version.
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        broken = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+        with contextlib.suppress(*broken):
             kept = Profile.from_json(text_of(path))
             _require_complete(kept, graph)
             return kept

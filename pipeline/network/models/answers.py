@@ -44,7 +44,7 @@ def fitting_input(name: str, input_size: int) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # the model's options may have made any of it wrong
         raise ConfigError(
             f"model.input_size: {name} cannot take {input_size} pixels ({first_line(error)})"
         ) from error

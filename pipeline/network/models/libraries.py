@@ -50,7 +50,12 @@ def untrained(library: str, name: str, options: Mapping[str, Any]) -> nn.Module:
     if auxiliary_heads(library, name):
         # The library's own initialisation of these models takes half a minute.
         options = {"aux_logits": False, "init_weights": False, **options}
-    return _create(library, name, options)
+    try:
+        return _create(library, name, options)
+    except ConfigError:
+        raise
+    except Exception as error:  # an unknown layer is a KeyError, a negative width a RuntimeError ...
+        raise _bad_options(name, error) from error
 
 
 def pretrained(library: str, name: str, options: Mapping[str, Any]) -> nn.Module:
@@ -109,5 +114,11 @@ def _create(library: str, name: str, options: Mapping[str, Any]) -> nn.Module:
     create = timm().create_model if library == "timm" else torchvision_models().get_model
     try:
         return create(name, **options)
+    except ConfigError:
+        raise
     except (TypeError, ValueError, AssertionError) as error:
-        raise ConfigError(f"model.options: {name} cannot be built ({first_line(error)})") from error
+        raise _bad_options(name, error) from error
+
+
+def _bad_options(name: str, error: Exception) -> ConfigError:
+    return ConfigError(f"model.options: {name} cannot be built ({first_line(error)})")

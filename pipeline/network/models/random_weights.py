@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.domain.checks import require
 from pipeline.network.models.answers import fitting_input, require_finite
 
 _CALIBRATION_BATCHES = 2
-_CALIBRATION_BATCH_SIZE = 8
+CALIBRATION_BATCH_SIZE = 8
 
 
 def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
@@ -21,18 +22,21 @@ def make_responsive(model: nn.Module, name: str, input_size: int) -> None:
 
     Fresh weights are degenerate: batch norm divides by a variance that was never measured (outputs near
     1e-9), and heads or residual branches that start at zero contribute nothing. Draws from torch's global
-    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size), or
-    whose answers are not finite.
+    random generator. Raises ConfigError for a model that does not take (1, 3, input_size, input_size), has a
+    layer without weights, or whose answers are not finite.
     """
     for module in model.modules():
         weight = getattr(module, "weight", None)
-        if isinstance(weight, nn.Parameter) and not weight.any():
+        if not isinstance(weight, nn.Parameter):
+            continue
+        require(weight.numel() > 0, f"model.options: {name} has a layer without weights")
+        if not weight.any():
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=1 / math.sqrt(weight[0].numel()))
             else:
                 nn.init.ones_(weight)
     with fitting_input(name, input_size), _one_thread():
-        x, answer = _calibrate(model, (_CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
+        x, answer = _calibrate(model, (CALIBRATION_BATCH_SIZE, 3, input_size, input_size))
     require_finite(answer, model, x, name)
 
 

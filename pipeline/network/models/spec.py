@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.domain.checks import require, require_seed, require_whole
+from pipeline.domain.checks import is_finite_number, require, require_seed, require_whole
 from pipeline.network.models import libraries
 from pipeline.network.models.answers import finite_answer, fitting_input
 from pipeline.network.models.random_weights import make_responsive
@@ -118,6 +117,8 @@ def _require_small(key: str, value: Any) -> None:
 
 def _channels(key: str, value: Any) -> tuple[float, ...]:
     good = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3
-    good = good and all(isinstance(item, int | float) and math.isfinite(item) for item in value)
-    require(good, f"model.{key}: must be three numbers, one per channel ({key}: {value!r})")
+    require(
+        good and all(map(is_finite_number, value)),
+        f"model.{key}: must be three numbers, one per channel ({key}: {value!r:.60})",
+    )
     return tuple(float(item) for item in value)

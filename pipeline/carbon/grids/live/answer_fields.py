@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.carbon.grid import MAX_G_PER_KWH
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, is_finite_number, require
 
 
 def answered_rows(service: str, body: Any, key: str) -> list[Any]:
@@ -36,8 +36,7 @@ def answered_intensity(service: str, row: Mapping[str, Any], key: str, g_per_kwh
     Raises ConfigError for a value that no grid can have.
     """
     value = row.get(key)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    found = float(value) * g_per_kwh if good and value is not None else math.nan
+    found = float(value) * g_per_kwh if value is not None and is_finite_number(value) else math.nan
     require(
         0 <= found <= MAX_G_PER_KWH,
         f"grid: {service} answered {key}={value!r}, which is not an intensity in g/kWh ({dict(row)})",

@@ -116,7 +116,7 @@ def _read(path: Path) -> Answer:
         issued, factor, rows = (answer[key] for key in ("issued", "factor", "points"))
         points = [IntensityPoint(datetime.fromisoformat(at), float(value), how) for at, value, how in rows]
         found = Answer(datetime.fromisoformat(issued), factor, points)
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OSError, OverflowError, RecursionError) as error:
         raise ConfigError(f"grid.cache_dir: {path} is broken ({error}); remove it") from error
     valid = all(0 <= p.g_per_kwh <= MAX_G_PER_KWH and p.since.tzinfo is not None for p in points)
     require(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def test_a_broken_answer_on_disk_is_named(service: Service, tmp_path: Path) -> N
     grid = maps(service, tmp_path)
     grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     (kept,) = tmp_path.rglob("*.json")
-    for text in ("{", "[]", "[" * 100_000, kept.read_text().replace("2", "-2")):
+    huge = json.dumps({**json.loads(kept.read_text()), "points": [[NOW.isoformat(), 10**400, "measured"]]})
+    for text in ("{", "[]", "[" * 100_000, kept.read_text().replace("2", "-2"), huge):
         kept.write_text(text)
         with pytest.raises(ConfigError, match="is broken"):
             grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)

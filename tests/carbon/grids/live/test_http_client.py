@@ -26,6 +26,7 @@ from tests.carbon.grids.live.conftest import HOUR, NOW, Answer, Service, hour, m
         ("past-range", (200, {"zone": "DE"}), "answered without 'data'"),
         ("past-range", (200, {"data": [hour(NOW, None)]}), "carbonIntensity=None, which is not an intensity"),
         ("past-range", (200, {"data": [hour(NOW, -3)]}), "carbonIntensity=-3, which is not an intensity"),
+        ("past-range", (200, {"data": [hour(NOW, 10**400)]}), "which is not an intensity"),
         ("past-range", (200, {"data": [hour(NOW, 5000)]}), "carbonIntensity=5000, which is not an intensity"),
         ("past-range", (200, {"data": [{"carbonIntensity": 1}]}), "without a time 'datetime'"),
         ("past-range", (200, {"data": [hour(NOW, 1) | {"datetime": "2030-01-15T07:00:00"}]}), "offset"),
