@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import requests
@@ -15,7 +16,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from pipeline.domain.checks import ConfigError, require, size_text
+from pipeline.domain.checks import ConfigError, one_line, require, size_text
+from pipeline.domain.credentials import masked
 
 BUSY = (429, 500, 502, 503, 504)
 """Status codes after which a request is repeated."""
@@ -24,6 +26,12 @@ MAX_PAUSE_S = 60
 MOST_BYTES = 10_000_000
 """Limit of an answer, unpacked: a month by five minutes takes half a megabyte."""
 PART_BYTES = 65_536
+MOST_QUOTED = 200
+"""Characters that an error quotes of an answer."""
+MOST_TOLD = 500
+"""Characters of a whole error, which begins with the address."""
+LEAST_SECRET = 4
+"""Characters of a text that is masked: a shorter one keeps no secret, and would hide half of each message."""
 
 
 @dataclass
@@ -37,6 +45,8 @@ class HttpClient:
     timeout_s: float
     """Longest wait for the beginning of an answer, and then for all of it."""
     retries: int
+    _secrets: set[str] = field(default_factory=set, repr=False)
+    """Keys and tokens that were sent, in each form in which an answer may repeat them."""
 
     def __enter__(self) -> Self:
         retry = Retry(
@@ -57,6 +67,7 @@ class HttpClient:
         """The JSON of an answer. Raises ConfigError for no answer, an error status, and invalid JSON."""
         url = f"{self.url.rstrip('/')}/{path}"
         where = f"grid: {self.name} ({url})"
+        self._secrets |= _sent(options)
         try:
             with self._session.get(
                 url,
@@ -90,6 +101,15 @@ class HttpClient:
                 raise TimeoutError("the answer timed out")
         return bytes(body)
 
+    def without_keys(self, error: Exception) -> str:
+        """An error's message in one line, where `***` stands for each key or token that was sent."""
+        return one_line(self._masked(str(error)))[:MOST_TOLD]
+
+    def _masked(self, text: str) -> str:
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return masked(text)
+
     def keys(self) -> tuple[str, ...]:
         """The values of `key_variables`. Raises ConfigError for one that is not set."""
         values = tuple(os.environ.get(name, "") for name in self.key_variables)
@@ -116,6 +136,13 @@ class HttpClient:
             return answer.reason or "no reason given"
         found = stated.get("message") or stated.get("error") if isinstance(stated, dict) else None
         text = str(found.get("message", found) if isinstance(found, dict) else found or answer.reason)
-        for key in filter(None, map(os.environ.get, self.key_variables)):
-            text = text.replace(key, "***")
-        return " ".join(text.split())[:200]
+        return " ".join(self._masked(text).split())[:MOST_QUOTED]
+
+
+def _sent(options: Mapping[str, Any]) -> set[str]:
+    """The secrets among the options of a request: as they are, as Python quotes them, and encoded. Pure."""
+    account = [*options.get("auth", ())]
+    tokens = [value.split()[-1] for value in options.get("headers", {}).values() if value.strip()]
+    basic = base64.b64encode(":".join(account).encode("latin1", "replace")).decode()
+    plain = {*account, *tokens, basic}
+    return {form for text in plain for form in (text, repr(text)[1:-1]) if len(form) >= LEAST_SECRET}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,36 @@ def test_the_key_reaches_no_other_host_and_no_message(service: Service, tmp_path
     with pytest.raises(ConfigError, match="bad token [*]{3}") as caught:
         maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"message": "bad request with auth-token: it's4711"},
+        {"message": "x" * 450 + "it's4711"},  # cut in the middle of the key
+        {"data": [hour(NOW, None, hint="it's4711")]},
+        {"data": [hour(NOW, 1) | {"zone": "it's4711"}]},
+        {"data": [hour(NOW, 1, emissionFactorType="it's4711")]},
+        {"data": [{"carbonIntensity": 1, "auth": "it's4711"}]},
+    ],
+)
+def test_an_answer_that_repeats_the_key_does_not_bring_it_out(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setenv("ELECTRICITYMAPS_API_KEY", "it's4711")
+    service.answers = {"/carbon-intensity/past-range": lambda query: (200, answer)}
+    with pytest.raises(ConfigError, match="grid: electricitymaps answered") as caught:
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert "*" in str(caught.value)
+    assert "s4" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_long_answer_is_not_repeated_whole(service: Service, tmp_path: Path) -> None:
+    rows = {"data": [hour(NOW, None, hint="\x1b[2J\n" * 100_000)]}
+    service.answers = {"/carbon-intensity/past-range": lambda query: (200, rows)}
+    with pytest.raises(ConfigError, match="carbonIntensity=None, which is not") as caught:
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert len(str(caught.value)) <= 500
 
 
 def test_a_missing_key_makes_no_request(
