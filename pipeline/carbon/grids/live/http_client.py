@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import requests
@@ -18,6 +19,7 @@ from urllib3.util import Retry
 
 from pipeline.domain.checks import ConfigError, one_line, require, size_text
 from pipeline.domain.credentials import masked
+from pipeline.host.time_limit import within
 
 BUSY = (429, 500, 502, 503, 504)
 """Status codes after which a request is repeated."""
@@ -69,19 +71,12 @@ class HttpClient:
         where = f"grid: {self.name} ({url})"
         self._secrets |= _sent(options)
         try:
-            with self._session.get(
-                url,
-                params=params,
-                timeout=self.timeout_s,
-                allow_redirects=False,  # another host must not see the key
-                stream=True,
-                **options,
-            ) as answer:
-                body = self._body(answer, where)
+            # A connection's own limit counts from byte to byte, and its headers may have no end.
+            answer, body = within(self._longest_s(), partial(self._answer, url, params, options, where))
         except UnicodeError as error:
             raise ConfigError(f"{where}: the key has invalid characters; {self._key_hint()}") from error
         except (requests.RequestException, HTTPError, TimeoutError) as error:
-            late = "timed out" in str(error).lower()
+            late = isinstance(error, TimeoutError) or "timed out" in str(error).lower()
             reason = "no answer in time" if late else "cannot be reached"
             raise ConfigError(f"{where}: {reason}; grid.offline=true uses stored answers") from error
         if answer.status_code != 200:
@@ -90,6 +85,24 @@ class HttpClient:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where}: the answer is not JSON") from error
+
+    def _longest_s(self) -> float:
+        """Longest time for a request with its repetitions and the pauses for which the service may ask."""
+        return (self.retries + 1) * 2 * self.timeout_s + self.retries * MAX_PAUSE_S
+
+    def _answer(
+        self, url: str, params: Mapping[str, str], options: Mapping[str, Any], where: str
+    ) -> tuple[requests.Response, bytes]:
+        """An answer with its body. Errors as of `requests` and `_body`."""
+        with self._session.get(
+            url,
+            params=params,
+            timeout=self.timeout_s,
+            allow_redirects=False,  # another host must not see the key
+            stream=True,
+            **options,
+        ) as answer:
+            return answer, self._body(answer, where)
 
     def _body(self, answer: requests.Response, where: str) -> bytes:
         """The whole body. Raises ConfigError where it is too long, TimeoutError where it takes too long."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import socket
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.carbon.grids.live import http_client
+from pipeline.carbon.grids.live.electricity_maps import ElectricityMaps
 from pipeline.domain.checks import ConfigError
 from tests.carbon.grids.live.conftest import HOUR, NOW, Answer, Service, hour, maps, past
 
@@ -100,6 +104,40 @@ def test_an_answer_that_drips_is_late(service: Service, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no answer in time"):
         maps(service, tmp_path, timeout_s=0.3, retries=0).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     assert time.perf_counter() - begin < 3  # 5 s for all of it
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\nX: ", "a"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", "X: a\r\n"),
+    ],
+    ids=["statuses", "header", "length of a part", "trailers"],
+)
+def test_what_precedes_or_follows_an_answer_ends_too(
+    service: Service, tmp_path: Path, first: str, again: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+
+        def drip() -> None:
+            connection, _ = dripping.accept()
+            connection.recv(10_000)
+            connection.sendall(first.encode())
+            with contextlib.suppress(OSError):  # the client has had enough
+                for _ in range(60):
+                    time.sleep(0.05)
+                    connection.sendall(again.encode())
+            connection.close()
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{dripping.getsockname()[1]}"
+        grid = ElectricityMaps(url, cache_dir=str(tmp_path), timeout_s=0.3, retries=0)
+        begin = time.perf_counter()
+        with pytest.raises(ConfigError, match="no answer in time"):
+            grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+        assert time.perf_counter() - begin < 2  # 3 s for all of it
 
 
 def test_json_without_an_end_of_nesting_is_one_line(service: Service, tmp_path: Path) -> None:
