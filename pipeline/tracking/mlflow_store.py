@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
 from pipeline.host.locks import machine_lock
+from pipeline.tracking.answer_limits import limit_answers
 from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, reason
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def client_of(uri: str) -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are raised as well
     from mlflow.tracking import MlflowClient
 
+    limit_answers()
     return MlflowClient(tracking_uri=uri)
 
 

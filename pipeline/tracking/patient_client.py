@@ -13,6 +13,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
 from pipeline.domain.printable import printable
 from pipeline.host.time_limit import within
+from pipeline.tracking.answer_limits import AnswerError
 from pipeline.tracking.artifact_address import allowed_folder, require_own_address
 
 if TYPE_CHECKING:
@@ -172,16 +173,21 @@ def reason(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's class, unless it is bad input, and the first line of its message; at most 300 characters."""
+    """An error's class, unless it is bad input, and the first line of its message; at most 300 characters.
+
+    Of a message that begins as a list, such as that of files that failed, the other lines too.
+    """
     name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-    return printable(f"{name}{error}".splitlines()[0][:300])
+    lines = f"{name}{error}".splitlines()
+    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
+    return printable(text[:300])
 
 
 def _root(error: BaseException) -> BaseException:
-    """The operating system's own error, such as "Connection refused", if it caused this one."""
+    """What caused an error: an answer that is not read, or the system's own, as "Connection refused"."""
     root = error
     for cause in _causes(error):
-        if isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.strerror):
+        if isinstance(cause, TimeoutError | AnswerError) or (isinstance(cause, OSError) and cause.strerror):
             root = cause
     return root
 
