@@ -1,4 +1,4 @@
-"""A limit of the size of an MLflow server's answers. Shell: it changes the sessions that MLflow keeps."""
+"""An MLflow server's answers: of limited size, and no redirects. Shell: it changes MLflow's sessions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.checks import size_text
+from pipeline.domain.credentials import masked
 
 if TYPE_CHECKING:
     import requests
@@ -40,8 +41,14 @@ def limit_answers() -> None:
 def limit_answer(answer: requests.Response, *_: object, stream: bool = False, **__: object) -> None:
     """A hook of `requests`, called before the body is read. Files go to the disk part by part (`stream`).
 
-    While the body is read, AnswerError is raised where it is too long.
+    Raises AnswerError for a redirect, unless MLflow may follow it (`mlflow_store` forbids it by default: what
+    another host answers would be taken for the server's); later, as the body is read, where it is too long.
     """
+    from mlflow.environment_variables import MLFLOW_ALLOW_HTTP_REDIRECTS as ALLOWED
+
+    if answer.is_redirect and not ALLOWED.get():  # type: ignore[no-untyped-call]
+        place = masked(answer.headers["Location"])
+        raise AnswerError(f"a redirect is not followed without {ALLOWED.name}=true (to {place:.100})")
     if not stream or answer.status_code >= NOT_MEANT:
         answer.raw.stream = partial(_counted, answer.raw.stream)
 

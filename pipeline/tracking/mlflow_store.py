@@ -29,6 +29,7 @@ for name, value in {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # see limit_answer
 }.items():
     os.environ.setdefault(name, value)  # here, as MLflow reads some of them when it is imported
 

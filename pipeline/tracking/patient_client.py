@@ -175,12 +175,12 @@ def reason(error: BaseException) -> str:
 def one_line(error: BaseException) -> str:
     """An error's class, unless it is bad input, and the first line of its message; at most 300 characters.
 
-    Of a message that begins as a list, such as that of files that failed, the other lines too.
+    Of a message that begins as a list, such as that of files that failed, the last line.
     """
     name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-    lines = f"{name}{error}".splitlines()
-    text = " ".join(lines) if lines[0].endswith(":") else lines[0]
-    return printable(text[:300])
+    first, *others = str(error).splitlines() or [""]
+    text = others[-1] if others and first.endswith(":") else first
+    return printable(f"{name}{text}"[:300])
 
 
 def _root(error: BaseException) -> BaseException:

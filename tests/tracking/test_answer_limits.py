@@ -86,7 +86,35 @@ def test_a_file_may_be_longer_than_an_answer(tmp_path: Path) -> None:
 def test_the_reason_why_there_is_no_file_may_not(tmp_path: Path) -> None:
     with (
         answering(files(3_000_000, status=400)) as uri,
-        pytest.raises(ConfigError, match="##### File records.json ##### an answer is longer than 1.0 MB"),
+        pytest.raises(ConfigError, match="MlflowException: an answer is longer than 1.0 MB"),
         required_client(uri) as client,
     ):
         client.download_artifacts("r", "records.json", str(tmp_path))
+
+
+@pytest.mark.parametrize("redirected", ["runs/get", "/artifacts/1/r/"])
+def test_a_redirect_to_another_host_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redirected: str
+) -> None:
+    asked = []
+
+    def elsewhere(path: str) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        return files(10)(path)
+
+    with answering(elsewhere) as other:
+
+        def answer(path: str) -> tuple[int, dict[str, str], bytes]:
+            return (302, {"Location": f"{other}{path}"}, b"") if redirected in path else files(10)(path)
+
+        with answering(answer) as uri:
+            with (
+                pytest.raises(ConfigError, match="a redirect is not followed without MLFLOW_ALLOW_HTTP_RED"),
+                required_client(uri) as client,
+            ):
+                client.download_artifacts("r", "records.json", str(tmp_path))
+            assert asked == []
+            monkeypatch.setenv("MLFLOW_ALLOW_HTTP_REDIRECTS", "true")
+            with required_client(uri) as client:
+                client.download_artifacts("r", "records.json", str(tmp_path))
+            assert len(asked) == 1
