@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
 from pipeline.host.locks import machine_lock
+from pipeline.tracking.answer_limits import limit_answers
 from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, reason
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ for name, value in {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # see limit_answer
 }.items():
     os.environ.setdefault(name, value)  # here, as MLflow reads some of them when it is imported
 
@@ -114,6 +116,7 @@ def client_of(uri: str) -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its errors are raised as well
     from mlflow.tracking import MlflowClient
 
+    limit_answers()
     return MlflowClient(tracking_uri=uri)
 
 

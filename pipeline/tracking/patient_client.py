@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
-import queue
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
 from pipeline.domain.printable import printable
+from pipeline.host.time_limit import within
+from pipeline.tracking.answer_limits import AnswerError
 from pipeline.tracking.artifact_address import allowed_folder, require_own_address
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class PatientClient:
     def _request(self, name: str, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         request = partial(method, *args, **kwargs)
         if self._uri.startswith("http"):
-            request = partial(_within, FILES_S if name in FILES else ANSWER_S, request)
+            request = partial(within, FILES_S if name in FILES else ANSWER_S, request)
         begin, pauses, waiting = time.monotonic(), list(PAUSES_S), False
         while True:
             try:
@@ -174,36 +173,21 @@ def reason(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's class, unless it is bad input, and the first line of its message; at most 300 characters."""
+    """An error's class, unless it is bad input, and the first line of its message; at most 300 characters.
+
+    Of a message that begins as a list, such as that of files that failed, the last line.
+    """
     name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-    return printable(f"{name}{error}".splitlines()[0][:300])
-
-
-def _within(limit_s: float, request: Callable[[], _T]) -> _T:
-    """The result of a request. Raises TimeoutError where it takes longer; its thread then goes on alone."""
-    results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            results.put((request(), None))
-        except BaseException as error:  # raised again by the caller
-            results.put((None, error))
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    try:
-        result, error = results.get(timeout=limit_s)
-    except queue.Empty:
-        raise TimeoutError(f"no whole answer within {limit_s:g} s") from None
-    if error is not None:
-        raise error
-    return cast("_T", result)
+    first, *others = str(error).splitlines() or [""]
+    text = others[-1] if others and first.endswith(":") else first
+    return printable(f"{name}{text}"[:300])
 
 
 def _root(error: BaseException) -> BaseException:
-    """The operating system's own error, such as "Connection refused", if it caused this one."""
+    """What caused an error: an answer that is not read, or the system's own, as "Connection refused"."""
     root = error
     for cause in _causes(error):
-        if isinstance(cause, TimeoutError) or (isinstance(cause, OSError) and cause.strerror):
+        if isinstance(cause, TimeoutError | AnswerError) or (isinstance(cause, OSError) and cause.strerror):
             root = cause
     return root
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import requests
@@ -15,7 +17,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from pipeline.domain.checks import ConfigError, require, size_text
+from pipeline.domain.checks import ConfigError, one_line, require, size_text
+from pipeline.domain.credentials import masked
+from pipeline.host.time_limit import within
 
 BUSY = (429, 500, 502, 503, 504)
 """Status codes after which a request is repeated."""
@@ -24,6 +28,12 @@ MAX_PAUSE_S = 60
 MOST_BYTES = 10_000_000
 """Limit of an answer, unpacked: a month by five minutes takes half a megabyte."""
 PART_BYTES = 65_536
+MOST_QUOTED = 200
+"""Characters that an error quotes of an answer."""
+MOST_TOLD = 500
+"""Characters of a whole error, which begins with the address."""
+LEAST_SECRET = 4
+"""Characters of a text that is masked: a shorter one keeps no secret, and would hide half of each message."""
 
 
 @dataclass
@@ -37,6 +47,8 @@ class HttpClient:
     timeout_s: float
     """Longest wait for the beginning of an answer, and then for all of it."""
     retries: int
+    _secrets: set[str] = field(default_factory=set, repr=False)
+    """Keys and tokens that were sent, in each form in which an answer may repeat them."""
 
     def __enter__(self) -> Self:
         retry = Retry(
@@ -57,20 +69,14 @@ class HttpClient:
         """The JSON of an answer. Raises ConfigError for no answer, an error status, and invalid JSON."""
         url = f"{self.url.rstrip('/')}/{path}"
         where = f"grid: {self.name} ({url})"
+        self._secrets |= _sent(options)
         try:
-            with self._session.get(
-                url,
-                params=params,
-                timeout=self.timeout_s,
-                allow_redirects=False,  # another host must not see the key
-                stream=True,
-                **options,
-            ) as answer:
-                body = self._body(answer, where)
+            # A connection's own limit counts from byte to byte, and its headers may have no end.
+            answer, body = within(self._longest_s(), partial(self._answer, url, params, options, where))
         except UnicodeError as error:
             raise ConfigError(f"{where}: the key has invalid characters; {self._key_hint()}") from error
         except (requests.RequestException, HTTPError, TimeoutError) as error:
-            late = "timed out" in str(error).lower()
+            late = isinstance(error, TimeoutError) or "timed out" in str(error).lower()
             reason = "no answer in time" if late else "cannot be reached"
             raise ConfigError(f"{where}: {reason}; grid.offline=true uses stored answers") from error
         if answer.status_code != 200:
@@ -79,6 +85,24 @@ class HttpClient:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where}: the answer is not JSON") from error
+
+    def _longest_s(self) -> float:
+        """Longest time for a request with its repetitions and the pauses for which the service may ask."""
+        return (self.retries + 1) * 2 * self.timeout_s + self.retries * MAX_PAUSE_S
+
+    def _answer(
+        self, url: str, params: Mapping[str, str], options: Mapping[str, Any], where: str
+    ) -> tuple[requests.Response, bytes]:
+        """An answer with its body. Errors as of `requests` and `_body`."""
+        with self._session.get(
+            url,
+            params=params,
+            timeout=self.timeout_s,
+            allow_redirects=False,  # another host must not see the key
+            stream=True,
+            **options,
+        ) as answer:
+            return answer, self._body(answer, where)
 
     def _body(self, answer: requests.Response, where: str) -> bytes:
         """The whole body. Raises ConfigError where it is too long, TimeoutError where it takes too long."""
@@ -89,6 +113,15 @@ class HttpClient:
             if time.monotonic() > end:
                 raise TimeoutError("the answer timed out")
         return bytes(body)
+
+    def without_keys(self, error: Exception) -> str:
+        """An error's message in one line, where `***` stands for each key or token that was sent."""
+        return one_line(self._masked(str(error)))[:MOST_TOLD]
+
+    def _masked(self, text: str) -> str:
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return masked(text)
 
     def keys(self) -> tuple[str, ...]:
         """The values of `key_variables`. Raises ConfigError for one that is not set."""
@@ -116,6 +149,13 @@ class HttpClient:
             return answer.reason or "no reason given"
         found = stated.get("message") or stated.get("error") if isinstance(stated, dict) else None
         text = str(found.get("message", found) if isinstance(found, dict) else found or answer.reason)
-        for key in filter(None, map(os.environ.get, self.key_variables)):
-            text = text.replace(key, "***")
-        return " ".join(text.split())[:200]
+        return " ".join(self._masked(text).split())[:MOST_QUOTED]
+
+
+def _sent(options: Mapping[str, Any]) -> set[str]:
+    """The secrets among the options of a request: as they are, as Python quotes them, and encoded. Pure."""
+    account = [*options.get("auth", ())]
+    tokens = [value.split()[-1] for value in options.get("headers", {}).values() if value.strip()]
+    basic = base64.b64encode(":".join(account).encode("latin1", "replace")).decode()
+    plain = {*account, *tokens, basic}
+    return {form for text in plain for form in (text, repr(text)[1:-1]) if len(form) >= LEAST_SECRET}

@@ -140,7 +140,10 @@ class Live(ABC):
         return ConfigError(message) if until is None else NotCoveredError(message, until)
 
     def _request(self, zone: str, begin: datetime, end: datetime) -> None:
-        """Request the values span by span, and store each answer, even if a later request fails."""
+        """Request the values span by span, and store each answer, even if a later request fails.
+
+        Raises ConfigError without the keys that a service may repeat, NotCoveredError beyond its forecasts.
+        """
         with HttpClient(self.name, self.url, self.key_variables, self.timeout_s, self.retries) as client:
             at = begin
             while at <= end:
@@ -148,8 +151,10 @@ class Live(ABC):
                 try:
                     for point in self.ask(client, zone, at, until):
                         points.append(point)
-                except ConfigError:
+                except NotCoveredError:
                     raise
+                except ConfigError as error:  # the only way out for what a service answered
+                    raise ConfigError(client.without_keys(error)) from None
                 except UNEXPECTED as error:
                     raise ConfigError(
                         f"grid: {self.name} answered in an unknown shape ({type(error).__name__})"

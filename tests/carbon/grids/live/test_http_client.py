@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import socket
+import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline.carbon.grids.live import http_client
+from pipeline.carbon.grids.live.electricity_maps import ElectricityMaps
 from pipeline.domain.checks import ConfigError
 from tests.carbon.grids.live.conftest import HOUR, NOW, Answer, Service, hour, maps, past
 
@@ -102,6 +107,40 @@ def test_an_answer_that_drips_is_late(service: Service, tmp_path: Path) -> None:
     assert time.perf_counter() - begin < 3  # 5 s for all of it
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ("HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\nX: ", "a"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", "X: a\r\n"),
+    ],
+    ids=["statuses", "header", "length of a part", "trailers"],
+)
+def test_what_precedes_or_follows_an_answer_ends_too(
+    service: Service, tmp_path: Path, first: str, again: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dripping:
+
+        def drip() -> None:
+            connection, _ = dripping.accept()
+            connection.recv(10_000)
+            connection.sendall(first.encode())
+            with contextlib.suppress(OSError):  # the client has had enough
+                for _ in range(60):
+                    time.sleep(0.05)
+                    connection.sendall(again.encode())
+            connection.close()
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{dripping.getsockname()[1]}"
+        grid = ElectricityMaps(url, cache_dir=str(tmp_path), timeout_s=0.3, retries=0)
+        begin = time.perf_counter()
+        with pytest.raises(ConfigError, match="no answer in time"):
+            grid.steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+        assert time.perf_counter() - begin < 2  # 3 s for all of it
+
+
 def test_json_without_an_end_of_nesting_is_one_line(service: Service, tmp_path: Path) -> None:
     service.answers = {"/carbon-intensity/past-range": lambda query: (200, "[" * 200_000)}
     with pytest.raises(ConfigError, match="the answer is not JSON"):
@@ -119,6 +158,36 @@ def test_the_key_reaches_no_other_host_and_no_message(service: Service, tmp_path
     with pytest.raises(ConfigError, match="bad token [*]{3}") as caught:
         maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"message": "bad request with auth-token: it's4711"},
+        {"message": "x" * 450 + "it's4711"},  # cut in the middle of the key
+        {"data": [hour(NOW, None, hint="it's4711")]},
+        {"data": [hour(NOW, 1) | {"zone": "it's4711"}]},
+        {"data": [hour(NOW, 1, emissionFactorType="it's4711")]},
+        {"data": [{"carbonIntensity": 1, "auth": "it's4711"}]},
+    ],
+)
+def test_an_answer_that_repeats_the_key_does_not_bring_it_out(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setenv("ELECTRICITYMAPS_API_KEY", "it's4711")
+    service.answers = {"/carbon-intensity/past-range": lambda query: (200, answer)}
+    with pytest.raises(ConfigError, match="grid: electricitymaps answered") as caught:
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert "*" in str(caught.value)
+    assert "s4" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_long_answer_is_not_repeated_whole(service: Service, tmp_path: Path) -> None:
+    rows = {"data": [hour(NOW, None, hint="\x1b[2J\n" * 100_000)]}
+    service.answers = {"/carbon-intensity/past-range": lambda query: (200, rows)}
+    with pytest.raises(ConfigError, match="carbonIntensity=None, which is not") as caught:
+        maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
+    assert len(str(caught.value)) <= 500
 
 
 def test_a_missing_key_makes_no_request(

@@ -48,3 +48,13 @@ def test_an_index_is_no_intensity(service: Service, tmp_path: Path) -> None:
     service.answers = {"/v3/historical": lambda query: (200, index)}
     with pytest.raises(ConfigError, match="answered in 'percentile', not lbs_co2_per_mwh"):
         watttime(service, tmp_path).steps("CAISO_NORTH", NOW - HOUR, NOW - HOUR / 2)
+
+
+@pytest.mark.parametrize("repeated", ["a-token", "c2VjcmV0OnNlY3JldA=="])
+def test_neither_token_nor_password_comes_out(service: Service, tmp_path: Path, repeated: str) -> None:
+    service.answers = {
+        "/login": lambda query: (200, {"token": "a-token"}),
+        "/v3/historical": lambda query: (200, {"meta": {"units": f"of {repeated}"}}),
+    }
+    with pytest.raises(ConfigError, match=r"answered in 'of \*{3}', not lbs_co2_per_mwh"):
+        watttime(service, tmp_path).steps("CAISO_NORTH", NOW - HOUR, NOW - HOUR / 2)
