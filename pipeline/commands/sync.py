@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.commands.terminal import cli
-from pipeline.results.terminal import terminal
-from pipeline.tracking.entry import REFUSED
 
 HELP = cli.Help(
     "carbonedge sync [tracking.uri=URI tracking.outbox=FOLDER]",
@@ -21,6 +19,9 @@ def sync(names: Sequence[str], overrides: Sequence[str]) -> None:
 
     Raises SystemExit(1) if the store still does not respond; the runs then stay in the outbox.
     """
+    from pipeline.results.terminal import terminal
+    from pipeline.tracking.entry import REFUSED
+
     tracking = cli.tracking(overrides)
     synced = tracking.sync()
     console = terminal()

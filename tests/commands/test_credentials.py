@@ -14,9 +14,9 @@ URI = "postgresql://me:hunter2@127.0.0.1:9/x"
 @pytest.mark.parametrize(
     "arguments",
     [
-        (f"tracking.uri={URI}",),
+        pytest.param((f"tracking.uri={URI}",), marks=pytest.mark.full),
         ("-m", "repeat=0,1", f"tracking.uri={URI}"),
-        ("-m", "repeat=0,1", f"sweep.storage={URI}"),
+        pytest.param(("-m", "repeat=0,1", f"sweep.storage={URI}"), marks=pytest.mark.full),
     ],
 )
 def test_no_file_holds_a_password(arguments: tuple[str, ...], tmp_path: Path) -> None:
@@ -28,6 +28,7 @@ def test_no_file_holds_a_password(arguments: tuple[str, ...], tmp_path: Path) ->
     assert [path for path in files if b"hunter2" in path.read_bytes()] == []
 
 
+@pytest.mark.full
 def test_nor_does_a_run_that_succeeds(tmp_path: Path) -> None:
     """Its config is in .hydra/, in the store and among its artifacts."""
     secret = "tracking.outbox='outbox?password=hunter2'"

@@ -122,6 +122,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     "arguments", [("-m", "scheduler=green,grey"), ("model.name=",), ("workload.requests=(",)]
 )
+@pytest.mark.full
 def test_bad_input_prints_nothing_else(arguments: tuple[str, ...], tmp_path: Path) -> None:
     outcome = carbonedge(tmp_path, *SMALL, *arguments)
     assert outcome.code == 2
@@ -230,6 +231,7 @@ def test_a_mistyped_target_is_not_proposed_as_the_right_one(
     assert "here it is" not in line
 
 
+@pytest.mark.full
 def test_a_plan_that_does_not_fit_its_device_opens_no_run(tmp_path: Path) -> None:
     outcome = carbonedge(tmp_path, *SMALL, "fleet.devices.node-medium.memory_bytes=1000")
     assert outcome.code == 2

@@ -56,6 +56,7 @@ def test_an_unknown_command_is_one_line(name: str, remedy: str, tmp_path: Path) 
     assert script(tmp_path, name) == (2, "", f"error: unknown command {name!r}; {remedy}\n")
 
 
+@pytest.mark.full
 def test_run_and_sweep_are_the_hydra_app(tmp_path: Path) -> None:
     done = script(tmp_path, "run", *SIMULATED)
     assert (done.code, done.errors) == (0, "")

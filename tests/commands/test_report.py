@@ -43,6 +43,7 @@ def test_an_audit_says_where_every_gram_comes_from(
     assert "http" not in shown.replace("https://pypi", "")
 
 
+@pytest.mark.full
 def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = ("workload.seed=1,2", "scheduler=fastest,greenest", "+sweep.baseline.scheduler=fastest")
     load = ("workload=poisson", "workload.duration_s=1", "partitioner.device=auto")

@@ -43,6 +43,7 @@ def test_one_configuration_is_one_run_with_its_figures_and_tables(tmp_path: Path
     assert ledger["carbon_g"].sum() == pytest.approx(metrics["carbon_total_g"])
 
 
+@pytest.mark.full
 def test_the_profile_alone(tmp_path: Path) -> None:
     outcome = carbonedge(tmp_path, *SMALL, "action=profile")
     assert outcome.code == 0, outcome.errors
@@ -56,6 +57,7 @@ def test_the_profile_alone(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.full
 def test_a_sweep_finds_a_front_and_compares_with_the_paper(tmp_path: Path) -> None:
     outcome = carbonedge(tmp_path, *SMALL, "sweep=pareto", "sweep.n_trials=8", "sweep.warm_start=exact")
     assert outcome.code == 0, outcome.errors

@@ -104,6 +104,7 @@ def test_a_stage_may_be_one_branch(run: Run) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([*MEMORY_SHARED, TwoBranches, OtherNames]), st.randoms(use_true_random=False))
+@pytest.mark.full
 def test_every_allowed_order_gives_the_whole_models_answer_at_every_cut(
     kind: type[nn.Module], rng: random.Random
 ) -> None:

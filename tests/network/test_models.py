@@ -303,6 +303,7 @@ def flower(size: int) -> Tensor:
 # --- libraries ------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_torchvision_imports_in_a_fresh_process_and_before_timm() -> None:
     code = (
         "import torch; from pipeline.network.models.spec import ModelSpec;"

@@ -33,6 +33,7 @@ def test_a_resumed_study_tries_the_points_of_an_undisturbed_one(multirun: Multir
     assert not (root / "outbox").exists()
 
 
+@pytest.mark.full
 def test_a_resumed_study_logs_the_regret_of_all_its_trials_again(
     priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -201,6 +201,7 @@ def test_the_space_follows_fixed_and_narrowed_overrides(multirun: Multirun, root
     assert {trial.point["partitioner.devices.0"] for trial in trials} <= {"auto", "big", "little"}
 
 
+@pytest.mark.full
 def test_a_seed_repeats_a_study_and_another_does_not(multirun: Multirun, root: Path) -> None:
     def points(seed: int, name: str) -> list[dict[str, Any]]:
         settings = [
@@ -247,7 +248,7 @@ def test_what_breaks_a_constraint_is_not_on_the_front(
     assert "2 of 3 trials meet the constraints" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
     priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str], batch_size: int
 ) -> None:

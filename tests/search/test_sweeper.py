@@ -14,6 +14,7 @@ from tests.conftest import CONF
 from tests.search.conftest import Multirun, runs
 
 
+@pytest.mark.full
 def test_variants_are_a_parent_run_each_and_one_table(
     priced: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

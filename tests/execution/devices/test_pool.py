@@ -71,6 +71,7 @@ def test_a_device_that_stops_answering_is_named_with_its_task() -> None:
     assert not pool.alive()
 
 
+@pytest.mark.full
 def test_a_device_may_take_twenty_times_the_time_expected() -> None:
     pool = DevicePool(["d"], patience_s=1.0)
     os.kill(pool._processes["d"].pid, signal.SIGSTOP)

@@ -203,6 +203,7 @@ def test_a_profile_is_of_several_processes_and_its_interval_over_them(
     assert 0 < profile.measured.interval < 10
 
 
+@pytest.mark.full
 def test_the_reference_model_takes_its_published_time(tiny_graph: Graph, two_devices: Fleet) -> None:
     """As it is profiled, and whatever the load of this host is."""
     published = replace(two_devices.devices[0], speed=None, reference_latency_s=0.01052)
@@ -245,6 +246,7 @@ def test_a_broken_file_is_measured_anew(
     assert times == 1 + len(broken)
 
 
+@pytest.mark.full
 def test_a_profile_that_is_far_off_says_so(
     tiny_graph: Graph, two_devices: Fleet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,8 @@ def study(url: str, name: str, total: int = TRIALS) -> Study:
     return Study(SPACE, OBJECTIVES, storage=url, name=name, total=total, held={"a": "b"}, **settings)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("fast", marks=pytest.mark.full), "immediate"])
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.full
 def test_a_study_outlives_a_database_that_goes_away(mode: str) -> None:
     with postgres() as server:
         whole = run(study(server.url, "whole"), batch_size=2)
