@@ -159,6 +159,7 @@ def test_several_models_and_tenants_share_the_fleet(tmp_path: Path) -> None:
     assert set(records["model"]) == set(classes.index)
 
 
+@pytest.mark.full
 def test_a_closed_loop_is_accounted_at_the_time_it_ran(tmp_path: Path) -> None:
     """A trace that changes every second, and slow devices: each request has an intensity of its own."""
     rows = [f"A,2030-01-01T00:{k // 60:02}:{k % 60:02}Z,{k}" for k in range(1000)]

@@ -38,6 +38,7 @@ def test_variants_need_runs_of_their_own(multirun: Multirun, monkeypatch: pytest
         multirun("+sweep.variants.a.seed=1")
 
 
+@pytest.mark.full
 def test_a_real_app_from_another_directory_sweeps_without_a_flag(root: Path) -> None:
     app = root / "app.py"
     app.write_text(

@@ -229,6 +229,7 @@ def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
     assert len(run(problem, Plan((0, 6), ("clean",)), 1).outputs) == 1
 
 
+@pytest.mark.full
 def test_a_device_that_stops_answering_is_named_with_its_task(
     make_problem: MakeProblem, two_devices: Fleet
 ) -> None:
@@ -259,6 +260,7 @@ def test_an_interrupted_exchange_leaves_no_reply_for_the_next(
     assert len(run(problem, Plan((0, 3, 6), ("fast", "clean")), 1).outputs) == 1
 
 
+@pytest.mark.full
 def test_a_device_that_does_not_start_leaves_none_behind(
     make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +323,7 @@ def test_only_devices_that_may_run_a_stage_have_a_process(
         run(problem, Plan((0, 6), (AUTO,)), 1)
 
 
+@pytest.mark.full
 def test_devices_end_with_their_coordinator() -> None:
     """A coordinator killed outright leaves no device process behind."""
     script = (

@@ -181,6 +181,7 @@ def test_two_hundred_devices_are_measured_in_no_more_processes_than_cores(
     assert profile.speeds["d199"] == 0.5 + 199 % 3
 
 
+@pytest.mark.full
 def test_a_profile_is_of_several_processes_and_its_interval_over_them(
     tiny_graph: Graph, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -244,6 +244,7 @@ def test_what_another_machine_has_under_way_is_waited_for_or_taken_over(
     assert list(study(tmp_path, 1, take_over=True).ask(1)) == [(number, point)]
 
 
+@pytest.mark.full
 def test_two_sweeps_on_one_study_share_its_trials(tmp_path: Path) -> None:
     script = "assert len(t.run(t.study(where, 30))) == 30"
     both = [in_a_process(tmp_path, script) for _ in range(2)]
