@@ -17,6 +17,8 @@ FOLDER_VARIABLE = "CARBONEDGE_ARTIFACT_FOLDER"
 """Environment variable: a folder of this machine in which an MLflow server may have its artifacts."""
 WEB = ("http", "https", "mlflow-artifacts")
 """Schemes of addresses to which MLflow sends the password of its server."""
+OBJECT_STORES = ("s3", "gs", "r2", "wasb", "wasbs", "abfs", "abfss", "hdfs", "viewfs")
+"""Schemes with accounts of their own. Others, such as `runs`, lead to an address that nobody has checked."""
 
 
 def allowed_folder() -> str:
@@ -34,10 +36,14 @@ def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
     place, own = urlsplit(artifacts), urlsplit(store)
     is_server = own.scheme in ("http", "https")
     shown = masked(artifacts)
+    foreign = f"tracking.uri: {masked(store)} names a foreign place for its artifacts ({shown})"
     if place.scheme in WEB:
         at_home = is_server and place.netloc in ("", own.netloc.rpartition("@")[2])
-        require(at_home, f"tracking.uri: {masked(store)} names a foreign place for its artifacts ({shown})")
-    elif is_server and (place.scheme in ("", "file") or len(place.scheme) == 1):  # a drive of Windows
+        require(at_home, foreign)
+    elif place.scheme not in ("", "file") and len(place.scheme) > 1:  # one letter: a drive of Windows
+        own_service = place.scheme == "dbfs" and store.startswith("databricks")
+        require(own_service or place.scheme in OBJECT_STORES, foreign)
+    elif is_server:
         path = Path(place.path if place.scheme == "file" else artifacts).resolve()
         allowed = folder != "" and path.is_relative_to(Path(folder).resolve())
         why = f"tracking.uri: {masked(store)} names a folder of this machine for its artifacts ({shown})"

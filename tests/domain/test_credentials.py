@@ -18,6 +18,12 @@ from pipeline.domain.credentials import masked
             "postgresql://h/db?password=***&sslmode=require",
         ),
         ("http://h/x?a=1&API_KEY=k", "http://h/x?a=1&API_KEY=***"),
+        ("postgresql://u:pa/ssW0rd@127.0.0.1:1/db", "postgresql://***@127.0.0.1:1/db"),
+        ("mysql+pymysql://u:p@ss/w@h/db", "mysql+pymysql://***@h/db"),
+        (
+            "s3://b?aws_secret_access_key=k&access_token=t&region=x",
+            "s3://b?aws_secret_access_key=***&access_token=***&region=x",
+        ),
         ("http://h/path@3.csv", "http://h/path@3.csv"),
         ("model@extra_models.NAME=x me@example.org", "model@extra_models.NAME=x me@example.org"),
         ("sqlite:////tmp/a@b/mlflow.db", "sqlite:////tmp/a@b/mlflow.db"),
