@@ -10,6 +10,11 @@ from pipeline.domain.checks import ConfigError
 from pipeline.tracking.artifact_address import require_own_address
 
 SERVER, DATABASE = "https://me:hunter2@mlflow.org:8443/base", "sqlite:///mlflow.db"
+FOREIGN = [
+    (store, scheme)
+    for store in (SERVER, DATABASE)
+    for scheme in ("runs", "models", "dbfs", "ftp", "sftp", "plugin", "uc")
+]
 
 
 @pytest.mark.parametrize(
@@ -38,11 +43,8 @@ SERVER, DATABASE = "https://me:hunter2@mlflow.org:8443/base", "sqlite:///mlflow.
         (DATABASE, "/home/me/mlruns/1/run/artifacts", "", None),
         (DATABASE, "file:///home/me/mlruns/1", "", None),
         (DATABASE, "s3://bucket/1", "", None),
-        *(
-            (store, f"{scheme}:/0123/z", "", "names a foreign place")
-            for store in (SERVER, DATABASE)
-            for scheme in ("runs", "models", "dbfs", "ftp", "sftp", "plugin", "uc")
-        ),
+        ("databricks", "dbfs:/databricks/mlflow-tracking/1", "", None),
+        *((store, f"{scheme}:/0123/z", "", "names a foreign place") for store, scheme in FOREIGN),
         (
             DATABASE,
             "http://127.0.0.1:8765/api/2.0/mlflow-artifacts/artifacts/x",
