@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
-from pipeline.domain.checks import require
+from pipeline.domain.checks import is_finite_number, require
 from pipeline.host.processes import is_identity
 from pipeline.results.metric_values import require_metric
 from pipeline.tracking.datasets import Dataset
@@ -85,13 +85,14 @@ def read_entry(text: str) -> Entry:
     """
     found = json.loads(text)
     require(isinstance(found, dict), "it must be a mapping")
-    known = {each.name for each in fields(Entry)}
-    require(found.keys() <= known, f"unknown fields {sorted(found.keys() - known)}")
-    for name, is_right in _KINDS.items():
-        require(name in found and is_right(found[name]), f"its {name} is missing or of another kind")
-    for key, value, *_ in found["metrics"]:
+    require(found.keys() <= _KINDS.keys(), f"unknown fields {sorted(found.keys() - _KINDS.keys())}")
+    needed = {each.name for each in fields(Entry) if each.default is each.default_factory is MISSING}
+    for name in sorted(needed | found.keys()):  # an earlier version may lack fields that have a default
+        require(name in found and _KINDS[name](found[name]), f"its {name} is missing or of another kind")
+    points = [tuple(point) for point in found.get("metrics", ())]
+    for key, value, *_ in points:
         require_metric("its metrics", key, value, mean=True)
-    return Entry(**found | {"metrics": [tuple(point) for point in found["metrics"]]})
+    return Entry(**found | {"metrics": points})
 
 
 def _text(value: Any) -> bool:
@@ -118,8 +119,7 @@ def _point(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 4:
         return False
     key, number, at_ms, step = value
-    good = isinstance(number, int | float) and not isinstance(number, bool)
-    return good and -1e308 <= number <= 1e308 and _text(key) and _whole(at_ms) and _whole(step)
+    return is_finite_number(number) and _text(key) and _whole(at_ms) and _whole(step)
 
 
 def _dataset(value: Any) -> bool:

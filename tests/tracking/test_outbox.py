@@ -182,6 +182,11 @@ def test_a_field_of_another_kind_is_named(changes: dict[str, object], field: str
         read_entry(json.dumps({**asdict(MINE), **changes}))
 
 
+def test_an_entry_of_an_earlier_version_may_lack_what_has_a_default() -> None:
+    kept = {key: value for key, value in asdict(MINE).items() if key not in ("untag", "register", "metrics")}
+    assert json.dumps(asdict(read_entry(json.dumps(kept)))) == json.dumps(asdict(MINE))
+
+
 @pytest.mark.parametrize("point", [["energy_j_per_inf", -5.0, 0, 0], ["carbon_g_per_inf", 1e300, 0, 0]])
 def test_a_figure_that_cannot_be_is_not_sent(point: list[object]) -> None:
     with pytest.raises(ConfigError, match=f"its metrics.*{point[0]}"):
