@@ -5,6 +5,9 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +38,11 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+SHARED = "CARBONEDGE_TESTS_SHARED"
+"""Environment variable: a folder that all processes of a session of tests share. The first one removes it."""
+if SHARED not in os.environ:
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="carbonedge-tests-")
+    atexit.register(shutil.rmtree, os.environ[SHARED], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,10 @@ def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
     # The sums of a run without records have no intensity where no energy was drawn.
     _require_possible(intensity=_floats(ledger, "intensity_g_per_kwh")[drawn & (energy_j > 0)])
     _require_possible(PUE=_floats(ledger, "pue")[drawn])
+    grams = carbon_g(*(_floats(ledger, name)[drawn] for name in ("energy_j", "intensity_g_per_kwh", "pue")))
+    stated_g = _floats(ledger, "carbon_g")[drawn]
+    same = np.isclose(stated_g, np.where(energy_j[drawn] > 0, grams, 0.0), rtol=1e-6, atol=0)
+    require(bool(np.all(same)), "ledger: carbon_g must be energy x intensity x PUE in every row")
     return ledger
 
 

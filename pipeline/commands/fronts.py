@@ -48,6 +48,7 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
     """
     from pipeline.results.accountant import is_carbon_metric
     from pipeline.results.front import Front
+    from pipeline.results.metric_keys import is_metric
     from pipeline.results.metric_values import require_metric_columns
 
     found: dict[str, Front] = {}
@@ -66,6 +67,9 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
         sweep = _mapping(config, "sweep")
         given = _mapping(sweep, "objectives")
         objectives = {str(key): str(way) for key, way in given.items() if way is not None}
+        if strange := [key for key in objectives if not is_metric(key)]:
+            others[label] = f"its objective {strange[0]!r} is no metric"
+            continue
         if len(objectives) == 2:
             wanted = wanted or objectives
         if objectives != wanted:

@@ -7,7 +7,6 @@ as a child of the run. The run itself is not changed.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -117,6 +116,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     from pipeline.carbon.intensity import Intensity
     from pipeline.results.accountant import Accountant, is_carbon_metric
     from pipeline.results.metric_keys import is_metric
+    from pipeline.results.stored_figures import require_of_records
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
@@ -130,7 +130,7 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
             _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
         )
     figures = stored.figures(["requests_ok"])
-    _require_same(stored, records)
+    require_of_records(stored.owner, figures, records)
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config["start_utc"]))
@@ -141,22 +141,6 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     metrics |= account.metrics(int(figures["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
     _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))
-
-
-def _require_same(stored: Stored, records: Records) -> None:
-    """Raise ConfigError naming a metric of the run that does not follow from its records and its window."""
-    from pipeline.domain.records import request_latency_s
-
-    latency_s, window_s = request_latency_s(records), records.window_s
-    expected = {
-        "requests_ok": len(latency_s),
-        "latency_ms_mean": float(latency_s.mean()) * 1e3,
-        "throughput_rps": len(latency_s) / window_s if window_s else math.inf,
-    }
-    for key, value in expected.items():
-        given = stored.metrics.get(key, value)
-        same = math.isclose(given, value, rel_tol=1e-9)
-        require(same, f"{stored.owner}: {key} is {given!r}, but {value!r} by its records.json and run.json")
 
 
 def _built(

@@ -44,8 +44,9 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 def _of_run(stored: Stored) -> dict[str, Any]:
     from pipeline.carbon.ledger import checked_ledger
-    from pipeline.domain.records import checked_about
+    from pipeline.domain.records import Records, checked_about
     from pipeline.results.audit.run_audit import AuditedRun, identity, run_audit
+    from pipeline.results.stored_figures import by_ledger, require_of_records
     from pipeline.tracking.stored_config import rebuilt
 
     config, about = stored.config("config.yaml"), stored.json("run.json")
@@ -56,10 +57,13 @@ def _of_run(stored: Stored) -> dict[str, Any]:
         checked_about(about)
     with stored.reading("ledger.json"):
         checked_ledger(ledger, fleet)
+    figures = by_ledger(stored.owner, stored.figures(["requests_ok"]), ledger, fleet, accounting)
+    if stored.has_table("records.json"):
+        table = stored.table("records.json")
+        with stored.reading("records.json"):
+            require_of_records(stored.owner, figures, Records.of(table, about))
     about_run = identity(stored.run_id, stored.name, stored.status, stored.tags)
-    return run_audit(
-        AuditedRun(about_run, stored.tags, stored.figures(), about, ledger, config, fleet, accounting)
-    )
+    return run_audit(AuditedRun(about_run, stored.tags, figures, about, ledger, config, fleet, accounting))
 
 
 def _of_sweep(tracking: Tracking, stored: Stored) -> dict[str, Any]:

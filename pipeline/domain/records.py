@@ -45,6 +45,8 @@ TIMES = ("queued_s", "start_s", "end_s")
 """Columns of times, in the order in which they pass."""
 MOST = {"request": 1e15, "stage": 1e9, "cpu_s": LARGEST["_s"], "bytes": LARGEST["_bytes"]}
 """The largest value of a column that can be meant."""
+NO_INTERVAL = ("interval", math.inf)
+"""In `run.json`: the interval of a profile of few passes (`Measurement.interval`)."""
 ABOUT = ("start_utc", "window_s", "reserved", "measurement")
 """Keys of `Records.about`."""
 
@@ -141,11 +143,21 @@ def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
         f"records: reserved must be names of devices, each once (reserved: {reserved!r:.60})",
     )
     require(isinstance(measurement, str), f"records: measurement must be a text ({measurement!r:.60})")
-    meter = about.get("meter")
-    for name, value in meter.items() if isinstance(meter, Mapping) else ():
-        if isinstance(value, int | float):
-            require_number("meter", str(name), value, least=0)
+    for group in about.keys() - {*ABOUT}:
+        _require_figures("records", group, about[group])
     return about
+
+
+def _require_figures(owner: str, key: str, value: Any) -> None:
+    """Raise ConfigError naming owner and key for a number below 0 or too large, at any depth of a value."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _require_figures(f"{owner}: {key}", str(name), each)
+    elif isinstance(value, list):
+        for each in value:
+            _require_figures(owner, key, each)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and (key, value) != NO_INTERVAL:
+        require_number(owner, key, value, least=0)
 
 
 def request_latency_s(records: Records) -> pd.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import pandas as pd
 
@@ -29,13 +30,16 @@ UNIT_MOST = {
 """The largest value that can be meant, by a metric's unit."""
 MOST = {
     **dict.fromkeys(COUNTS, 1e15),
+    **dict.fromkeys(("stages", "devices_used"), 1e6),
     **dict.fromkeys(("slo_miss_rate", "top1_agreement", "regret_to_exact"), 1.0),
     "predictions_inside": 100.0,
     "inferences_per_g": 1e30,
     "regret_to_oracle": 1e18,
     "host_drift": 1e9,
 }
-"""The same for metrics whose unit does not tell; others, such as hypervolume, have no upper end."""
+"""The same for metrics whose unit does not tell; others, such as hypervolume: BEYOND."""
+BEYOND = 1e90
+"""Larger than any figure of a run; the product of three such figures is still a number."""
 LEAST = {
     "regret_to_exact": -1.0,  # of runs of earlier versions, by rounding
     "regret_to_oracle": -1.0,
@@ -53,7 +57,7 @@ def require_metric(owner: str, key: str, value: float, *, least: float = 0.0, me
     low, high = -math.inf, math.inf
     name = base_key(key)
     if is_metric(key) and not (mean and key.endswith(INTERVAL_ENDS)):
-        high = MOST.get(name, UNIT_MOST.get(metric(key).unit, math.inf))
+        high = MOST.get(name, UNIT_MOST.get(metric(key).unit, BEYOND))
         low = -high if name.startswith("change_") else LEAST.get(name, least)
     require_number(owner, key, value, least=low, most=high)
     whole = name not in COUNTS or mean or float(value).is_integer()
@@ -61,9 +65,15 @@ def require_metric(owner: str, key: str, value: float, *, least: float = 0.0, me
 
 
 def require_metrics(owner: str, metrics: Mapping[str, float]) -> None:
-    """Raise ConfigError naming owner and metric for the first value that its metric cannot have."""
+    """Raise ConfigError naming owner and metric for the first value that its metric cannot have.
+
+    metrics: those of one run, whose percentiles are in order.
+    """
     for key, value in metrics.items():
         require_metric(owner, key, value)
+    for low, high in pairwise(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99")):
+        ordered = low not in metrics or high not in metrics or metrics[low] <= metrics[high]
+        require(ordered, f"{owner}: {high} must be no less than {low} ({high}: {metrics.get(high)!r})")
 
 
 def require_metric_columns(owner: str, table: pd.DataFrame, *, mean: bool = False) -> None:

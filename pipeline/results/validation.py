@@ -18,13 +18,15 @@ from pipeline.planning.problem import Problem
 
 MAX_STAGES = 3
 """Largest number of stages of a random plan."""
+MOST_PLANS = 100_000
+"""Most plans that can be meant."""
 
 
 @dataclass(frozen=True)
 class Validation:
     """Which random plans `action=validate` runs.
 
-    Raises ConfigError where a field is not a whole number, or is too small.
+    Raises ConfigError where a field is not a whole number, is too small or too large.
     """
 
     plans: int = 50
@@ -33,7 +35,7 @@ class Validation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("validation", "plans", self.plans, least=1)
+        require_whole("validation", "plans", self.plans, least=1, most=MOST_PLANS)
         require_whole("validation", "requests", self.requests, least=1)
         require_seed("validation", self.seed)
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from pipeline.domain.checks import ConfigError, require, require_mapping, require_seed, require_whole
+from pipeline.domain.credentials import require_maskable
 from pipeline.planning import pareto
 from pipeline.results.metric_keys import metric
 from pipeline.search.studies.samplers import GRID, SAMPLERS
@@ -26,6 +27,8 @@ MAPPINGS = (
     "variants",
 )
 """Settings that are mappings."""
+MOST_TRIALS = 1_000_000
+"""Most trials, repetitions and trials at once that can be meant."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Settings:
 
     def _require_numbers(self) -> None:
         for name in ("n_trials", "repeats", "batch_size"):
-            require_whole("sweep", name, getattr(self, name), least=1)
+            require_whole("sweep", name, getattr(self, name), least=1, most=MOST_TRIALS)
         if self.seed is not None:
             require_seed("sweep", self.seed)
         rate = self.max_failure_rate
@@ -104,6 +107,7 @@ class Settings:
         for name in ("storage", "study_name"):
             value = getattr(self, name)
             self._require(name, value is None or (isinstance(value, str) and value != ""), "a text, or null")
+        require_maskable("sweep.storage", self.storage or "")
         for name, known in (("sampler", [GRID, *SAMPLERS]), ("warm_start", [None, "exact"])):
             value, listed = getattr(self, name), ", ".join("null" if one is None else one for one in known)
             require(value in known, f"sweep.{name}: unknown {value!r} (one of {listed})")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipeline.domain.checks import require
 from pipeline.domain.credentials import masked
@@ -44,7 +44,29 @@ def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
         own_service = place.scheme == "dbfs" and store.startswith("databricks")
         require(own_service or place.scheme in OBJECT_STORES, foreign)
     elif is_server:
-        path = Path(place.path if place.scheme == "file" else artifacts).resolve()
+        path = _folder(artifacts).resolve()
         allowed = folder != "" and path.is_relative_to(Path(folder).resolve())
         why = f"tracking.uri: {masked(store)} names a folder of this machine for its artifacts ({shown})"
         require(allowed, f"{why}: let the server serve them, or set {FOLDER_VARIABLE} to a folder to allow")
+
+
+def require_runs_own_folder(artifacts: str, run_id: str) -> None:
+    """Raise ConfigError for a folder of this machine that is not that of the run alone, before it is written.
+
+    artifacts: the run's address of artifacts. A database, or links beside it, could lead to any folder;
+    MLflow's own is `<run_id>/artifacts`, and it makes no links there. Other addresses are not checked.
+    """
+    place = urlsplit(artifacts)
+    if place.scheme not in ("", "file"):
+        return
+    path = _folder(artifacts)
+    shown = f"tracking.uri: the store has the artifacts of run {run_id} in {path}, which"
+    own = path.resolve().parts[-2:] == (run_id, "artifacts")
+    require(own, f"{shown} is not a folder of its own")
+    link = next((each for each in path.rglob("*") if each.is_symlink()), None)
+    require(link is None, f"{shown} leads elsewhere, by the link {link}")
+
+
+def _folder(address: str) -> Path:
+    place = urlsplit(address)
+    return Path(unquote(place.path) if place.scheme == "file" else address)

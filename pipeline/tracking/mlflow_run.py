@@ -15,10 +15,12 @@ import pandas as pd
 
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
-from pipeline.results.metric_keys import metric
+from pipeline.results.metric_keys import INTERVAL_ENDS, metric
+from pipeline.results.metric_values import require_metric
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client
+from pipeline.tracking.model_folder import PARTS, PLAN_FILE, SPEC_FILE
 from pipeline.tracking.outbox import Outbox, disk_error, now_ms
 from pipeline.tracking.sending import log_batches, send
 
@@ -56,12 +58,16 @@ class Run:
         self._entry = replace(self._entry, **fields)
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int | None = None) -> None:
-        """Log metrics except unknown ones: None, NaN and infinite. Raises ValueError for an unknown key."""
+        """Log metrics except unknown ones, which are None or NaN.
+
+        Raises ValueError for an unknown key, and ConfigError for a value that its metric cannot have.
+        """
         at_ms = now_ms()
         points = []
         for key, value in metrics.items():
             metric(key)
-            if value is not None and math.isfinite(value):
+            if value is not None and not math.isnan(value):
+                require_metric(f"run {self._entry.name}", key, value, mean=key.endswith(INTERVAL_ENDS))
                 points.append((key, float(value), at_ms, step or 0))
         self._add(metrics=[*self._entry.metrics, *points])
 
@@ -108,14 +114,10 @@ class Run:
             else:
                 figure.savefig(file, dpi=160)
 
-    def log_model(self, data: Path, loader: str) -> None:
-        """Log an MLflow model named `model`, which the module `loader` loads from the folder `data`."""
-        from mlflow.pyfunc import save_model
-
-        with self._file("model") as folder:
-            save_model(
-                str(folder), loader_module=loader, data_path=str(data), pip_requirements=["carbonedge"]
-            )
+    def log_model(self, plan: str, spec: str) -> None:
+        """Log the model that `model_folder` makes of the text of a plan file and `model` of the config."""
+        self.log_text(plan, f"{PARTS}/{PLAN_FILE}")
+        self.log_text(spec, f"{PARTS}/{SPEC_FILE}")
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:

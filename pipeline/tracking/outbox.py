@@ -23,6 +23,7 @@ from pipeline.host.files import write_atomically
 from pipeline.host.locks import MachineLock, machine_lock
 from pipeline.host.processes import alive
 from pipeline.tracking.entry import REFUSED, Entry, is_id, read_entry
+from pipeline.tracking.model_folder import require_own_model
 
 KEY_TAG = "outbox"
 """Tag of a run that MLflow did not have when it began: the run's id in the outbox."""
@@ -54,11 +55,14 @@ class Outbox:
         """Folder of a run's artifacts."""
         return self.folder / entry.folder / "artifacts"
 
-    def odd_file(self, entry: Entry) -> Path | None:
-        """Among a run's artifacts, what is neither file nor folder: a link could lead out of the outbox."""
+    def require_own_files(self, entry: Entry) -> None:
+        """Raise ConfigError for an artifact that this version does not write, as code could be in it or in
+        what it leads to: a link or pipe, and a model of another's making."""
         files = self.files(entry)
         found = (path for path in (files, *files.rglob("*")) if path.is_symlink() or path.exists())
-        return next((path for path in found if not _is_own(path)), None)
+        odd = next((path for path in found if not _is_own(path)), None)
+        require(odd is None, f"{odd} is a link, or no file")
+        require_own_model(files)
 
     def save(self, entry: Entry) -> None:
         """Write an entry atomically. Raises DiskError if a disk write fails."""

@@ -14,7 +14,7 @@ from pipeline.domain.credentials import masked
 from pipeline.domain.printable import printable
 from pipeline.host.time_limit import within
 from pipeline.tracking.answer_limits import AnswerError
-from pipeline.tracking.artifact_address import allowed_folder, require_own_address
+from pipeline.tracking.artifact_address import allowed_folder, require_own_address, require_runs_own_folder
 
 if TYPE_CHECKING:
     from mlflow.entities import FileInfo
@@ -77,8 +77,14 @@ class PatientClient:
         return str(self._request("download_artifacts", download))
 
     def log_artifacts(self, run_id: str, folder: str) -> None:
-        """As `list_artifacts`."""
-        self._request("log_artifacts", lambda: self._place(run_id).log_artifacts(folder))
+        """As `list_artifacts`; ConfigError also for a folder that is not the run's alone."""
+
+        def log() -> None:
+            place = self._place(run_id)
+            require_runs_own_folder(place.artifact_uri, run_id)
+            place.log_artifacts(folder)
+
+        self._request("log_artifacts", log)
 
     def _place(self, run_id: str) -> Any:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

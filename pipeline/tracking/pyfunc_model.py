@@ -25,10 +25,8 @@ from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
 from pipeline.network.subnormals import subnormals_as_zero
 from pipeline.planning.plan_file import stored_plan
+from pipeline.tracking.model_folder import PLAN_FILE, SPEC_FILE
 from pipeline.tracking.stored_config import rebuilt
-
-PLAN, MODEL = "plan.json", "model.yaml"
-"""Files of the model's folder: the plan (`pipeline.planning.plan_file`), and `model` of the config."""
 
 
 class PyfuncModel:
@@ -93,18 +91,11 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def save(folder: Path, plan: str, model: str) -> None:
-    """Write the files for `_load_pyfunc`: the text of a plan file, and `model` of the config as YAML."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / PLAN).write_text(plan, encoding="utf-8")
-    (folder / MODEL).write_text(model, encoding="utf-8")
-
-
 def _load_pyfunc(path: str) -> PyfuncModel:
     """The model in a folder, which may be anybody's. Raises ConfigError naming the file that is not valid."""
-    file = Path(path) / MODEL
+    file = Path(path) / SPEC_FILE
     try:
         spec: ModelSpec = rebuilt({"model": parsed(text_of(file))}, "model")
     except (ValueError, YAMLError, OSError) as error:  # ConfigError is a ValueError
         raise ConfigError(f"model: {file} cannot be read ({one_line(error)})") from error
-    return PyfuncModel(spec, Path(path) / PLAN)
+    return PyfuncModel(spec, Path(path) / PLAN_FILE)

@@ -11,9 +11,11 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.domain.checks import ConfigError
 from pipeline.host.processes import alive, is_identity, this_process
 from pipeline.tracking.entry import REFUSED, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client, retry_now, search
+from pipeline.tracking.model_folder import with_model
 from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import BAD_REQUEST, once, one_line
 from pipeline.tracking.stored import key_of, trials
@@ -49,10 +51,11 @@ def send(entry: Entry, outbox: Outbox) -> Outcome:
         with outbox.lock, optional_client(outbox.uri) as client:
             if not outbox.holds(entry):  # another process has sent it
                 return Outcome.SENT
-            if (odd := outbox.odd_file(entry)) is not None:
+            try:
+                outbox.require_own_files(entry)
+            except ConfigError as error:
                 aside = outbox.set_aside(entry.folder)
-                why = f"{odd} is a link, or no file"
-                _log.warning("run %r is not sent, as %s; it is kept in %s", entry.name, why, aside)
+                _log.warning("run %r is not sent, as %s; it is kept in %s", entry.name, error, aside)
                 return Outcome.REFUSED
             run_id = ""
             try:
@@ -81,7 +84,8 @@ def _send_to(client: MlflowClient, run_id: str, entry: Entry, outbox: Outbox) ->
     if entry.inputs:
         client.log_inputs(run_id, [_input(**fields) for fields in entry.inputs])
     if (files := outbox.files(entry)).is_dir():
-        client.log_artifacts(run_id, str(files))
+        with with_model(files) as whole:
+            client.log_artifacts(run_id, str(whole))
     for tag in entry.untag:
         if tag in client.get_run(run_id).data.tags:
             client.delete_tag(run_id, tag)

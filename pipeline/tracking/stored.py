@@ -15,7 +15,7 @@ import pandas as pd
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, require
-from pipeline.domain.credentials import masked
+from pipeline.domain.credentials import masked, require_maskable
 from pipeline.domain.plain_yaml import parsed
 from pipeline.domain.printable import all_printable, printable
 from pipeline.host.data_file import MOST_BYTES, MOST_TEXT_BYTES, content, parquet_table
@@ -65,6 +65,10 @@ class Stored:
         with self._fetching(path):
             return path in {each.path for each in self.client.list_artifacts(self.run_id)}
 
+    def has_table(self, path: str) -> bool:
+        """Whether the run has a table that `Run.log_table` wrote. Raises ConfigError as `has`."""
+        return self.has(path) or self.has(_large(path))
+
     def json(self, path: str) -> dict[str, Any]:
         """The content of a JSON artifact. Raises ConfigError if it is missing, large or cannot be read."""
         with self._file(path) as file:
@@ -84,7 +88,7 @@ class Stored:
 
         Raises ConfigError if it is missing, large or cannot be read.
         """
-        large = str(Path(path).with_suffix(".parquet"))
+        large = _large(path)
         with self._file(large if self.has(large) else path) as file:
             if file.suffix == ".parquet":
                 found = parquet_table(file, MOST_BYTES)
@@ -161,6 +165,7 @@ class StoredRuns:
                 isinstance(value, str) and value.strip() != "",
                 f"tracking.{name} must be a non-empty text ({name}: {value!r})",
             )
+        require_maskable("tracking.uri", self.address)
 
     @property
     def address(self) -> str:
@@ -320,6 +325,11 @@ def trials(client: MlflowClient, asker: str, parent_run_id: str, condition: str 
     experiment_id = get_run(client, asker, parent_run_id).info.experiment_id
     query = f"tags.`{PARENT_TAG}` = '{parent_run_id}'"
     return search(client, experiment_id, f"{query} and {condition}" if condition else query)
+
+
+def _large(path: str) -> str:
+    """The name of a table that is too large for display (`Run.log_table`)."""
+    return str(Path(path).with_suffix(".parquet"))
 
 
 def _json(file: Path, most_bytes: int) -> Any:

@@ -193,3 +193,13 @@ def test_a_ledger_of_impossible_figures_is_refused(column: str, value: float, tw
     name = {"pue": "PUE"}.get(column, column.split("_")[0])
     with pytest.raises(ConfigError, match=f"^ledger: {name} must be a number >= . and at most "):
         checked_ledger(ledger.assign(**{column: value}), two_devices)
+
+
+@pytest.mark.parametrize("column", ["energy_j", "intensity_g_per_kwh", "pue", "carbon_g"])
+def test_a_row_whose_carbon_is_not_energy_x_intensity_x_pue_is_refused(
+    column: str, two_devices: Fleet
+) -> None:
+    ledger = account(TWO_STAGES, two_devices, INTENSITY, Accounting())
+    ledger[column] = ledger[column].where(ledger.index > 0, ledger[column] * 1.01)
+    with pytest.raises(ConfigError, match="^ledger: carbon_g must be energy x intensity x PUE in every row$"):
+        checked_ledger(ledger, two_devices)

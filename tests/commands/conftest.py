@@ -6,9 +6,7 @@ import functools
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,12 +15,14 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHARED
+from tests.preloaded import Preloaded
 
-PROFILES = tempfile.TemporaryDirectory(prefix="carbonedge-profiles-")
+FOLDER = Path(os.environ[SHARED])
 """Shared by all tests: each need not measure the same profile, nor create a store."""
+PRELOADED = Preloaded(FOLDER / "preloaded")
 SMALL = (
-    f"profiler.cache_dir={PROFILES.name}",
+    f"profiler.cache_dir={FOLDER}",
     "model=mobilenetv4_conv_small",
     "model.input_size=64",
     "workload.requests=4",
@@ -47,7 +47,7 @@ SCRIPT = Path(sys.executable).with_name("carbonedge")
 @functools.cache
 def empty_store() -> Path:
     """A SQLite store without experiments of ours, to be copied: MLflow takes seconds to create one."""
-    path = Path(PROFILES.name) / "mlflow.db"
+    path = FOLDER / f"{os.getpid()}.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
@@ -55,7 +55,7 @@ def empty_store() -> Path:
 def carbonedge(directory: Path, *arguments: str, **environment: str) -> Outcome:
     """Run `python -m pipeline` in a directory, with a store of its own there."""
     if not (directory / "mlflow.db").exists():
-        shutil.copy(empty_store(), directory)
+        shutil.copy(empty_store(), directory / "mlflow.db")
     return outcome(directory, [sys.executable, "-m", "pipeline", *arguments], environment)
 
 
@@ -67,16 +67,7 @@ def script(directory: Path, *arguments: str, **environment: str) -> Outcome:
 def outcome(directory: Path, command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
     """Run a command in a directory; of MLflow's variables it gets only those in `environment`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    result = subprocess.run(
-        command,
-        cwd=directory,
-        env={**kept, "PYTHONPATH": str(ROOT), **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    result = PRELOADED.run(directory, command, {**kept, "PYTHONPATH": str(ROOT), **environment})
     return Outcome(result.returncode, result.stdout, result.stderr)
 
 

@@ -64,7 +64,7 @@ BAD = [
     (("workload.requests=(",), ["workload.requests"]),
     (("overrides=workload.requests='3",), ["overrides=workload.requests='3", "No closing quotation"]),
     (("sweep=pareto", "hydra.sweeper.n_trials=4"), ["hydra.sweeper.n_trials", "use sweep.n_trials"]),
-    (("sweep=pareto", "sweep.n_trials=abc"), ["sweep.n_trials", "whole number >= 1", "'abc'"]),
+    (("sweep=pareto", "sweep.n_trials=abc"), ["sweep.n_trials", "whole number from 1", "'abc'"]),
     (("sweep=pareto", "sweep.seed=x"), ["sweep.seed", "whole number", "'x'"]),
     (
         ("sweep=pareto", "+sweep.conditions={partitioner.cuts.7: {partitioner.stages: [3]}}"),

@@ -104,3 +104,22 @@ def test_a_sweep_with_an_impossible_figure_is_left_out(store: Tracking, carbon_g
     ((_, why),) = others.items()
     assert "its trials.json cannot be read: " in why
     assert "trials: carbon_g_per_inf must be" in why
+
+
+def test_a_sweep_whose_objective_is_no_metric_is_left_out(store: Tracking) -> None:
+    sweep(store, "first", [(1, 1)], {**TWO})
+    sweep(store, "of anybody", [(1, 1)], {"energy": "minimize", "latency_ms_p50": "minimize"})
+    found, others = fronts_of(store.sweeps("try out"))
+    assert [name.split(" · ")[0] for name in found] == ["first"]
+    assert [*others.values()] == ["its objective 'energy' is no metric"]
+
+
+def test_values_beyond_any_figure_are_left_out(store: Tracking) -> None:
+    """Their sums and differences would be infinite."""
+    objectives = {"carbon_g_per_inf": "minimize", "output_max_abs_error": "minimize"}
+    with store.open_run("table", {"sweep": "grid"}, {}) as run:
+        huge = {"carbon_g_per_inf": [1, 2], "output_max_abs_error": [1e308, 1.7e308], "number": [0, 1]}
+        run.log_table(pd.DataFrame(huge), "trials.json")
+        run.log_text(OmegaConf.to_yaml({"sweep": {"objectives": objectives}}), "multirun.yaml")
+    with pytest.raises(ConfigError, match="output_max_abs_error must be at most 1e"):
+        fronts_of(store.sweeps("try out"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.domain.credentials import masked
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.credentials import masked, require_maskable
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,23 @@ from pipeline.domain.credentials import masked
 def test_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
     assert masked(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "good"),
+    [
+        ("postgresql://me:it's@h/db", False),
+        ("postgresql+psycopg2://me:a b/c@h/db", False),
+        ('http://me:a"b@h', False),
+        ("postgresql://me:it%27s@h/db", True),
+        ("sqlite:////home/my folder/a@b/mlflow.db", True),
+        ("http://h/my path/x@y", True),
+    ],
+)
+def test_a_password_that_would_stay_is_refused_without_it(address: str, good: bool) -> None:
+    if good:
+        require_maskable("tracking.uri", address)
+        return
+    with pytest.raises(ConfigError, match=r"^tracking\.uri: a space or quote") as caught:
+        require_maskable("tracking.uri", address)
+    assert "h/db" not in str(caught.value)

@@ -2,7 +2,8 @@
 
 Each network is profiled anew. Then random plans on random devices run emulated, one request at a time, and
 the median latency of a plan is compared with its prediction. Prints a row a network, then the errors by
-number of stages, and the share of plans within their interval.
+number of stages, and the share of plans within their interval: of all, and of those whose run does not say
+that its host or its profile is unsteady (`host_notes`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.execution.workloads.closed_loop import Closed
 from pipeline.network.graph import Graph
 from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.problem import Problem
+from pipeline.results.host_notes import host_notes
 from pipeline.results.validation import Validation, comparison, errors_by_stages, prediction_errors
 from schedulers.pinned import Pinned
 from tests.conftest import configured
@@ -40,12 +42,14 @@ def fidelity(model: str, fleet_name: str, validation: Validation) -> pd.DataFram
     intensity, workload = Intensity.of(fleet, Static(), datetime.now(UTC)), Closed(validation.requests)
     problem = Problem(graph, fleet, profile, intensity.at(0.0))
     inputs = configured("images", "photographs").inputs(spec, validation.requests)
-    runs = []
+    runs, notes = [], []
     for plan in validation.draw(problem):
         job = Job((Service(problem, plan, inputs),), workload, intensity, datetime.now(UTC))
         runs.append((plan, Emulated().run(job, Pinned())))
+        notes.append(" ".join(host_notes(runs[-1][1], job.services)))
     assert profile.measured is not None
-    return comparison(problem, runs).assign(model=model, profile_interval=profile.measured.interval)
+    table = comparison(problem, runs)
+    return table.assign(model=model, profile_interval=profile.measured.interval, note=notes)
 
 
 def main() -> None:
@@ -54,6 +58,7 @@ def main() -> None:
     parser.add_argument("--plans", type=int, default=24, help="random plans of each network")
     parser.add_argument("--requests", type=int, default=10, help="requests of each plan")
     parser.add_argument("--fleet", default="paper")
+    parser.add_argument("--csv", help="file for the table of all plans")
     parser.add_argument("--models", default=",".join(MODELS))
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -64,6 +69,8 @@ def main() -> None:
         print(model, _row(table), flush=True)
     whole = pd.concat(tables)
     print("all", _row(whole))
+    if given.csv:
+        whole.to_csv(given.csv, index=False)
     for stages, text in errors_by_stages(whole).items():
         print(f"{stages}: {text}")
 
@@ -73,7 +80,11 @@ def _row(table: pd.DataFrame) -> str:
     errors = " ".join(f"{key} {value:.1f}%" for key, value in prediction_errors(table).items())
     drift = table["host_drift"]
     steady = table["profile_interval"].max()
-    return f"{errors} host_drift {drift.min():.2f} to {drift.max():.2f}, profile ±{steady:.1%}"
+    plain = table[table["note"] == ""]
+    of_plain = (
+        f"{plain['inside'].mean():.1%} of the {len(plain)} without a note" if len(plain) else "all noted"
+    )
+    return f"{errors} ({of_plain}) host_drift {drift.min():.2f} to {drift.max():.2f}, profile ±{steady:.1%}"
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def test_what_cannot_be(key: str, value: float) -> None:
 
 def test_what_can_be() -> None:
     require_metrics("run", {"change_g_per_inf": -1.0, "change_g_per_inf_low": -2.0, "requests_ok": 0.0})
-    require_metrics("run", {"output_max_abs_error": 1e300, "hypervolume": 1e40, "of another version": -1.0})
+    require_metrics("run", {"output_max_abs_error": 1e80, "hypervolume": 1e40, "of another version": -1.0})
     require_metrics("run", {"regret_to_oracle": -1e-3, "transfer_bytes_saved_per_inf": -6.0})
     require_metric("mean", "requests_ok", 0.5, mean=True)
     require_metric("mean", "latency_ms_mean_lo", -0.5, mean=True)

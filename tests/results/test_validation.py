@@ -46,7 +46,9 @@ def test_a_fleet_that_is_too_small_is_refused(make_problem: MakeProblem, two_dev
     tiny = tuple(replace(device, memory_bytes=1.0) for device in two_devices.devices)
     with pytest.raises(ConfigError, match="validation: none of 1000 random plans is possible .*memory_bytes"):
         Validation().draw(make_problem(replace(two_devices, devices=tiny)))
-    with pytest.raises(ConfigError, match=r"validation.plans: must be a whole number >= 1 \(it is 1.5\)"):
+    with pytest.raises(
+        ConfigError, match=r"validation.plans: must be a whole number from 1 to 100000 \(it is 1.5\)"
+    ):
         Validation(plans=1.5)  # type: ignore[arg-type]
 
 

@@ -19,6 +19,7 @@ from pipeline.tracking import mlflow_run
 from tests.search.conftest import Multirun, history, runs
 
 
+@pytest.mark.full
 def test_a_resumed_study_tries_the_points_of_an_undisturbed_one(multirun: Multirun, root: Path) -> None:
     options = ["sweep=pareto", "+sweep.sampler_options.n_startup_trials=4"]
     undisturbed = multirun(*options, "sweep.n_trials=10", "sweep.study_name=whole")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from pipeline.domain.checks import ConfigError
-from pipeline.tracking.artifact_address import require_own_address
+from pipeline.tracking.artifact_address import require_own_address, require_runs_own_folder
 
 SERVER, DATABASE = "https://me:hunter2@mlflow.org:8443/base", "sqlite:///mlflow.db"
 FOREIGN = [
@@ -58,3 +60,23 @@ def test_which_addresses_a_store_may_name(store: str, artifacts: str, folder: st
     with pytest.raises(ConfigError, match=fault) if fault else nullcontext() as caught:
         require_own_address(store, artifacts, folder)
     assert fault is None or "hunter2" not in str(caught)
+
+
+def test_a_run_is_written_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    """A database of somebody else names any folder, and links among its artifacts lead to any file."""
+    own = tmp_path / "my runs" / "1" / "0ab" / "artifacts"
+    own.mkdir(parents=True)
+    (own / "front.json").write_text("{}")
+    for address in (f"{own}", f"file://{own}".replace(" ", "%20"), "s3://bucket/any", "mlflow-artifacts:/1"):
+        require_runs_own_folder(address, "0ab")
+    for address in (f"{tmp_path}", f"file://{tmp_path}", f"{own}/..", f"{own.parent.parent}/0cd/artifacts"):
+        with pytest.raises(ConfigError, match=r"^tracking\.uri: .*run 0ab .* not a folder of its own$"):
+            require_runs_own_folder(address, "0ab")
+    linked = tmp_path / "0ab" / "artifacts"
+    linked.parent.mkdir()
+    linked.symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(ConfigError, match="is not a folder of its own"):
+        require_runs_own_folder(f"{linked}", "0ab")
+    (own / "front.html").symlink_to(tmp_path / "profile")
+    with pytest.raises(ConfigError, match=rf"leads elsewhere, by the link {re.escape(str(own))}/front.html$"):
+        require_runs_own_folder(f"{own}", "0ab")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pandas as pd
@@ -9,6 +10,7 @@ import plotly.graph_objects as go
 import pytest
 from matplotlib.figure import Figure
 
+from pipeline.domain.checks import ConfigError
 from pipeline.results.metric_keys import METRICS, metric
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.tracking import Tracking
@@ -19,7 +21,7 @@ def test_metrics_that_are_not_known_are_left_out(store: Tracking) -> None:
     with store.open_run("trial", {}, {}) as opened:
         opened.log_metrics(
             {"latency_ms_p50": 0.0, "latency_ms_p50_lo": -1.5, "energy_j_per_inf": None}
-            | {"carbon_g_per_inf": float("nan"), "inferences_per_g": float("inf")}
+            | {"carbon_g_per_inf": math.nan, "inferences_per_g": math.nan}
         )
         opened.log_metrics({"hypervolume": 1.0}, step=1)
         opened.log_metrics({"hypervolume": 2.0}, step=2)
@@ -83,3 +85,16 @@ def test_a_run_says_what_it_was_fed_once(store: Tracking) -> None:
         ("DE.csv", "ab", "grid"),
     }
     assert len(inputs) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("carbon_total_g", -1.0), ("latency_ms_p50", math.inf), ("stages", 2.5)]
+)
+def test_a_figure_that_cannot_be_ends_the_run(store: Tracking, key: str, value: float) -> None:
+    with (
+        pytest.raises(ConfigError, match=f"^run figures: {key} must be "),
+        store.open_run("figures", {}, {}) as opened,
+    ):
+        opened.log_metrics({key: value})
+    found = stored(store, opened.run_id)
+    assert (found.info.status, found.data.metrics) == ("FAILED", {})

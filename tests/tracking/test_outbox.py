@@ -30,6 +30,7 @@ def _full(path: Path, text: str, **options: object) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.full
 def test_processes_that_share_a_sweep_do_not_take_each_others_files(store: Tracking) -> None:
     with store.open_run("sweep", {}, {}) as first:
         script = (

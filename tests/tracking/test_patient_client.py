@@ -195,7 +195,7 @@ def test_trials_need_no_server_once_their_sweep_is_open(tracking: Tracking, serv
 def test_a_model_is_registered_when_the_store_is_back(tracking: Tracking, served: Proxy) -> None:
     tracking.check()
     with tracking.open_run("with a model", {}, {}) as opened:
-        opened.log_text("{}", "model/MLmodel")
+        opened.log_model("{}", "{}")
     served.choose = lambda number, request: "500"
     assert tracking.register(opened.run_id, tracking.experiment) is None
     served.fail(-1, "")

@@ -18,9 +18,15 @@ from pipeline.domain.checks import ConfigError
 from pipeline.network.graph import Graph
 from pipeline.network.images import preprocess
 from pipeline.network.models.spec import ModelSpec
-from pipeline.tracking.pyfunc_model import PyfuncModel, _input, _load_pyfunc, save
+from pipeline.tracking.model_folder import PLAN_FILE, SPEC_FILE
+from pipeline.tracking.pyfunc_model import PyfuncModel, _input, _load_pyfunc
 
 SPEC = ModelSpec("mobilenetv4_conv_small", "timm", input_size=64)
+
+
+def save(folder: Path, plan: str, spec: str) -> None:
+    (folder / PLAN_FILE).write_text(plan)
+    (folder / SPEC_FILE).write_text(spec)
 
 
 @pytest.fixture(scope="module")

@@ -146,11 +146,10 @@ def test_unknown_and_deleted_things_are_named_with_the_remedy(
 
 
 def test_a_run_that_goes_on_keeps_its_models_version(store: Tracking) -> None:
-    Path("data").mkdir()
     own = []
     for _ in range(2):
         with store.open_run("sweep", {}, {}) as opened:
-            opened.log_model(Path("data"), "pipeline.tracking.pyfunc_model")
+            opened.log_model("{}", "{}")
         own.append(opened.run_id)
     assert [store.register(run_id, "knee") for run_id in (own[0], own[1], own[0])] == ["1", "2", "1"]
     assert store.register(own[0], "other") == "1"

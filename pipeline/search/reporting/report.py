@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +22,6 @@ from pipeline.results.tables.front_table import front_note, front_table, print_f
 from pipeline.search.reporting.findings import COLUMNS, Findings
 from pipeline.search.studies.samplers import GRID
 from pipeline.search.studies.sweep_trial import SweepTrial
-from pipeline.tracking import pyfunc_model
 from pipeline.tracking.mlflow_run import NOTE_TAG, Run
 from pipeline.tracking.tracking import Tracking
 
@@ -107,10 +104,7 @@ class Report:
             return None
         text = plan_text(Plan(**plan), model.name, config.fleet.name)
         self.run.log_text(text, "plan.json")
-        with tempfile.TemporaryDirectory() as folder:
-            data = Path(folder) / "plan"  # MLflow keeps the name
-            pyfunc_model.save(data, text, OmegaConf.to_yaml(model, resolve=True))
-            self.run.log_model(data, "pipeline.tracking.pyfunc_model")
+        self.run.log_model(text, OmegaConf.to_yaml(model, resolve=True))
         return f"carbonedge-{model.name}-{config.fleet.name}"
 
 

@@ -217,6 +217,7 @@ def test_unconnected_devices_are_refused_before_the_start(
     assert len(run(apart, Plan((0, 3, 6), ("fast", "fast")), 1).outputs) == 1
 
 
+@pytest.mark.full
 def test_a_device_that_dies_is_named_and_the_next_run_has_a_new_one(
     make_problem: MakeProblem, two_devices: Fleet
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_device_that_stops_answering_is_named_with_its_task(
     assert len(run(problem, Plan((0, 6), ("clean",)), 1).outputs) == 1
 
 
+@pytest.mark.full
 def test_an_interrupted_exchange_leaves_no_reply_for_the_next(
     make_problem: MakeProblem, two_devices: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

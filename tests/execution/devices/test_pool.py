@@ -33,6 +33,7 @@ def short_path() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.full
 def test_a_killed_parent_leaves_no_process_and_no_folder(short_path: Path) -> None:
     environment = module_environment() | {"TMPDIR": str(short_path)}
     parent = subprocess.Popen(

@@ -64,6 +64,7 @@ def test_what_is_on_the_front_beyond_chance_is_tagged(
     )
 
 
+@pytest.mark.full
 def test_each_trial_of_a_study_is_repeated(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

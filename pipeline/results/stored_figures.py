@@ -1,0 +1,62 @@
+"""Whether a stored run's metrics follow from its ledger and its records, which may be anybody's. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pipeline.carbon.accounting import COMPONENTS, Accounting
+from pipeline.domain.checks import require
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.records import Records, by_request
+from pipeline.results.latencies import REQUEST_COMPONENTS, ClassTotals
+from pipeline.results.metrics import carbon_metrics, summed
+
+AS_SUMMED = 1e-6
+"""Relative difference of two sums of the same figures in another order."""
+
+
+def by_ledger(
+    owner: str, metrics: Mapping[str, float], ledger: pd.DataFrame, fleet: Fleet, accounting: Accounting
+) -> dict[str, float]:
+    """A run's metrics, those of energy and carbon as its ledger gives them (columns: LEDGER_COLUMNS).
+
+    metrics: `requests_ok` among them. Raises ConfigError naming owner and metric, if one does not follow.
+    """
+    left_out = [each for each in COMPONENTS if f"carbon_{each}_g" not in metrics]
+    unstated = sorted({*ledger["component"].astype(str)}.intersection(left_out))
+    require(not unstated, f"{owner}: has {', '.join(unstated)} in its ledger.json, but no metric of it")
+    found = carbon_metrics(summed(ledger), left_out, int(metrics["requests_ok"]), fleet, accounting)
+    _require_same(owner, metrics, found, "ledger.json", AS_SUMMED)
+    return {**metrics, **found}
+
+
+def require_of_records(owner: str, metrics: Mapping[str, float], records: Records) -> None:
+    """Raise ConfigError naming owner and metric, if one of the requests does not follow from the records."""
+    requests = by_request(records)
+    deadline_s = requests["deadline_s"].astype(float).fillna(math.inf)  # as it is stored, none is empty
+    totals = ClassTotals()
+    totals.add(requests.assign(deadline_s=deadline_s, **dict.fromkeys(REQUEST_COMPONENTS, 0.0)))
+    num_ok, window_s = totals.latencies.count, records.window_s
+    moved = records.table.loc[records.table["kind"] == "transfer", "bytes"]
+    expected = {
+        "requests_ok": num_ok,
+        "requests_failed": totals.num_requests - num_ok - totals.num_rejected,
+        "requests_rejected": totals.num_rejected,
+        "devices_used": len(records.reserved),
+        "throughput_rps": num_ok / window_s if window_s else math.inf,
+        "transfer_bytes_per_inf": float(moved.sum()) / num_ok if num_ok else math.inf,
+    }
+    intervals = totals.latency_intervals() if num_ok else {}
+    expected |= totals.latency_metrics() | intervals
+    _require_same(owner, metrics, expected, "records.json and run.json", 1e-9)
+
+
+def _require_same(
+    owner: str, given: Mapping[str, float], expected: Mapping[str, float], source: str, rel_tol: float
+) -> None:
+    for key, value in expected.items():
+        same = math.isclose(given.get(key, value), value, rel_tol=rel_tol)
+        require(same, f"{owner}: {key} is {given.get(key)!r}, but {value!r} by its {source}")

@@ -1,0 +1,100 @@
+"""A stored run's metrics are those of its ledger and its records, or refused by name."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from pipeline.carbon.accounting import Accounting
+from pipeline.domain.checks import ConfigError
+from pipeline.domain.fleet import Fleet
+from pipeline.domain.plan import Plan
+from pipeline.domain.records import Records
+from pipeline.execution.job import Service
+from pipeline.results.accountant import Accountant
+from pipeline.results.stored_figures import by_ledger, require_of_records
+from pipeline.results.summary import Summary
+from tests.conftest import INTENSITY, TWO_STAGES, MakeProblem, record, records
+
+MIXED = records(
+    [
+        record(0, 0, "compute", "fast", 0.0, 1.0, deadline_s=2.0),
+        record(1, 0, "compute", "fast", 1.0, 4.0, deadline_s=2.0),
+        record(2, 0, "compute", "fast", 4.0, 5.0, status="failed", deadline_s=2.0),
+        record(3, 0, "rejected", "", 5.0, 5.0, status="failed", deadline_s=2.0),
+    ],
+    window_s=8.0,
+    reserved=("fast",),
+)
+"""Two requests answered, in 1 and in 3 s; one failed and one was rejected. Each had 2 s."""
+
+
+def summarised(
+    run: Records, make_problem: MakeProblem, fleet: Fleet
+) -> tuple[dict[str, float], pd.DataFrame]:
+    """The metrics that a run has, and its ledger."""
+    ledger = Accountant(fleet, Accounting(), INTENSITY).account(run).ledger
+    service = Service(make_problem(fleet), Plan((0, 3, 6), ("fast", "clean")), ())
+    return Summary.of([service], run, ledger).metrics(), ledger
+
+
+@pytest.mark.parametrize("run", [TWO_STAGES, MIXED])
+def test_a_runs_own_metrics_are_taken(run: Records, make_problem: MakeProblem, two_devices: Fleet) -> None:
+    metrics, ledger = summarised(run, make_problem, two_devices)
+    assert by_ledger("run", metrics, ledger, two_devices, Accounting()) == pytest.approx(metrics)
+    require_of_records("run", metrics, run)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("carbon_total_g", 1.0, "carbon_total_g is 1.0, but"),
+        ("energy_j_per_inf", 1e-300, "energy_j_per_inf is 1e-300, but"),
+        ("network_j_per_inf", 0.0, "network_j_per_inf is 0.0, but 4.0 by its ledger.json"),
+        ("requests_ok", 3.0, "energy_j_per_inf is"),
+        ("carbon_idle_g", None, "has idle in its ledger.json, but no metric of it"),
+    ],
+)
+def test_a_metric_that_the_ledger_does_not_give_is_named(
+    key: str, value: float | None, named: str, make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    metrics, ledger = summarised(TWO_STAGES, make_problem, two_devices)
+    changed = {name: old for name, old in metrics.items() if name != key}
+    changed |= {} if value is None else {key: value}
+    with pytest.raises(ConfigError) as caught:
+        by_ledger("run 7", changed, ledger, two_devices, Accounting())
+    assert str(caught.value).startswith("run 7: ")
+    assert named in str(caught.value) or key == "requests_ok"
+
+
+def test_a_metric_that_is_missing_follows_from_the_ledger(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    """Without the energy of links, all of a run's energy would count as that of its devices."""
+    metrics, ledger = summarised(TWO_STAGES, make_problem, two_devices)
+    without = {key: value for key, value in metrics.items() if key != "network_j_per_inf"}
+    assert by_ledger("run", without, ledger, two_devices, Accounting())["network_j_per_inf"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("key", "right"),
+    [
+        ("requests_ok", 2),
+        ("requests_failed", 1),
+        ("requests_rejected", 1),
+        ("devices_used", 1),
+        ("throughput_rps", 2 / 8),
+        ("transfer_bytes_per_inf", 0),
+        ("latency_ms_mean", 2000.0),
+        ("latency_ms_p50", 2000.0),
+        ("latency_ms_p95", 2900.0),
+        ("slo_miss_rate", 3 / 4),
+    ],
+)
+def test_each_metric_of_the_requests_follows_from_the_records(
+    key: str, right: float, make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    metrics, _ = summarised(MIXED, make_problem, two_devices)
+    assert metrics[key] == pytest.approx(right)
+    with pytest.raises(ConfigError, match=rf"^run 7: {key} is 5.5, but .* by its records.json and run.json$"):
+        require_of_records("run 7", metrics | {key: 5.5}, MIXED)
