@@ -150,7 +150,7 @@ def _run(
     if isinstance(code, str):
         print(code, file=sys.stderr)
     # As Python ends a process, but without deleting all that was imported, which copies it first.
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
