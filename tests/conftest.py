@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +33,9 @@ from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.workload import Workload
 from pipeline.network.graph import Graph
 from pipeline.planning.problem import Problem
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # As in a device's process. A second thread waits for the first wherever another process wants the core.
 torch.set_num_threads(1)

@@ -67,7 +67,7 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     pue = np.where(rows.component == COMPONENTS.index("network"), LINK_PUE, pue)
     mean_g_per_kwh = intensity.mean(rows.device, rows.begin_s, rows.end_s)
     grams = carbon_g(rows.energy_j, mean_g_per_kwh, pue)
-    _require_possible(energy=rows.energy_j, carbon=grams)
+    require_possible(energy=rows.energy_j, carbon=grams)
     ledger = _table(fleet, rows, mean_g_per_kwh, pue, grams)
     if "embodied" not in known:
         return ledger
@@ -76,38 +76,7 @@ def account(records: Records, fleet: Fleet, intensity: Intensity, accounting: Ac
     return pd.concat([ledger, made], ignore_index=True)
 
 
-def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
-    """The table itself, if it may be the ledger of a run of this fleet.
-
-    Raises ConfigError for a missing column, an unknown device or component, and an impossible figure.
-    """
-    missing = [name for name in LEDGER_COLUMNS if name not in ledger]
-    require(not missing, f"ledger: without the column {', '.join(missing)}")
-    for column, known in (("device", [*fleet.by_name]), ("component", [*COMPONENTS])):
-        strange = sorted({*ledger[column].astype(str)} - {*known})
-        require(
-            not strange,
-            f"ledger: {column} {', '.join(strange)[:60]} is unknown (expected {', '.join(known)})",
-        )
-    energy_j = _floats(ledger, "energy_j")
-    _require_possible(energy=energy_j, carbon=_floats(ledger, "carbon_g"))
-    drawn = (ledger["component"].astype(str) != "embodied").to_numpy()
-    # The sums of a run without records have no intensity where no energy was drawn.
-    _require_possible(intensity=_floats(ledger, "intensity_g_per_kwh")[drawn & (energy_j > 0)])
-    _require_possible(PUE=_floats(ledger, "pue")[drawn])
-    grams = carbon_g(*(_floats(ledger, name)[drawn] for name in ("energy_j", "intensity_g_per_kwh", "pue")))
-    stated_g = _floats(ledger, "carbon_g")[drawn]
-    same = np.isclose(stated_g, np.where(energy_j[drawn] > 0, grams, 0.0), rtol=1e-6, atol=0)
-    require(bool(np.all(same)), "ledger: carbon_g must be energy x intensity x PUE in every row")
-    return ledger
-
-
-def _floats(table: pd.DataFrame, column: str) -> Floats:
-    """(rows,): a column as numbers, NaN for what is none."""
-    return np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
-
-
-def _require_possible(**columns: Floats) -> None:
+def require_possible(**columns: Floats) -> None:
     """Raise ConfigError for a value below the least or above the most of its column (POSSIBLE)."""
     for name, values in columns.items():
         least, most = POSSIBLE[name]
@@ -205,6 +174,10 @@ def _of_the_run(component: str, records: Records, reserved: Ints, energy_j: npt.
 
 def _reserved(records: Records, fleet: Fleet, accounting: Accounting) -> Ints:
     """Indices of the reserved devices."""
+    strange = [name for name in records.reserved if name not in fleet.by_name]
+    require(
+        not strange, f"records: {', '.join(strange)[:60]} is not in the fleet ({', '.join(fleet.by_name)})"
+    )
     names = fleet.by_name if accounting.reserved == "fleet" else records.reserved
     places = {name: place for place, name in enumerate(fleet.by_name)}
     return np.array([places[name] for name in names], dtype=np.int64)

@@ -63,27 +63,18 @@ def _side(tracking: Tracking, name: str) -> Side:
 
 
 def _of_run(stored: Stored) -> Side:
-    """A finished run. Raises ConfigError where it answered no request, kept no ledger, or has a
-    metric that cannot be."""
-    from pipeline.carbon.ledger import checked_ledger
+    """A finished run (`StoredRun.of`)."""
+    from pipeline.commands.stored_run import StoredRun
     from pipeline.results.comparison.side import Side
-    from pipeline.results.stored_figures import by_ledger
-    from pipeline.tracking.stored_config import rebuilt
 
     require(
         "carbon_g_per_inf" in stored.metrics,
         f"run {stored.run_id} ({stored.name}): has no carbon_g_per_inf; compare single runs, not sweeps",
     )
-    figures = stored.figures(["energy_j_per_inf", "latency_ms_mean", "requests_ok"])
-    config, ledger = stored.config("config.yaml"), stored.table("ledger.json")
-    with stored.reading("config.yaml"):
-        fleet, accounting = (rebuilt(config, group) for group in ("fleet", "accounting"))
-    with stored.reading("ledger.json"):
-        checked_ledger(ledger, fleet)
-    figures = by_ledger(stored.owner, figures, ledger, fleet, accounting)
+    run = StoredRun.of(stored, ["energy_j_per_inf", "latency_ms_mean", "requests_ok"])
     about = {key: stored.tags[key] for key in ("model", "fleet", "measurement") if key in stored.tags}
-    about["workload"] = str(config.get("workload"))
-    return Side.of_run(stored.name, figures, ledger, fleet, accounting, about)
+    about["workload"] = str(run.config.get("workload"))
+    return Side.of_run(stored.name, run.figures, run.ledger, run.fleet, run.accounting, about)
 
 
 def _log(

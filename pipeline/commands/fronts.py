@@ -21,6 +21,8 @@ HELP = cli.Help(
     "Draws the fronts of all sweeps of an experiment in one figure.",
     "carbonedge fronts carbonedge",
 )
+MOST_TRIALS = 100_000
+"""Most trials of a sweep in one figure, which has 100 bytes for each."""
 
 
 def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
@@ -79,6 +81,10 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
         try:
             table = stored.table("trials.json")
             with stored.reading("trials.json"):
+                require(
+                    len(table) <= MOST_TRIALS,
+                    f"it has {len(table)} rows, and at most {MOST_TRIALS} are drawn",
+                )
                 require_metric_columns("trials", table)
                 trials = _feasible(table, _mapping(sweep, "constraints"))
                 front = Front.of(trials, list(objectives), list(objectives.values()))

@@ -114,9 +114,8 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Compute the ledger again, log it as a child of the run, and print both."""
     from pipeline.carbon.grid import require_average
     from pipeline.carbon.intensity import Intensity
-    from pipeline.results.accountant import Accountant, is_carbon_metric
-    from pipeline.results.metric_keys import is_metric
-    from pipeline.results.stored_figures import require_of_records
+    from pipeline.results.accountant import Accountant
+    from pipeline.results.stored_figures import by_records
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
@@ -130,14 +129,14 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
             _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
         )
     figures = stored.figures(["requests_ok"])
-    require_of_records(stored.owner, figures, records)
+    with stored.reading("records.json"):
+        metrics = by_records(stored.owner, figures, records)
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config["start_utc"]))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     with stored.reading("records.json"):
         account = Accountant(fleet, accounting, intensity).account(records)
-    metrics = {key: figures[key] for key in figures if is_metric(key) and not is_carbon_metric(key)}
     metrics |= account.metrics(int(figures["requests_ok"]))
     run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
     _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))

@@ -43,27 +43,15 @@ def report(names: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def _of_run(stored: Stored) -> dict[str, Any]:
-    from pipeline.carbon.ledger import checked_ledger
-    from pipeline.domain.records import Records, checked_about
+    from pipeline.commands.stored_run import StoredRun
     from pipeline.results.audit.run_audit import AuditedRun, identity, run_audit
-    from pipeline.results.stored_figures import by_ledger, require_of_records
-    from pipeline.tracking.stored_config import rebuilt
 
-    config, about = stored.config("config.yaml"), stored.json("run.json")
-    ledger = stored.table("ledger.json")
-    with stored.reading("config.yaml"):
-        fleet, accounting = (rebuilt(config, group) for group in ("fleet", "accounting"))
-    with stored.reading("run.json"):
-        checked_about(about)
-    with stored.reading("ledger.json"):
-        checked_ledger(ledger, fleet)
-    figures = by_ledger(stored.owner, stored.figures(["requests_ok"]), ledger, fleet, accounting)
-    if stored.has_table("records.json"):
-        table = stored.table("records.json")
-        with stored.reading("records.json"):
-            require_of_records(stored.owner, figures, Records.of(table, about))
-    about_run = identity(stored.run_id, stored.name, stored.status, stored.tags)
-    return run_audit(AuditedRun(about_run, stored.tags, figures, about, ledger, config, fleet, accounting))
+    run, about = StoredRun.of(stored), identity(stored.run_id, stored.name, stored.status, stored.tags)
+    return run_audit(
+        AuditedRun(
+            about, stored.tags, run.figures, run.about, run.ledger, run.config, run.fleet, run.accounting
+        )
+    )
 
 
 def _of_sweep(tracking: Tracking, stored: Stored) -> dict[str, Any]:

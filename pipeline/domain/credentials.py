@@ -6,14 +6,17 @@ import re
 
 from pipeline.domain.checks import require
 
-_IN_URL = re.compile(r"://[^/\s\"']*@")
-# SQLAlchemy takes all up to the last @ for the password, slashes too.
-_IN_DATABASE = re.compile(r"\b((?:postgresql|postgres|mysql|mariadb|mssql|oracle)[+\w]*://)[^\s\"']*@")
-_IN_QUERY = re.compile(r"([?&][^=&\s\"']*(?:pass|pwd|token|secret|key)[^=&\s\"']*=)[^&\s\"']+", re.IGNORECASE)
-
-_UNMASKED = re.compile(
-    r"://[^/@]*[\s\"'][^/]*@|\b(postgresql|postgres|mysql|mariadb|mssql|oracle)[+\w]*://[^@]*[\s\"'].*@"
+_IN_URL = re.compile(r"((?<=://)|(?<![:/\w])//)[^/\s\"']*@")
+# SQLAlchemy takes all up to the last @ for the password, slashes too. So may a person in an address of the
+# web: what follows the user is then no port.
+_PLAIN = r"https?|file|sqlite|mlflow-artifacts|s3|gs|r2|wasbs?|abfss?|hdfs|viewfs|dbfs|s?ftp|runs|models"
+_DATABASE = rf"\b(?!(?:{_PLAIN})\b)[a-z][\w+.-]*://"
+_TO_LAST_AT = re.compile(rf"({_DATABASE}|https?://(?=[^/\s\"'@:]*:(?!\d+/)))[^\s\"']*@", re.IGNORECASE)
+_IN_QUERY = re.compile(
+    r"([?&][^=&\s\"']*(?:pass|pwd|token|secret|key|sig|auth|cred|odbc_connect)[^=&\s\"']*=)[^&\s\"']+",
+    re.IGNORECASE,
 )
+_UNMASKED = re.compile(rf"://[^/@]*[\s\"'][^/]*@|{_DATABASE}[^@]*[\s\"'].*@", re.IGNORECASE)
 
 
 def require_maskable(key: str, address: str) -> None:
@@ -24,5 +27,5 @@ def require_maskable(key: str, address: str) -> None:
 
 def masked(text: str) -> str:
     """A text in which the user and password of each URL, and secrets in its query, are `***`."""
-    without_users = _IN_URL.sub("://***@", _IN_DATABASE.sub(r"\1***@", text))
+    without_users = _IN_URL.sub(r"\1***@", _TO_LAST_AT.sub(r"\1***@", text))
     return _IN_QUERY.sub(r"\1***", without_users)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -99,6 +99,7 @@ class Records:
             strange = sorted({*table[name].astype(str)} - {*known})
             require(not strange, f"records: {name} {', '.join(strange)[:60]} is unknown")
         _require_numbers(table, about["window_s"])
+        _require_tasks(table, about["window_s"], about["reserved"])
         return cls(
             table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
             about["measurement"],
@@ -125,6 +126,18 @@ def _require_numbers(table: pd.DataFrame, window_s: float) -> None:
     deadline_s = table["deadline_s"].to_numpy(dtype=float, na_value=math.inf)  # infinite: none
     possible = bool(((deadline_s > 0) | (deadline_s != deadline_s)).all())
     require(possible, "records: deadline_s must be a number > 0, or infinite, in every row")
+
+
+def _require_tasks(table: pd.DataFrame, window_s: float, reserved: Sequence[str]) -> None:
+    """Raise ConfigError for tasks that no run has: those of an idle device, and more than one at a time."""
+    answered = (table["kind"] == "rejected") & (table["status"] != "failed")
+    require(not answered.any(), "records: status must be failed in every row of a rejected request")
+    done = table[table["kind"] == "compute"]
+    busy_s = (done["end_s"].astype(float) - done["start_s"].astype(float)).groupby(done["device"].astype(str))
+    for device, seconds in busy_s.sum().items():
+        require(device in reserved, f"records: {device} computed, but is not reserved")
+        most_s = window_s * (1 + 1e-9)
+        require(seconds <= most_s, f"records: {device} was busy for {seconds:g} s within {window_s:g} s")
 
 
 def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.checks import ConfigError, one_line, require
+from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import Plan
 from pipeline.host.data_file import text_of
 from pipeline.network.graph import Graph
-from pipeline.planning.problem import Problem
 
 
 def plan_text(plan: Plan, model: str, fleet: str) -> str:
@@ -20,27 +20,56 @@ def plan_text(plan: Plan, model: str, fleet: str) -> str:
     return json.dumps({"model": model, "fleet": fleet} | asdict(plan), indent=1) + "\n"
 
 
-def stored_plan(path: Path, graph: Graph) -> tuple[str, Plan]:
-    """The plan in a file that `plan_text` wrote, for the layers of a graph, and the name of its model.
+def stored_plan(path: Path, graph: Graph) -> Plan:
+    """The plan in a file that `plan_text` wrote, for the layers of a graph.
 
     The file may be anybody's. Raises ConfigError, naming it, if it is missing, too large or not a plan file,
     or if it is for another number of layers.
     """
+    _, plan = _read(path)
+    _require_layers(path, plan, graph, "")
+    return plan
+
+
+def read_plan(file: str, graph: Graph, fleet: Fleet) -> Plan:
+    """The plan in a file that `plan_text` wrote, for a run's own model and devices.
+
+    Raises ConfigError as `stored_plan`, and if the file is for another model, or if the fleet lacks one of
+    its devices; the line states the model and the fleet for which it is.
+    """
+    path = Path(file).expanduser()
+    require(path.is_file(), f"plan: no such file ({path})")
+    (model, fleet_name), plan = _read(path)
+    made_for = f"; it was made for the model {model!r:.60} and the fleet {fleet_name!r:.60}: choose these"
+    own = graph.name
+    require(model == own, f"plan: {path} is for model {model!r:.60}, but this run has {own!r}{made_for}")
+    _require_layers(path, plan, graph, made_for)
+    for device in plan.devices:
+        try:
+            fleet.require_device("plan", device)
+        except ConfigError as error:
+            raise ConfigError(f"{error}{made_for}") from error
+    return plan
+
+
+def _read(path: Path) -> tuple[tuple[str, str], Plan]:
+    """The names of the model and the fleet for which a file is, and its plan."""
     try:
         fields = json.loads(text_of(path))
-        model, _ = fields.pop("model"), fields.pop("fleet")
+        names = str(fields.pop("model")), str(fields.pop("fleet"))
         _require_kinds(fields)
-        plan = Plan(**fields)
+        return names, Plan(**fields)
     except ConfigError as error:
         raise ConfigError(f"plan: {path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise ConfigError(f"plan: {path} is not a plan file ({reason:.200})") from error
-    require(
-        plan.bounds[-1] == len(graph),
-        f"plan: {path} has {plan.bounds[-1]} layers, but {graph.name} has {len(graph)}",
-    )
-    return str(model), plan
+
+
+def _require_layers(path: Path, plan: Plan, graph: Graph, made_for: str) -> None:
+    layers = plan.bounds[-1]
+    same = layers == len(graph)
+    require(same, f"plan: {path} has {layers} layers, but {graph.name} has {len(graph)}{made_for}")
 
 
 def _require_kinds(fields: Mapping[str, Any]) -> None:
@@ -49,19 +78,3 @@ def _require_kinds(fields: Mapping[str, Any]) -> None:
         values = fields.get(name, [])
         if not isinstance(values, list) or not all(type(value) is kind for value in values):
             raise TypeError("bounds and order must be whole numbers, devices names")
-
-
-def read_plan(file: str, problem: Problem) -> Plan:
-    """The plan in a file that `plan_text` wrote, for the problem's model and devices.
-
-    Raises ConfigError as `stored_plan`, and if the file is for another model, or if the fleet lacks one of
-    its devices.
-    """
-    path = Path(file).expanduser()
-    require(path.is_file(), f"plan: no such file ({path})")
-    model, plan = stored_plan(path, problem.graph)
-    own = problem.graph.name
-    require(model == own, f"plan: {path} is for model {model!r:.60}, but this run has {own!r}")
-    for device in plan.devices:
-        problem.fleet.require_device("plan", device)
-    return plan

@@ -26,7 +26,8 @@ def host_notes(records: Records, services: Sequence[Service]) -> list[str]:
         measured = services[0].problem.profile.measured
         when = "" if measured is None else f" ({measured.utc}, load {measured.load_per_core:.1f} a core)"
         notes.append(
-            f"this host takes {drift:.2f} times as long as when it was profiled{when}; the times are divided "
+            f"this host is {'slower' if drift > 1 else 'quicker'} than when it was profiled: it takes "
+            f"{drift:.2f} times as long{when}; the times are divided "
             "by that, which is less exact than a new profile"
         )
     return notes

@@ -8,9 +8,20 @@ from itertools import pairwise
 
 import pandas as pd
 
+from pipeline.carbon.accounting import COMPONENTS
 from pipeline.domain.checks import LARGEST, require, require_number
-from pipeline.results.metric_keys import INTERVAL_ENDS, base_key, is_metric, metric
+from pipeline.results.metric_keys import (
+    INTERVAL_ENDS,
+    base_key,
+    interval_keys,
+    is_metric,
+    metric,
+    range_keys,
+)
 
+ROUNDING = 1e-6
+"""Relative difference that comes of the order in which figures are added."""
+PERCENTILES = ("latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
 COUNTS = frozenset(
     {
         "requests_ok", "requests_failed", "requests_rejected", "stages", "devices_used", "trials_complete",
@@ -67,13 +78,27 @@ def require_metric(owner: str, key: str, value: float, *, least: float = 0.0, me
 def require_metrics(owner: str, metrics: Mapping[str, float]) -> None:
     """Raise ConfigError naming owner and metric for the first value that its metric cannot have.
 
-    metrics: those of one run, whose percentiles are in order.
+    metrics: those of one run. Its percentiles are in order, each value lies between its ends, and the
+    components of its carbon add up.
     """
     for key, value in metrics.items():
         require_metric(owner, key, value)
-    for low, high in pairwise(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99")):
-        ordered = low not in metrics or high not in metrics or metrics[low] <= metrics[high]
-        require(ordered, f"{owner}: {high} must be no less than {low} ({high}: {metrics.get(high)!r})")
+    for low, high in pairwise(PERCENTILES):
+        _require_order(owner, metrics, low, high)
+    for key in metrics:
+        for ends in (interval_keys(key), range_keys(key)):
+            _require_order(owner, metrics, ends[0], key)
+            _require_order(owner, metrics, key, ends[1])
+    parts = [metrics[f"carbon_{each}_g"] for each in COMPONENTS if f"carbon_{each}_g" in metrics]
+    total_g = metrics.get("carbon_total_g", math.fsum(parts))
+    whole = not parts or math.isclose(total_g, math.fsum(parts), rel_tol=ROUNDING)
+    require(whole, f"{owner}: carbon_total_g must be the sum of its components (carbon_total_g: {total_g!r})")
+
+
+def _require_order(owner: str, metrics: Mapping[str, float], low: str, high: str) -> None:
+    if low in metrics and high in metrics:
+        ordered = metrics[low] <= metrics[high] + ROUNDING * abs(metrics[high])
+        require(ordered, f"{owner}: {high} must be no less than {low} ({high}: {metrics[high]!r})")
 
 
 def require_metric_columns(owner: str, table: pd.DataFrame, *, mean: bool = False) -> None:

@@ -12,10 +12,8 @@ from pipeline.domain.checks import require
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records, by_request
 from pipeline.results.latencies import REQUEST_COMPONENTS, ClassTotals
+from pipeline.results.metric_values import ROUNDING
 from pipeline.results.metrics import carbon_metrics, summed
-
-AS_SUMMED = 1e-6
-"""Relative difference of two sums of the same figures in another order."""
 
 
 def by_ledger(
@@ -29,29 +27,35 @@ def by_ledger(
     unstated = sorted({*ledger["component"].astype(str)}.intersection(left_out))
     require(not unstated, f"{owner}: has {', '.join(unstated)} in its ledger.json, but no metric of it")
     found = carbon_metrics(summed(ledger), left_out, int(metrics["requests_ok"]), fleet, accounting)
-    _require_same(owner, metrics, found, "ledger.json", AS_SUMMED)
+    _require_same(owner, metrics, found, "ledger.json", ROUNDING)
     return {**metrics, **found}
 
 
-def require_of_records(owner: str, metrics: Mapping[str, float], records: Records) -> None:
-    """Raise ConfigError naming owner and metric, if one of the requests does not follow from the records."""
+def by_records(owner: str, metrics: Mapping[str, float], records: Records) -> dict[str, float]:
+    """The metrics of a run's requests, as its records give them; intervals are those that the run states.
+
+    Raises ConfigError naming owner and metric, if one of the run's metrics does not follow.
+    """
     requests = by_request(records)
     deadline_s = requests["deadline_s"].astype(float).fillna(math.inf)  # as it is stored, none is empty
     totals = ClassTotals()
     totals.add(requests.assign(deadline_s=deadline_s, **dict.fromkeys(REQUEST_COMPONENTS, 0.0)))
     num_ok, window_s = totals.latencies.count, records.window_s
     moved = records.table.loc[records.table["kind"] == "transfer", "bytes"]
-    expected = {
+    found: dict[str, float] = {
         "requests_ok": num_ok,
         "requests_failed": totals.num_requests - num_ok - totals.num_rejected,
         "requests_rejected": totals.num_rejected,
         "devices_used": len(records.reserved),
-        "throughput_rps": num_ok / window_s if window_s else math.inf,
-        "transfer_bytes_per_inf": float(moved.sum()) / num_ok if num_ok else math.inf,
+        **totals.latency_metrics(),
     }
-    intervals = totals.latency_intervals() if num_ok else {}
-    expected |= totals.latency_metrics() | intervals
-    _require_same(owner, metrics, expected, "records.json and run.json", 1e-9)
+    if num_ok:
+        require(window_s > 0, f"{owner}: its run.json has a window_s of 0, in which nothing is answered")
+        found["throughput_rps"] = num_ok / window_s
+        found["transfer_bytes_per_inf"] = float(moved.sum()) / num_ok
+        found |= {key: value for key, value in totals.latency_intervals().items() if key in metrics}
+    _require_same(owner, metrics, found, "records.json and run.json", 1e-9)
+    return found
 
 
 def _require_same(

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pipeline.domain.checks import require
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import printable
 
 FOLDER_VARIABLE = "CARBONEDGE_ARTIFACT_FOLDER"
 """Environment variable: a folder of this machine in which an MLflow server may have its artifacts."""
 WEB = ("http", "https", "mlflow-artifacts")
 """Schemes of addresses to which MLflow sends the password of its server."""
-OBJECT_STORES = ("s3", "gs", "r2", "wasb", "wasbs", "abfs", "abfss", "hdfs", "viewfs")
+FOLDERS = ("", "file")
+"""Schemes of folders of this machine."""
+OBJECT_STORES = ("s3", "gs", "wasb", "wasbs", "abfs", "abfss", "hdfs", "viewfs")
 """Schemes with accounts of their own. Others, such as `runs`, lead to an address that nobody has checked."""
+R2_HOST = ".r2.cloudflarestorage.com"
+"""End of the hosts of `r2:` addresses, which name the host to which the account's keys go."""
 
 
 def allowed_folder() -> str:
@@ -31,22 +36,25 @@ def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
 
     store: its URI. artifacts: the address. folder: see `allowed_folder`. An address of the web must
     be the store's own; a server may name no folder of this machine but those in `folder`. Object stores and,
-    for a database, folders are allowed.
+    for a database, folders are allowed. Each kind of address is read as MLflow reads it.
     """
+    shown = f"({masked(printable(artifacts))})"
+    foreign = f"tracking.uri: {masked(store)} names a foreign place for its artifacts {shown}"
+    # `urlsplit` leaves out such characters, MLflow does not.
+    require(artifacts.isprintable() and artifacts == artifacts.strip(), foreign)
     place, own = urlsplit(artifacts), urlsplit(store)
     is_server = own.scheme in ("http", "https")
-    shown = masked(artifacts)
-    foreign = f"tracking.uri: {masked(store)} names a foreign place for its artifacts ({shown})"
     if place.scheme in WEB:
         at_home = is_server and place.netloc in ("", own.netloc.rpartition("@")[2])
         require(at_home, foreign)
-    elif place.scheme not in ("", "file") and len(place.scheme) > 1:  # one letter: a drive of Windows
+    elif place.scheme not in FOLDERS:
         own_service = place.scheme == "dbfs" and store.startswith("databricks")
-        require(own_service or place.scheme in OBJECT_STORES, foreign)
+        own_host = place.scheme == "r2" and (place.hostname or "").endswith(R2_HOST)
+        require(own_service or own_host or place.scheme in OBJECT_STORES, foreign)
     elif is_server:
         path = _folder(artifacts).resolve()
         allowed = folder != "" and path.is_relative_to(Path(folder).resolve())
-        why = f"tracking.uri: {masked(store)} names a folder of this machine for its artifacts ({shown})"
+        why = f"tracking.uri: {masked(store)} names a folder of this machine for its artifacts {shown}"
         require(allowed, f"{why}: let the server serve them, or set {FOLDER_VARIABLE} to a folder to allow")
 
 
@@ -56,11 +64,10 @@ def require_runs_own_folder(artifacts: str, run_id: str) -> None:
     artifacts: the run's address of artifacts. A database, or links beside it, could lead to any folder;
     MLflow's own is `<run_id>/artifacts`, and it makes no links there. Other addresses are not checked.
     """
-    place = urlsplit(artifacts)
-    if place.scheme not in ("", "file"):
+    if urlsplit(artifacts).scheme not in FOLDERS:
         return
     path = _folder(artifacts)
-    shown = f"tracking.uri: the store has the artifacts of run {run_id} in {path}, which"
+    shown = f"tracking.uri: the store has the artifacts of run {run_id} in {printable(str(path))}, which"
     own = path.resolve().parts[-2:] == (run_id, "artifacts")
     require(own, f"{shown} is not a folder of its own")
     link = next((each for each in path.rglob("*") if each.is_symlink()), None)
@@ -68,5 +75,7 @@ def require_runs_own_folder(artifacts: str, run_id: str) -> None:
 
 
 def _folder(address: str) -> Path:
-    place = urlsplit(address)
-    return Path(unquote(place.path) if place.scheme == "file" else address)
+    """The folder that MLflow takes an address for."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(address))  # type: ignore[no-untyped-call]

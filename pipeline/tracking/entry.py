@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.domain.checks import is_finite_number, require
 from pipeline.host.processes import is_identity
-from pipeline.results.metric_values import require_metric
+from pipeline.results.metric_values import require_metric, require_metrics
 from pipeline.tracking.datasets import Dataset
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -91,7 +91,10 @@ def read_entry(text: str) -> Entry:
         require(name in found and _KINDS[name](found[name]), f"its {name} is missing or of another kind")
     points = [tuple(point) for point in found.get("metrics", ())]
     for key, value, *_ in points:
-        require_metric("its metrics", key, value, mean=True)
+        require_metric("its metrics", key, value)
+    require_metrics("its metrics", {key: value for key, value, *_ in points})
+    end_ms = found.get("end_ms")
+    require(end_ms is None or end_ms >= found["start_ms"], "its end_ms is before its start_ms")
     return Entry(**found | {"metrics": points})
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
-from pipeline.results.metric_keys import INTERVAL_ENDS, metric
+from pipeline.results.metric_keys import metric
 from pipeline.results.metric_values import require_metric
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.entry import PARENT_TAG, Entry
@@ -67,7 +67,7 @@ class Run:
         for key, value in metrics.items():
             metric(key)
             if value is not None and not math.isnan(value):
-                require_metric(f"run {self._entry.name}", key, value, mean=key.endswith(INTERVAL_ENDS))
+                require_metric(f"run {self._entry.name}", key, value)
                 points.append((key, float(value), at_ms, step or 0))
         self._add(metrics=[*self._entry.metrics, *points])
 

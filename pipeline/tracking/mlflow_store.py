@@ -62,6 +62,8 @@ def required_client(uri: str, from_env: bool = False) -> Iterator[MlflowClient]:
     except Exception as error:
         origin = " (from MLFLOW_TRACKING_URI)" if from_env else ""
         message = f"tracking.uri: cannot use {uri!r}{origin}: {reason(error)}"
+        if isinstance(error, OSError) and uri.startswith("http"):
+            message += "; start the server, or log to a file, as by tracking.uri=sqlite:///mlflow.db"
         raise ConfigError(masked(message)) from error
 
 

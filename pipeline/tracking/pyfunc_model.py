@@ -37,7 +37,7 @@ class PyfuncModel:
         with few_parts(spec.name):
             module = spec.build()
         graph = Graph.of(module, torch.zeros(1, 3, spec.input_size, spec.input_size), spec.name)
-        _, plan = stored_plan(plan_file, graph)
+        plan = stored_plan(plan_file, graph)
         graph = graph.reordered(plan.order) if plan.order else graph
         self.spec = spec
         self.stages = [graph.stage(*plan.stage(index)) for index in range(plan.num_stages)]

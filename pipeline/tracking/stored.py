@@ -93,7 +93,7 @@ class Stored:
             if file.suffix == ".parquet":
                 found = parquet_table(file, MOST_BYTES)
             else:
-                found = pd.DataFrame(**_json(file, MOST_TABLE_BYTES))
+                found = _table(_json(file, MOST_TABLE_BYTES))
             for column in found.select_dtypes(exclude="number"):
                 found[column] = found[column].map(all_printable)
             return found.rename(columns=all_printable)
@@ -104,6 +104,8 @@ class Stored:
         try:
             yield
         except UNREADABLE as error:
+            if str(error).startswith(self.owner):
+                raise
             raise ConfigError(f"{self.owner}: its {path} cannot be read: {one_line(error)}") from error
 
     @property
@@ -325,6 +327,16 @@ def trials(client: MlflowClient, asker: str, parent_run_id: str, condition: str 
     experiment_id = get_run(client, asker, parent_run_id).info.experiment_id
     query = f"tags.`{PARENT_TAG}` = '{parent_run_id}'"
     return search(client, experiment_id, f"{query} and {condition}" if condition else query)
+
+
+def _table(value: Any) -> pd.DataFrame:
+    """A table in the form of `Run.log_table`. Raises ConfigError for another form."""
+    require(isinstance(value, dict) and value.keys() == {"columns", "data"}, "it must have columns and data")
+    columns, data = value["columns"], value["data"]
+    require(isinstance(columns, list) and isinstance(data, list), "its columns and its data must be lists")
+    whole = all(isinstance(row, list) and len(row) == len(columns) for row in data)
+    require(whole, f"each row of its data must be a list of {len(columns)} values")
+    return pd.DataFrame(data, columns=columns)
 
 
 def _large(path: str) -> str:

@@ -30,6 +30,7 @@ from pipeline.tracking.datasets import datasets
 from pipeline.tracking.mlflow_run import Run
 from pipeline.trial.accounted_run import accounted_run
 from pipeline.trial.answers import Tensors, inputs_and_answers, require_finite_answers
+from pipeline.trial.built_models import built
 from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.trial import Trial
@@ -102,8 +103,10 @@ def _job(trial: Trial) -> Job:
 def _service(
     trial: Trial, spec: ModelSpec, intensity: Intensity, inputs: Tensors, answers: Tensors
 ) -> Service:
+    # A plan that does not fit is refused before the profile is measured, which takes minutes.
+    given = None if trial.plan is None else read_plan(trial.plan, built(spec, trial.models)[1], trial.fleet)
     problem = trial.problem(intensity, spec)
-    plan = trial.partitioner.partition(problem) if trial.plan is None else read_plan(trial.plan, problem)
+    plan = given or trial.partitioner.partition(problem)
     require_connected(problem, plan)
     return Service(problem, plan, inputs, answers)
 

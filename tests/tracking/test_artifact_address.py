@@ -54,6 +54,18 @@ FOREIGN = [
             "names a foreign place",
         ),
         (DATABASE, "mlflow-artifacts:/1/run/artifacts", "", "names a foreign place"),
+        # What MLflow takes for a path although it looks like something else.
+        *((store, "c:/../../home/me", "", "names a foreign place") for store in (SERVER, DATABASE)),
+        *(
+            (store, "\tfile:///a/run/artifacts?/../../home/me", "", "foreign place")
+            for store in (SERVER, DATABASE)
+        ),
+        (DATABASE, "/home/me ", "", "names a foreign place"),
+        (SERVER, "/shared/mlruns/%2e%2e/private", "/shared/mlruns", "names a folder of this machine"),
+        (SERVER, "FILE:///home/me", "/home/me", "names a folder of this machine"),
+        # To whom the keys of an object store would go.
+        (DATABASE, "r2://bucket@account.r2.cloudflarestorage.com/1", "", None),
+        (DATABASE, "r2://bucket@evil.org/1", "", "names a foreign place"),
     ],
 )
 def test_which_addresses_a_store_may_name(store: str, artifacts: str, folder: str, fault: str | None) -> None:
@@ -77,6 +89,12 @@ def test_a_run_is_written_into_a_folder_of_its_own(tmp_path: Path) -> None:
     linked.symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(ConfigError, match="is not a folder of its own"):
         require_runs_own_folder(f"{linked}", "0ab")
+    quoted = tmp_path / "a%2Fb" / "0ab" / "artifacts"
+    quoted.mkdir(parents=True)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(ConfigError, match="leads elsewhere|is not a folder of its own"):
+        require_runs_own_folder(f"{quoted}", "0ab")  # MLflow writes to a/b/0ab/artifacts
     (own / "front.html").symlink_to(tmp_path / "profile")
     with pytest.raises(ConfigError, match=rf"leads elsewhere, by the link {re.escape(str(own))}/front.html$"):
         require_runs_own_folder(f"{own}", "0ab")

@@ -19,7 +19,7 @@ def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
         _cleaner_electricity(a, b),
         _different_runs(a, b),
         _different_devices(a, b),
-        "" if bounds is None else _within(bounds, a.footprint.total_g),
+        "" if bounds is None else _within(bounds, a),
     ]
     return " ".join(filter(None, sentences))
 
@@ -74,7 +74,8 @@ def _different_devices(a: Side, b: Side) -> str:
     )
 
 
-def _within(bounds: tuple[float, float], before_g: float) -> str:
-    low, high = (end / before_g for end in bounds)
+def _within(bounds: tuple[float, float], a: Side) -> str:
+    low, high = (end / a.footprint.total_g for end in bounds)
     order = "the order holds." if low > 0 or high < 0 else "it is uncertain which of the two emits less."
-    return f"Within the coefficients' ranges {low:+.1%} to {high:+.1%}: {order}"
+    of = f"of what {a.name} emits as stated, which may itself be more"
+    return f"Within the coefficients' ranges the change is {low:+.1%} to {high:+.1%} {of}: {order}"

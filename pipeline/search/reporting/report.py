@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.domain.plan import Plan
+from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.plan_file import plan_text
 from pipeline.results import repetition, significance
 from pipeline.results.figures import front_figure, front_picture, schedulers_figure
@@ -24,6 +25,9 @@ from pipeline.search.studies.samplers import GRID
 from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.mlflow_run import NOTE_TAG, Run
 from pipeline.tracking.tracking import Tracking
+
+SERVED = f"{ModelSpec.__module__}.{ModelSpec.__qualname__}"
+"""`_target_` of the models that are built from what a store holds."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class Report:
     def hand_on(self, trial: SweepTrial, config: DictConfig) -> str | None:
         """Log a trial's plan as a file that any backend runs and as a model that MLflow serves.
 
-        Returns the name to register the model under; None where the trial is not one plan of one model.
+        Returns the name to register the model under; None where the trial is not one plan of one model, or
+        where the model is of a class of the user's own, which is not built from what a store holds.
         """
         plan = next((result.plan for result in trial.results if result.plan), None)
         model = config.get("model")
@@ -104,6 +109,8 @@ class Report:
             return None
         text = plan_text(Plan(**plan), model.name, config.fleet.name)
         self.run.log_text(text, "plan.json")
+        if model["_target_"] != SERVED:
+            return None
         self.run.log_model(text, OmegaConf.to_yaml(model, resolve=True))
         return f"carbonedge-{model.name}-{config.fleet.name}"
 
