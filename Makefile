@@ -11,7 +11,7 @@ STAMP := .venv/.stamp
 ENV = PATH="$(CURDIR)/$(BIN):$$PATH" MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run ui test test-full test-alone test-docs bench paper soak agreement fidelity models-table lint format types check constraints clean
+.PHONY: help setup run ui test test-full exhaustive test-alone test-docs bench paper soak agreement fidelity models-table lint format types check constraints clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,10 @@ test: $(STAMP) ## the tests, except those below, two files at a time; ARGS="-k n
 
 test-full: $(STAMP) ## checks at full size, two files at a time
 	$(BIN)/python -m pytest -m full --numprocesses 2 --dist loadfile $(ARGS)
+
+exhaustive: $(STAMP) ## of the checks at full size, all that test-full draws a part of: cuts, timm models, numeric keys
+	CARBONEDGE_EXHAUSTIVE=1 $(BIN)/python -m pytest -m full --numprocesses 2 tests/network/test_cut_points.py \
+	  tests/execution/devices/test_wire.py tests/commands/test_numeric_keys.py $(ARGS)
 
 test-alone: $(STAMP) ## tests that measure how long something takes: predicted, simulated and emulated latency agree
 	$(BIN)/python -m pytest -m alone $(ARGS)

@@ -42,6 +42,8 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
+EXHAUSTIVE = bool(os.environ.get("CARBONEDGE_EXHAUSTIVE"))
+"""Whether `full` tests try all there is, as by `make exhaustive`, and not a part drawn by a fixed seed."""
 SHARED = "CARBONEDGE_TESTS_SHARED"
 """Environment variable: a folder that all processes of a session of tests share. The first one removes it."""
 if SHARED not in os.environ:

@@ -9,6 +9,7 @@ import pytest
 from torch import nn
 
 from pipeline.network.graph import Graph
+from tests.conftest import EXHAUSTIVE
 from tests.network.conftest import (
     MEMORY_SHARED,
     MODELS,
@@ -26,7 +27,7 @@ from tests.network.conftest import (
 )
 
 MOST_CUTS = 20
-"""Cuts of a model tried by default; `-m full` tries all."""
+"""Cuts of a model tried, unless the tests are exhaustive."""
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -41,11 +42,22 @@ def test_every_cut_gives_the_whole_models_answer(name: str) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", MODELS)
+def test_all_cuts_give_the_whole_models_answer(name: str) -> None:
+    model, graph = prepared(name, SMALL)
+    x = example(SMALL)
+    whole = (model(x),)
+    wrong = [k for k in inner_cuts(graph) if not same(split(graph, (0, k, len(graph)), x), whole)]
+    assert wrong == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", MODELS)
 def test_every_cut_gives_the_whole_models_answer_at_full_size(name: str) -> None:
     model, graph = prepared(name, 224)
     x = example(224)
     whole = (model(x),)
-    wrong = [k for k in inner_cuts(graph) if not same(split(graph, (0, k, len(graph)), x), whole)]
+    cuts = inner_cuts(graph, None if EXHAUSTIVE else MOST_CUTS)
+    wrong = [k for k in cuts if not same(split(graph, (0, k, len(graph)), x), whole)]
     prepared.cache_clear()
     assert wrong == []
 

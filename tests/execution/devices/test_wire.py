@@ -25,7 +25,7 @@ from pipeline.network.graph import Graph
 from pipeline.network.models.libraries import timm
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.stage_program import from_program, program
-from tests.conftest import configured
+from tests.conftest import EXHAUSTIVE, configured
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool]
 
@@ -199,7 +199,7 @@ def test_device_processes_exchange_views_as_they_are() -> None:
 
 GAPS = ("xcit_nano_12_p8_224", "focalnet_tiny_srf")
 """Models whose tensors have gaps at many cuts, and whose answers change in the last bits without them."""
-RANDOM_MODELS = 60
+RANDOM_MODELS = 60 if EXHAUSTIVE else 15
 MOST_PARAMETERS = 7e6
 """Of a model drawn at random, so that the test ends within minutes."""
 
