@@ -9,6 +9,7 @@ from typing import Any
 
 from partitioners.settings import require_layers
 from pipeline.domain.checks import require, require_list, require_whole
+from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import AUTO, Plan
 from pipeline.planning.problem import Problem
 
@@ -57,9 +58,7 @@ class Explicit:
         """
         num_layers = len(problem.graph.layers)
         require_layers(problem, self.stages)
-        for index, device in enumerate(self.devices[: self.stages]):
-            if device != AUTO:
-                problem.fleet.require_device(f"partitioner.devices.{index}", device)
+        self.require_devices(problem.fleet)
         inner = sorted(
             min(max(round(cut * num_layers), 1), num_layers - 1) for cut in self.cuts[: self.stages - 1]
         )
@@ -70,6 +69,12 @@ class Explicit:
                 bounds.append(end)
                 devices.append(device)
         return problem.plan(tuple(bounds), tuple(devices))
+
+    def require_devices(self, fleet: Fleet) -> None:
+        """Raise ConfigError for an unknown device of a stage."""
+        for index, device in enumerate(self.devices[: self.stages]):
+            if device != AUTO:
+                fleet.require_device(f"partitioner.devices.{index}", device)
 
     def settings_for(self, plan: Plan, num_layers: int) -> Mapping[str, Any]:
         """The keys that make `partition` return the plan; a cut is bound ÷ layers and rounds to the bound."""

@@ -74,7 +74,8 @@ def _of_run(stored: Stored) -> Side:
     run = StoredRun.of(stored, ["energy_j_per_inf", "latency_ms_mean", "requests_ok"])
     about = {key: stored.tags[key] for key in ("model", "fleet", "measurement") if key in stored.tags}
     about["workload"] = str(run.config.get("workload"))
-    return Side.of_run(stored.name, run.figures, run.ledger, run.fleet, run.accounting, about)
+    with stored.reading("ledger.json"):
+        return Side.of_run(stored.name, run.figures, run.ledger, run.fleet, run.accounting, about)
 
 
 def _log(

@@ -75,6 +75,15 @@ class Partitioner(Protocol):
 
 
 @runtime_checkable
+class DeviceNamingPartitioner(Protocol):
+    """A partitioner whose keys name devices: a wrong name is told before a profile is measured."""
+
+    def require_devices(self, fleet: Fleet) -> None:
+        """Raise ConfigError naming a key whose device the fleet lacks."""
+        ...
+
+
+@runtime_checkable
 class InvertiblePartitioner(Protocol):
     """A partitioner whose keys can be set so that it returns a given plan."""
 

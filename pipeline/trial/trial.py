@@ -20,7 +20,7 @@ from pipeline.execution.scheduler import Scheduler
 from pipeline.execution.workloads.workload import Workload
 from pipeline.network.images import Images
 from pipeline.network.models.spec import ModelSpec
-from pipeline.planning.problem import Partitioner, Problem
+from pipeline.planning.problem import DeviceNamingPartitioner, Partitioner, Problem
 from pipeline.results.validation import Validation
 from pipeline.tracking.tracking import Tracking
 from pipeline.trial.built_models import built
@@ -95,6 +95,12 @@ class Trial:
         require_average(self.grid)
         require_seed("config", self.repeat, "repeat")
         self.begin_utc()
+        if (
+            self.action == "run"
+            and self.plan is None
+            and isinstance(self.partitioner, DeviceNamingPartitioner)
+        ):
+            self.partitioner.require_devices(self.fleet)
         object.__setattr__(self, "outages", Outage.all(self.outages, self.fleet))
         self._require_models_asked_for()
 
