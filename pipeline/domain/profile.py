@@ -15,7 +15,7 @@ from pipeline.domain.checks import ConfigError, require, require_number
 
 LEAST_ERROR = 0.1
 """Least error of a prediction, since a host changes between its profile and a run: nine of ten plans of ten
-networks were within it (`make fidelity`)."""
+networks were within it on an idle host (`make fidelity`)."""
 MAX_INTERVAL = 0.03
 """Largest `Measurement.interval` of a steady measurement."""
 
