@@ -8,13 +8,10 @@ import pandas as pd
 from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import LEDGER_COLUMNS, Floats, account, require_possible
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ROUNDING, ConfigError, require
 from pipeline.domain.energy import LINK_PUE, carbon_g
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records
-
-ROUNDING = 1e-6
-"""Relative difference of two sums of the same figures in another order."""
 
 
 def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:

@@ -21,8 +21,8 @@ HELP = cli.Help(
     "Draws the fronts of all sweeps of an experiment in one figure.",
     "carbonedge fronts carbonedge",
 )
-MOST_TRIALS = 100_000
-"""Most trials of a sweep in one figure, which has 100 bytes for each."""
+MOST_DRAWN = 100_000
+"""Most trials of a sweep in one figure."""
 
 
 def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
@@ -82,8 +82,8 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
             table = stored.table("trials.json")
             with stored.reading("trials.json"):
                 require(
-                    len(table) <= MOST_TRIALS,
-                    f"it has {len(table)} rows, and at most {MOST_TRIALS} are drawn",
+                    len(table) <= MOST_DRAWN,
+                    f"it has {len(table)} rows, and at most {MOST_DRAWN} are drawn",
                 )
                 require_metric_columns("trials", table)
                 trials = _feasible(table, _mapping(sweep, "constraints"))

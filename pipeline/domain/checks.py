@@ -39,6 +39,10 @@ LARGEST = {
 """The largest value of a quantity that can be meant, by the unit in which its name ends; others: 1e9."""
 
 
+ROUNDING = 1e-6
+"""Relative difference of two sums of the same figures in another order."""
+
+
 def is_finite_number(value: Any) -> bool:
     """Whether the value is a number, no bool, that a float can hold: not NaN, infinity or a whole 10**400."""
     if not isinstance(value, int | float) or isinstance(value, bool):

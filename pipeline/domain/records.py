@@ -129,7 +129,7 @@ def _require_numbers(table: pd.DataFrame, window_s: float) -> None:
 
 
 def _require_tasks(table: pd.DataFrame, window_s: float, reserved: Sequence[str]) -> None:
-    """Raise ConfigError for tasks that no run has: those of an idle device, and more than one at a time."""
+    """Raise ConfigError for tasks of a device that is not reserved, or is busy for more than the window."""
     answered = (table["kind"] == "rejected") & (table["status"] != "failed")
     require(not answered.any(), "records: status must be failed in every row of a rejected request")
     done = table[table["kind"] == "compute"]

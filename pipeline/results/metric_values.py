@@ -9,7 +9,7 @@ from itertools import pairwise
 import pandas as pd
 
 from pipeline.carbon.accounting import COMPONENTS
-from pipeline.domain.checks import LARGEST, require, require_number
+from pipeline.domain.checks import LARGEST, ROUNDING, require, require_number
 from pipeline.results.metric_keys import (
     INTERVAL_ENDS,
     base_key,
@@ -19,8 +19,6 @@ from pipeline.results.metric_keys import (
     range_keys,
 )
 
-ROUNDING = 1e-6
-"""Relative difference that comes of the order in which figures are added."""
 PERCENTILES = ("latency_ms_p50", "latency_ms_p95", "latency_ms_p99")
 COUNTS = frozenset(
     {

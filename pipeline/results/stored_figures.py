@@ -8,11 +8,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.carbon.accounting import COMPONENTS, Accounting
-from pipeline.domain.checks import require
+from pipeline.domain.checks import ROUNDING, require
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records, by_request
 from pipeline.results.latencies import REQUEST_COMPONENTS, ClassTotals
-from pipeline.results.metric_values import ROUNDING
 from pipeline.results.metrics import carbon_metrics, summed
 
 

@@ -41,7 +41,28 @@ def test_what_cannot_be(key: str, value: float) -> None:
         require_metrics("run", {key: value})
 
 
+@pytest.mark.parametrize(
+    ("metrics", "complaint"),
+    [
+        (
+            {"latency_ms_p50": 2.0, "latency_ms_p95": 1.0},
+            "latency_ms_p95 must be no less than latency_ms_p50",
+        ),
+        ({"latency_ms_p50": 2.0, "latency_ms_p50_lo": 3.0}, "latency_ms_p50 must be no less than"),
+        ({"carbon_total_g": 2.0, "carbon_total_g_high": 1.0}, "carbon_total_g_high must be no less than"),
+        (
+            {"carbon_total_g": 1.0, "carbon_dynamic_g": 9.0},
+            "carbon_total_g must be the sum of its components",
+        ),
+    ],
+)
+def test_figures_of_one_run_that_contradict_each_other(metrics: dict[str, float], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=f"^run: {complaint}"):
+        require_metrics("run", metrics)
+
+
 def test_what_can_be() -> None:
+    require_metrics("run", {"carbon_total_g": 3.0, "carbon_dynamic_g": 1.0, "carbon_idle_g": 2.0})
     require_metrics("run", {"change_g_per_inf": -1.0, "change_g_per_inf_low": -2.0, "requests_ok": 0.0})
     require_metrics("run", {"output_max_abs_error": 1e80, "hypervolume": 1e40, "of another version": -1.0})
     require_metrics("run", {"regret_to_oracle": -1e-3, "transfer_bytes_saved_per_inf": -6.0})

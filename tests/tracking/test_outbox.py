@@ -245,3 +245,11 @@ def test_a_full_disk_leaves_the_former_entry_and_no_partial_file(
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["run.json"]
     assert (found := outbox.find("x")) is not None
     assert found.status == "RUNNING"
+
+
+def test_an_entry_that_contradicts_itself_is_not_sent() -> None:
+    points = [["latency_ms_p50", 9.0, 0, 0], ["latency_ms_p95", 1.0, 0, 0]]
+    with pytest.raises(ConfigError, match="^its metrics: latency_ms_p95 must be no less than"):
+        read_entry(json.dumps({**asdict(MINE), "metrics": points}))
+    with pytest.raises(ConfigError, match="^its end_ms is before its start_ms$"):
+        read_entry(json.dumps({**asdict(MINE), "start_ms": 5, "end_ms": 4}))
