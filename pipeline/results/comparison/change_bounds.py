@@ -33,10 +33,9 @@ def change_bounds(a: Side, b: Side) -> tuple[float, float] | None:
 
 
 def _names_apart(a: Fleet, b: Fleet) -> dict[str, str]:
-    """For each device of B, by its name: a name that no different device of A has."""
-    names = {device.name: device.name for device in b.devices}
-    for device in b.devices:
-        if device != a.by_name.get(device.name):
-            while names[device.name] in {*a.by_name, *b.by_name}:
-                names[device.name] += "_"
-    return names
+    """For each device of B, by its name: a name that no different device of A or B has."""
+    longer_than_all = "_" * (1 + max(len(name) for name in {*a.by_name, *b.by_name}))
+    return {
+        device.name: device.name if device == a.by_name.get(device.name) else device.name + longer_than_all
+        for device in b.devices
+    }

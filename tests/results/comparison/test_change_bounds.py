@@ -34,6 +34,20 @@ def test_devices_of_the_same_name_that_differ_are_two(fast: Side, two_devices: F
     assert high > 0.1
 
 
+def test_names_that_end_in_underscores_stay_apart(fast: Side, two_devices: Fleet) -> None:
+    """`d` and `d_` of B were both set apart from A's as `d__`, and `d` took the ranges of `d_`.
+
+    Ends: 75 mg × 1 × .9 less 75 mg × 2 × 1.1, and 75 mg × 4 × 1.1 less 75 mg × .5 × .9.
+    """
+    quick, clean = two_devices.devices
+    a = replace(two_devices, devices=(replace(quick, name="d"), replace(clean, name="d_")))
+    wider = replace(quick, name="d", ranges={"active_w": [30, 120]})
+    b = replace(two_devices, devices=(wider, replace(clean, name="d_", memory_bytes=2e9)))
+    assert fast.accounting is not None
+    bounds = change_bounds(side(a, "d", fast.accounting), side(b, "d", fast.accounting))
+    assert bounds == pytest.approx((0.0675 - 0.165, 0.33 - 0.03375))
+
+
 def test_no_bounds_without_ranges_or_with_a_publication(
     fast: Side, published: Side, two_devices: Fleet
 ) -> None:
