@@ -27,9 +27,24 @@ MAX_LINKS = 10
 
 
 def known(fleet: Fleet, accounting: Accounting) -> bool:
-    """Whether any range is given; there are no bounds without one."""
+    """Whether totals have bounds: any range is given, and those of powers can be told from a ledger."""
     owners: list[Device | Link] = [*fleet.devices, *fleet.links]
-    return bool(accounting.ranges) or any(owner.ranges for owner in owners)
+    ranged = bool(accounting.ranges) or any(owner.ranges for owner in owners)
+    return ranged and not unbounded(fleet, accounting)
+
+
+def unbounded(fleet: Fleet, accounting: Accounting) -> list[str]:
+    """The devices whose powers are equal and have ranges, by name.
+
+    Their ledger has no dynamic energy, so it does not tell for how long they were busy, and what other powers
+    would have drawn in that time.
+    """
+    return [
+        device.name
+        for device in fleet.devices
+        if 0 < device.active_w == device.idle_w
+        and any(relative(device, name, accounting) != (1.0, 1.0) for name in ("active_w", "idle_w"))
+    ]
 
 
 def relative(owner: Device | Link, name: str, accounting: Accounting) -> Range:

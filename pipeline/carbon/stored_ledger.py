@@ -11,17 +11,21 @@ from pipeline.carbon.ledger import LEDGER_COLUMNS, Floats, account, require_poss
 from pipeline.domain.checks import ROUNDING, ConfigError, require
 from pipeline.domain.energy import LINK_PUE, carbon_g
 from pipeline.domain.fleet import Fleet
+from pipeline.domain.number_columns import with_numbers
 from pipeline.domain.records import Records
 
 
 def checked_ledger(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
-    """The table itself, if it may be the ledger of a run of this fleet.
+    """The table, its figures as numbers, if it may be the ledger of a run of this fleet.
 
     Raises ConfigError for a missing column, an unknown device, component or link, an impossible figure, and a
     PUE or a fixed intensity that is not the fleet's.
     """
     missing = [name for name in LEDGER_COLUMNS if name not in ledger]
     require(not missing, f"ledger: without the column {', '.join(missing)}")
+    ledger = with_numbers(
+        "ledger", ledger, ("request", "stage", "energy_j", "intensity_g_per_kwh", "pue", "carbon_g")
+    )
     links = ["", *(link.name for link in fleet.links)]
     for column, known in (("device", [*fleet.by_name]), ("component", [*COMPONENTS]), ("link", links)):
         strange = sorted({*ledger[column].astype(str)} - {*known})
@@ -90,5 +94,5 @@ def _by_device(ledger: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _floats(table: pd.DataFrame, column: str) -> Floats:
-    """(rows,): a column as numbers, NaN for what is none."""
-    return np.asarray(pd.to_numeric(table[column], errors="coerce"), dtype=float)
+    """(rows,): a column of numbers."""
+    return table[column].to_numpy(dtype=float, na_value=np.nan)

@@ -51,7 +51,7 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
     from pipeline.results.accountant import is_carbon_metric
     from pipeline.results.front import Front
     from pipeline.results.metric_keys import is_metric
-    from pipeline.results.metric_values import require_metric_columns
+    from pipeline.results.metric_values import with_metrics
 
     found: dict[str, Front] = {}
     others: dict[str, str] = {}
@@ -85,8 +85,9 @@ def fronts_of(sweeps: Sequence[Stored]) -> tuple[dict[str, Front], dict[str, str
                     len(table) <= MOST_DRAWN,
                     f"it has {len(table)} rows, and at most {MOST_DRAWN} are drawn",
                 )
-                require_metric_columns("trials", table)
+                table = with_metrics("trials", table)
                 trials = _feasible(table, _mapping(sweep, "constraints"))
+                require(len(trials) > 0, "it has no trial that meets its constraints")
                 front = Front.of(trials, list(objectives), list(objectives.values()))
         except ConfigError as error:
             others[label] = str(error)

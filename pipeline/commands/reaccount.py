@@ -18,7 +18,7 @@ from pipeline.domain.plain_yaml import dumped
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from pipeline.carbon.grid import Grid
+    from pipeline.commands.stored_run import StoredRun
     from pipeline.domain.records import Records
     from pipeline.results.accountant import Accounted
     from pipeline.tracking.stored import Stored
@@ -35,9 +35,9 @@ CARRIED = ("model", "fleet", "partitioner", "scheduler", "backend", "grid", "mea
 """Tags that a re-accounted run inherits from the run."""
 
 
-def records_of(stored: Stored) -> Records:
-    """The records of a finished run. Raises ConfigError where it kept none."""
-    from pipeline.domain.records import Records, checked_about
+def _recorded(stored: Stored) -> tuple[StoredRun, Records]:
+    """A finished run and its records. Raises ConfigError where it kept none, and as `StoredRun.of`."""
+    from pipeline.commands.stored_run import StoredRun
 
     require(
         "sweep" not in stored.tags, f"run {stored.run_id} ({stored.name}): is a sweep; re-account its runs"
@@ -47,11 +47,10 @@ def records_of(stored: Stored) -> Records:
         stored.params.get("per_request", "true").lower() != "false",
         f"run {stored.run_id}: kept no records (per_request: false)",
     )
-    table, about = stored.table("records.json"), stored.json("run.json")
-    with stored.reading("run.json"):
-        checked_about(about)
-    with stored.reading("records.json"):
-        return Records.of(table, about)
+    require(stored.has_table("records.json"), f"{stored.owner}: has no records.json (its status is FINISHED)")
+    run = StoredRun.of(stored)
+    assert run.records is not None
+    return run, run.records
 
 
 def reconfigured(
@@ -114,32 +113,43 @@ def reaccount(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Compute the ledger again, log it as a child of the run, and print both."""
     from pipeline.carbon.grid import require_average
     from pipeline.carbon.intensity import Intensity
+    from pipeline.domain.trial_result import TrialResult
     from pipeline.results.accountant import Accountant
     from pipeline.results.stored_figures import by_records
+    from pipeline.results.tables.run_table import print_result
+    from pipeline.results.terminal import terminal
 
     about_store = [each for each in overrides if each.lstrip("+").startswith("tracking.")]
     about_run = [each for each in overrides if each not in about_store]
     tracking = cli.tracking(about_store)
     tracking.reach()
     stored = tracking.stored(names[0])
-    records = records_of(stored)
-    config, chosen = reconfigured(stored.config("config.yaml"), about_run)
+    run, records = _recorded(stored)
+    config, chosen = reconfigured(run.config, about_run)
     with stored.reading("config.yaml"):
         fleet, grid, accounting = (
             _built(config, group, chosen, about_run) for group in ("fleet", "grid", "accounting")
         )
-    figures = stored.figures(["requests_ok"])
-    with stored.reading("records.json"):
-        metrics = by_records(stored.owner, figures, records)
+    metrics = by_records(stored.owner, run.figures, records)
     require_average(grid)
     if any(each.lstrip("+").startswith("start_utc=") for each in about_run):
         records = replace(records, start_utc=utc("start_utc", config["start_utc"]))
     intensity = Intensity.of(fleet, grid, records.start_utc, records.window_s)
     with stored.reading("records.json"):
         account = Accountant(fleet, accounting, intensity).account(records)
-    metrics |= account.metrics(int(figures["requests_ok"]))
-    run_id = _log(tracking, stored, about_run, config, grid, records, account, metrics)
-    _print(tracking, stored, run_id, metrics, account.boundary(grid.about()))
+    metrics |= account.metrics(int(run.figures["requests_ok"]))
+    about = {
+        **run.about,
+        **records.about(),
+        "grid": dict(grid.about()),
+        "boundary": account.boundary(grid.about()),
+    }
+    run_id = _log(tracking, stored, about_run, config, about, records, account, metrics)
+    before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", _shown(run.figures), {})
+    now = TrialResult(run_id, f"now: {run_id}", _shown(metrics), {}, None, about["boundary"])
+    for each in (before, now):
+        print_result(terminal(), each)
+    terminal().print(tracking.ui_command())
 
 
 def _built(
@@ -162,18 +172,15 @@ def _log(
     stored: Stored,
     overrides: Sequence[str],
     config: Mapping[str, Any],
-    grid: Grid,
+    about: Mapping[str, Any],
     records: Records,
     account: Accounted,
     metrics: Mapping[str, float],
 ) -> str:
     """Log the account as a child of the run; return the child's id."""
-    boundary = account.boundary(grid.about())
-    about = stored.json("run.json") | records.about()
-    about |= {"grid": dict(grid.about()), "boundary": boundary}
     varied = dict(each.lstrip("+").split("=", 1) for each in overrides)
     tags = {key: stored.tags[key] for key in CARRIED if key in stored.tags}
-    tags |= {"reaccounted_from": stored.run_id, "boundary": boundary}
+    tags |= {"reaccounted_from": stored.run_id, "boundary": about["boundary"]}
     tags["grid"] = varied.get("grid", tags.get("grid", ""))
     name = f"{stored.name} · {' '.join(overrides)}"
     child = replace(tracking, parent_run_id=stored.run_id)
@@ -186,24 +193,10 @@ def _log(
     return run.run_id
 
 
-def _print(
-    tracking: Tracking, stored: Stored, run_id: str, metrics: Mapping[str, float], boundary: str
-) -> None:
-    """Print the headline figures of the run as it was, and as it is accounted now."""
-    from pipeline.domain.trial_result import TrialResult
-    from pipeline.results.tables.run_table import print_result
-    from pipeline.results.terminal import terminal
-
-    def shown(metrics: Mapping[str, float]) -> dict[str, float]:
-        keys = ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
-        return {key: metrics[key] for key in keys if key in metrics}
-
-    console = terminal()
-    before = TrialResult(stored.run_id, f"as it was: {stored.run_id}", shown(stored.metrics), {})
-    now = TrialResult(run_id, f"now: {run_id}", shown(metrics), {}, None, boundary)
-    print_result(console, before)
-    print_result(console, now)
-    console.print(tracking.ui_command())
+def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The headline figures."""
+    keys = ("carbon_g_per_inf", "inferences_per_g", "energy_j_per_inf")
+    return {key: metrics[key] for key in keys if key in metrics}
 
 
 def main() -> None:

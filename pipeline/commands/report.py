@@ -86,13 +86,13 @@ def _require_figures(trials: pd.DataFrame) -> None:
 
 def _compared(stored: Stored) -> list[dict[Hashable, Any]]:
     """The rows of a sweep's summary, where it has one. Raises ConfigError for a figure that cannot be."""
-    from pipeline.results.metric_values import require_metric_columns
+    from pipeline.results.metric_values import with_metrics
 
     if not stored.has("summary.json"):
         return []
     table = stored.table("summary.json")
     with stored.reading("summary.json"):
-        require_metric_columns("summary", table, mean=True)
+        table = with_metrics("summary", table, mean=True)
         chance = table["p_value"].dropna() if "p_value" in table else table.iloc[:, 0][:0]
         require(bool(chance.between(0, 1).all()), "summary: p_value must be from 0 to 1 in every row")
     return table.to_dict("records")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from pipeline.carbon.accounting import Accounting
     from pipeline.domain.fleet import Fleet
+    from pipeline.domain.records import Records
     from pipeline.tracking.stored import Stored
 
 
@@ -27,6 +28,8 @@ class StoredRun:
     accounting: Accounting
     figures: Mapping[str, float]
     """Its metrics."""
+    records: Records | None
+    """None where it kept none (`per_request: false`)."""
 
     @classmethod
     def of(cls, stored: Stored, needed: Iterable[str] = ("requests_ok",)) -> StoredRun:
@@ -51,8 +54,9 @@ class StoredRun:
         with stored.reading("run.json"):
             checked_about(about)
         with stored.reading("ledger.json"):
-            checked_ledger(ledger, fleet)
+            ledger = checked_ledger(ledger, fleet)
             figures = by_ledger(stored.owner, figures, ledger, fleet, accounting)
+        records = None
         if stored.has_table("records.json"):
             table = stored.table("records.json")
             with stored.reading("records.json"):
@@ -60,4 +64,4 @@ class StoredRun:
                 by_records(stored.owner, figures, records)
             with stored.reading("ledger.json"):
                 require_of_records(ledger, records, fleet, accounting)
-        return cls(config, about, ledger, fleet, accounting, figures)
+        return cls(config, about, ledger, fleet, accounting, figures, records)

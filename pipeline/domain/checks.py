@@ -39,6 +39,8 @@ LARGEST = {
 """The largest value of a quantity that can be meant, by the unit in which its name ends; others: 1e9."""
 
 
+YEARS = (1900, 2200)
+"""The years of a run's start: 31 years (LARGEST) before and after them, pandas still counts nanoseconds."""
 ROUNDING = 1e-6
 """Relative difference of two sums of the same figures in another order."""
 
@@ -103,15 +105,17 @@ def require_pair(key: str, ends: Any) -> None:
 
 
 def utc(key: str, text: Any) -> datetime:
-    """An ISO time such as 2021-06-01T00:00, in UTC if it has no offset. Raises ConfigError naming the key."""
+    """An ISO time such as 2021-06-01T00:00, in UTC if it has no offset.
+
+    Raises ConfigError naming the key; also for years in which no run is, beyond which other libraries fail.
+    """
     try:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: must be a time as in 2021-06-01T00:00, or null ({text!r})") from error
-    try:
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except OverflowError as error:
-        raise ConfigError(f"{key}: not a valid UTC time ({text!r})") from error
+    first, last = YEARS
+    require(first <= at.year <= last, f"{key}: must be in the years {first} to {last} ({text!r})")
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def first_line(error: BaseException) -> str:

@@ -12,11 +12,17 @@ _IN_URL = re.compile(r"((?<=://)|(?<![:/\w])//)[^/\s\"']*@")
 _PLAIN = r"https?|file|sqlite|mlflow-artifacts|s3|gs|r2|wasbs?|abfss?|hdfs|viewfs|dbfs|s?ftp|runs|models"
 _DATABASE = rf"\b(?!(?:{_PLAIN})\b)[a-z][\w+.-]*://"
 _TO_LAST_AT = re.compile(rf"({_DATABASE}|https?://(?=[^/\s\"'@:]*:(?!\d+/)))[^\s\"']*@", re.IGNORECASE)
-_IN_QUERY = re.compile(
-    r"([?&][^=&\s\"']*(?:pass|pwd|token|secret|key|sig|auth|cred|odbc_connect)[^=&\s\"']*=)[^&\s\"']+",
+# An address with a slash too few is still shown in the error about it.
+_MISTYPED = re.compile(
+    r"\b((?:https?|postgres\w*|mysql|mariadb|mssql|oracle|cockroachdb)(?:\+\w+)?:/?)(?!/)[^/\s\"']*@",
     re.IGNORECASE,
 )
-_UNMASKED = re.compile(rf"://[^/@]*[\s\"'][^/]*@|{_DATABASE}[^@]*[\s\"'].*@", re.IGNORECASE)
+_NAMES = r"pass|pwd|\bpw\b|token|secret|key|sig|auth|cred|odbc_connect"
+_IN_QUERY = re.compile(rf"([?&;#][^=&;\s\"']*(?:{_NAMES})[^=&;\s\"']*=)[^&;\s\"']+", re.IGNORECASE)
+_UNMASKED = re.compile(
+    rf"://[^/@]*[\s\"'][^/]*@|{_DATABASE}[^@]*[\s\"'].*@|[?&;][^=&;]*(?:{_NAMES})[^=&;]*=[^&;]*[\s\"']",
+    re.IGNORECASE,
+)
 
 
 def require_maskable(key: str, address: str) -> None:
@@ -27,5 +33,6 @@ def require_maskable(key: str, address: str) -> None:
 
 def masked(text: str) -> str:
     """A text in which the user and password of each URL, and secrets in its query, are `***`."""
-    without_users = _IN_URL.sub(r"\1***@", _TO_LAST_AT.sub(r"\1***@", text))
-    return _IN_QUERY.sub(r"\1***", without_users)
+    for users in (_TO_LAST_AT, _IN_URL, _MISTYPED):
+        text = users.sub(r"\1***@", text)
+    return _IN_QUERY.sub(r"\1***", text)

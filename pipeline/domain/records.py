@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.domain.checks import LARGEST, require, require_number, utc
+from pipeline.domain.checks import LARGEST, require, require_mapping, require_number, utc
+from pipeline.domain.number_columns import with_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,7 @@ class Records:
         checked_about(about)
         missing = [name for name in RECORD_COLUMNS if name not in table]
         require(not missing, f"records: without the column {', '.join(missing)}")
+        table = with_numbers("records", table, (*MOST, *TIMES, "deadline_s"))
         for name, known in (("kind", KINDS), ("status", STATUSES)):
             strange = sorted({*table[name].astype(str)} - {*known})
             require(not strange, f"records: {name} {', '.join(strange)[:60]} is unknown")
@@ -119,6 +121,8 @@ def _require_numbers(table: pd.DataFrame, window_s: float) -> None:
         )
         within = f"within the run's {window_s:g} s" if name in TIMES else f"at most {most:g}"
         require(bool((empty | (values <= most)).all()), f"records: {name} must be {within} in every row")
+    for name in ("request", "stage"):
+        require(bool((number[name] % 1 == 0).all()), f"records: {name} must be a whole number in every row")
     queued_s, start_s, end_s = (number[name] for name in TIMES)
     possible = bool((queued_s <= start_s + 1e-9 * window_s).all())
     require(possible, "records: each must begin no earlier than it is queued")
@@ -156,6 +160,10 @@ def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
         f"records: reserved must be names of devices, each once (reserved: {reserved!r:.60})",
     )
     require(isinstance(measurement, str), f"records: measurement must be a text ({measurement!r:.60})")
+    for group in ("grid", "meter", "profile", "software"):
+        require_mapping(f"records: {group}", about.get(group, {}), "names to facts")
+    stated = about.get("boundary", "")
+    require(isinstance(stated, str), f"records: boundary must be a text ({stated!r:.60})")
     for group in about.keys() - {*ABOUT}:
         _require_figures("records", group, about[group])
     return about

@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.carbon.accounting import COMPONENTS
 from pipeline.domain.checks import LARGEST, ROUNDING, require, require_number
+from pipeline.domain.number_columns import with_numbers
 from pipeline.results.metric_keys import (
     INTERVAL_ENDS,
     base_key,
@@ -47,8 +48,16 @@ MOST = {
     "host_drift": 1e9,
 }
 """The same for metrics whose unit does not tell; others, such as hypervolume: BEYOND."""
+FARTHEST_END = 20
+"""Times the largest value, the end of a mean's interval: Student's t of two runs is 12.7."""
 BEYOND = 1e90
 """Larger than any figure of a run; the product of three such figures is still a number."""
+PRODUCTS = {
+    "carbon_total_g": ("carbon_g_per_inf", "requests_ok"),
+    "requests_ok": ("inferences_per_g", "carbon_total_g"),
+    "host_energy_j": ("host_j_per_inf", "requests_ok"),
+}
+"""Metrics of a run that are the product of two others."""
 LEAST = {
     "regret_to_exact": -1.0,  # of runs of earlier versions, by rounding
     "regret_to_oracle": -1.0,
@@ -61,32 +70,48 @@ def require_metric(owner: str, key: str, value: float, *, least: float = 0.0, me
     """Raise ConfigError naming owner and metric for a value that it cannot have.
 
     A metric of another version is only finite. least: of a metric that is never below 0. mean: the value is
-    a mean over runs, which need not be whole, or an end of its interval, which is only finite.
+    a mean over runs, which need not be whole, or an end of its interval, which may lie below 0.
     """
     low, high = -math.inf, math.inf
     name = base_key(key)
-    if is_metric(key) and not (mean and key.endswith(INTERVAL_ENDS)):
+    if is_metric(key):
         high = MOST.get(name, UNIT_MOST.get(metric(key).unit, BEYOND))
-        low = -high if name.startswith("change_") else LEAST.get(name, least)
+        is_end = mean and key.endswith(INTERVAL_ENDS)
+        high *= FARTHEST_END if is_end else 1
+        low = -high if is_end or name.startswith("change_") else LEAST.get(name, least)
     require_number(owner, key, value, least=low, most=high)
     whole = name not in COUNTS or mean or float(value).is_integer()
     require(whole, f"{owner}: {key} must be a whole number ({key}: {value!r})")
 
 
-def require_metrics(owner: str, metrics: Mapping[str, float]) -> None:
+def require_metrics(owner: str, metrics: Mapping[str, float], *, mean: bool = False) -> None:
     """Raise ConfigError naming owner and metric for the first value that its metric cannot have.
 
-    metrics: those of one run. Its percentiles are in order, each value lies between its ends, and the
-    components of its carbon add up.
+    metrics: those of one run. Its percentiles are in order, each value lies between its ends, the components
+    of its carbon add up, and what it has per inference and per gram is its total, divided. mean: see
+    `require_metric`; means of quotients are no quotients of means.
     """
     for key, value in metrics.items():
-        require_metric(owner, key, value)
+        require_metric(owner, key, value, mean=mean)
     for low, high in pairwise(PERCENTILES):
         _require_order(owner, metrics, low, high)
     for key in metrics:
         for ends in (interval_keys(key), range_keys(key)):
             _require_order(owner, metrics, ends[0], key)
             _require_order(owner, metrics, key, ends[1])
+    if not mean:
+        _require_carbon(owner, metrics)
+
+
+def _require_carbon(owner: str, metrics: Mapping[str, float]) -> None:
+    """Raise ConfigError naming owner and metric where totals, components and quotients of a run disagree."""
+    for product, factors in PRODUCTS.items():
+        if all(key in metrics for key in (product, *factors)):
+            expected = math.prod(metrics[key] for key in factors)
+            same = math.isclose(metrics[product], expected, rel_tol=ROUNDING)
+            require(
+                same, f"{owner}: {product} must be {' x '.join(factors)} ({product}: {metrics[product]!r})"
+            )
     parts = [metrics[f"carbon_{each}_g"] for each in COMPONENTS if f"carbon_{each}_g" in metrics]
     total_g = metrics.get("carbon_total_g", math.fsum(parts))
     whole = not parts or math.isclose(total_g, math.fsum(parts), rel_tol=ROUNDING)
@@ -99,14 +124,12 @@ def _require_order(owner: str, metrics: Mapping[str, float], low: str, high: str
         require(ordered, f"{owner}: {high} must be no less than {low} ({high}: {metrics[high]!r})")
 
 
-def require_metric_columns(owner: str, table: pd.DataFrame, *, mean: bool = False) -> None:
-    """Raise ConfigError naming owner and metric for a value in its column that it cannot have, and for text.
+def with_metrics(owner: str, table: pd.DataFrame, *, mean: bool = False) -> pd.DataFrame:
+    """The table, its metrics as numbers, NaN where a row has none.
 
-    NaN: the row has no value.
+    Raises ConfigError naming owner and metric for text, and for the first row as `require_metrics`.
     """
-    for key in filter(is_metric, map(str, table)):
-        values = pd.to_numeric(table[key], errors="coerce")
-        known = values.dropna().astype(float)
-        require(len(known) == table[key].count(), f"{owner}: {key} must be a number in every row")
-        for value in (*known[known % 1 != 0][:1], known.min(), known.max()) if len(known) else ():
-            require_metric(owner, key, float(value), mean=mean)
+    table = with_numbers(owner, table, [key for key in map(str, table) if is_metric(key)])
+    for row in table[[key for key in map(str, table) if is_metric(key)]].to_dict("records"):
+        require_metrics(owner, {str(k): float(v) for k, v in row.items() if v == v}, mean=mean)  # not NaN
+    return table

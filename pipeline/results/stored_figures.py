@@ -11,8 +11,14 @@ from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.domain.checks import ROUNDING, require
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.records import Records, by_request
+from pipeline.results.accountant import is_carbon_metric
 from pipeline.results.latencies import REQUEST_COMPONENTS, ClassTotals
+from pipeline.results.metric_keys import base_key
+from pipeline.results.metric_values import PERCENTILES, require_metrics
 from pipeline.results.metrics import carbon_metrics, summed
+
+OF_REQUESTS = (*PERCENTILES, "latency_ms_mean", "slo_miss_rate", "throughput_rps", "transfer_bytes_per_inf")
+"""Metrics that a run has only where its records give them."""
 
 
 def by_ledger(
@@ -26,7 +32,12 @@ def by_ledger(
     unstated = sorted({*ledger["component"].astype(str)}.intersection(left_out))
     require(not unstated, f"{owner}: has {', '.join(unstated)} in its ledger.json, but no metric of it")
     found = carbon_metrics(summed(ledger), left_out, int(metrics["requests_ok"]), fleet, accounting)
-    _require_same(owner, metrics, found, "ledger.json", ROUNDING)
+    if "host_energy_j" in metrics and metrics["requests_ok"]:
+        found["host_j_per_inf"] = metrics["host_energy_j"] / metrics["requests_ok"]
+    require_metrics(owner, found)
+    given = {key: value for key, value in metrics.items() if is_carbon_metric(key) or key == "host_j_per_inf"}
+    given.pop("regret_to_oracle", None)
+    _require_same(owner, given, found, "ledger.json", ROUNDING)
     return {**metrics, **found}
 
 
@@ -53,13 +64,19 @@ def by_records(owner: str, metrics: Mapping[str, float], records: Records) -> di
         found["throughput_rps"] = num_ok / window_s
         found["transfer_bytes_per_inf"] = float(moved.sum()) / num_ok
         found |= {key: value for key, value in totals.latency_intervals().items() if key in metrics}
-    _require_same(owner, metrics, found, "records.json and run.json", 1e-9)
+        if len({*requests["model"]}) == 1:  # of several, the one of most stages may have no answers
+            answered = records.table["request"].isin(requests.index[~requests["failed"]])
+            found["stages"] = int(records.table.loc[answered, "stage"].max()) + 1
+    given = {key: value for key, value in metrics.items() if key in found or base_key(key) in OF_REQUESTS}
+    _require_same(owner, given, found, "records.json and run.json", 1e-9)
     return found
 
 
 def _require_same(
     owner: str, given: Mapping[str, float], expected: Mapping[str, float], source: str, rel_tol: float
 ) -> None:
-    for key, value in expected.items():
-        same = math.isclose(given.get(key, value), value, rel_tol=rel_tol)
-        require(same, f"{owner}: {key} is {given.get(key)!r}, but {value!r} by its {source}")
+    """Raise ConfigError naming owner and metric for a given one that is not as expected, or not expected."""
+    for key, value in given.items():
+        require(key in expected, f"{owner}: has {key}, which does not follow from its {source}")
+        same = math.isclose(value, expected[key], rel_tol=rel_tol)
+        require(same, f"{owner}: {key} is {value!r}, but {expected[key]!r} by its {source}")

@@ -20,10 +20,15 @@ WEB = ("http", "https", "mlflow-artifacts")
 """Schemes of addresses to which MLflow sends the password of its server."""
 FOLDERS = ("", "file")
 """Schemes of folders of this machine."""
-OBJECT_STORES = ("s3", "gs", "wasb", "wasbs", "abfs", "abfss", "hdfs", "viewfs")
+OBJECT_STORES = ("s3", "gs", "hdfs", "viewfs")
 """Schemes with accounts of their own. Others, such as `runs`, lead to an address that nobody has checked."""
-R2_HOST = ".r2.cloudflarestorage.com"
-"""End of the hosts of `r2:` addresses, which name the host to which the account's keys go."""
+_AZURE = ("core.windows.net", "core.chinacloudapi.cn", "core.usgovcloudapi.net")
+HOSTS = {
+    "r2": (".r2.cloudflarestorage.com",),
+    **dict.fromkeys(("wasb", "wasbs"), tuple(f".blob.{end}" for end in _AZURE)),
+    **dict.fromkeys(("abfs", "abfss"), tuple(f".dfs.{end}" for end in _AZURE)),
+}
+"""Ends of the hosts of object stores whose addresses name the host to which the account's keys go."""
 
 
 def allowed_folder() -> str:
@@ -45,11 +50,13 @@ def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
     place, own = urlsplit(artifacts), urlsplit(store)
     is_server = own.scheme in ("http", "https")
     if place.scheme in WEB:
-        at_home = is_server and place.netloc in ("", own.netloc.rpartition("@")[2])
+        # A password that was given to https must not go to http.
+        same_way = place.scheme in (own.scheme, "mlflow-artifacts")
+        at_home = is_server and same_way and place.netloc in ("", own.netloc.rpartition("@")[2])
         require(at_home, foreign)
     elif place.scheme not in FOLDERS:
         own_service = place.scheme == "dbfs" and store.startswith("databricks")
-        own_host = place.scheme == "r2" and (place.hostname or "").endswith(R2_HOST)
+        own_host = (place.hostname or "").endswith(HOSTS.get(place.scheme, ()))
         require(own_service or own_host or place.scheme in OBJECT_STORES, foreign)
     elif is_server:
         path = _folder(artifacts).resolve()

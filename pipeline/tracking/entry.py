@@ -99,7 +99,8 @@ def read_entry(text: str) -> Entry:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str)
+    """Whether it is a text that can be sent: JSON may hold halves of characters, which UTF-8 cannot."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _whole(value: Any) -> bool:
@@ -111,7 +112,7 @@ def _flag(value: Any) -> bool:
 
 
 def _texts(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_text, value.values()))
+    return isinstance(value, dict) and all(map(_text, (*value, *value.values())))
 
 
 def _list_of(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:

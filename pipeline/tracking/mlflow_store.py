@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import printable
 from pipeline.host.locks import machine_lock
 from pipeline.tracking.answer_limits import limit_answers
 from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, reason
@@ -30,6 +31,9 @@ for name, value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",  # see limit_answer
+    # Else a server names the host that artifacts are read from and sent to.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }.items():
     os.environ.setdefault(name, value)  # here, as MLflow reads some of them when it is imported
 
@@ -148,8 +152,8 @@ def short_timeouts() -> Iterator[None]:
 def require_database(uri: str) -> None:
     """Connect to the store's database, if it is one; make a SQLite file that does not exist.
 
-    Raises ConfigError for a SQLite URI without a writable file, else the error of the first connection
-    attempt: MLflow alone would retry for minutes.
+    Raises ConfigError for a SQLite URI without a writable file, and for a file with views; else the error of
+    the first connection attempt: MLflow alone would retry for minutes.
     """
     backend = re.split(r"[+:]", uri)[0]
     if backend not in _DATABASE_PORTS:
@@ -175,9 +179,13 @@ def require_database(uri: str) -> None:
         socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
     engine = sqlalchemy.create_engine(url)
     try:
-        sqlalchemy.inspect(engine)
+        # A view of somebody else's file may hide a query without an end; MLflow's has none.
+        inspector = sqlalchemy.inspect(engine)
+        views = inspector.get_view_names() if backend == "sqlite" else []
     finally:
         engine.dispose()
+    shown = printable("".join(views[:1]))
+    require(not views, f"tracking.uri: {masked(uri)} is no store of MLflow: it has the view {shown}")
 
 
 def _create_sqlite(path: Path) -> None:

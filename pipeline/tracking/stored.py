@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from yaml import YAMLError
 
-from pipeline.domain.checks import ConfigError, require
+from pipeline.domain.checks import ConfigError, require, size_text
 from pipeline.domain.credentials import masked, require_maskable
 from pipeline.domain.plain_yaml import parsed
 from pipeline.domain.printable import all_printable, printable
@@ -62,8 +62,7 @@ class Stored:
 
     def has(self, path: str) -> bool:
         """Whether the run has an artifact of that name. Raises ConfigError if the store does not say so."""
-        with self._fetching(path):
-            return path in {each.path for each in self.client.list_artifacts(self.run_id)}
+        return path in self._sizes(path)
 
     def has_table(self, path: str) -> bool:
         """Whether the run has a table that `Run.log_table` wrote. Raises ConfigError as `has`."""
@@ -116,12 +115,22 @@ class Stored:
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:
         """A downloaded artifact, deleted after the block."""
-        require(self.has(path), f"{self.owner}: has no {path} (its status is {self.status})")
+        sizes = self._sizes(path)
+        require(path in sizes, f"{self.owner}: has no {path} (its status is {self.status})")
+        size, most = sizes[path], size_text(MOST_BYTES)
+        require(
+            size <= MOST_BYTES, f"{self.owner}: its {path} has {size_text(size)}, and at most {most} are read"
+        )
         with tempfile.TemporaryDirectory() as folder:
             with self._fetching(path):
                 file = Path(self.client.download_artifacts(self.run_id, path, folder))
             with self.reading(path):
                 yield file
+
+    def _sizes(self, path: str) -> dict[str, int]:
+        """The bytes of each artifact of the run; path: the one that is looked for."""
+        with self._fetching(path):
+            return {each.path: each.file_size or 0 for each in self.client.list_artifacts(self.run_id)}
 
     @contextmanager
     def _fetching(self, path: str) -> Iterator[None]:

@@ -27,14 +27,15 @@ CLASSES = {
     ),
 }
 """What may be built from a stored config, by config group."""
-ADDRESSES = ("url", "key_variable", "user_variable", "password_variable", "cache_dir")
-"""Keys that say where requests and secrets go, and where answers are kept: never those of a run."""
+READERS = ("url", "key_variable", "user_variable", "password_variable", "cache_dir", "most_bytes")
+"""Keys that say where requests and secrets go, where answers are kept, and how much may be read: never those
+of a run."""
 
 
 def rebuilt(config: Mapping[str, Any], group: str, own: Collection[str] = ()) -> Any:
     """The object that a config group of a stored config describes: one of CLASSES.
 
-    own: the group's keys that the reader gave on the command line; of ADDRESSES only these are used, so that
+    own: the group's keys that the reader gave on the command line; of READERS only these are used, so that
     others have their defaults. Raises ConfigError naming the key that is unknown, missing or bad.
     """
     described = config.get(group)
@@ -49,7 +50,7 @@ def rebuilt(config: Mapping[str, Any], group: str, own: Collection[str] = ()) ->
     )
     for key in _hydra_keys(group, values):
         raise ConfigError(f"{key}: must not be in a stored config")
-    values = {key: value for key, value in values.items() if key in own or key not in ADDRESSES}
+    values = {key: value for key, value in values.items() if key in own or key not in READERS}
     make = pkgutil.resolve_name(known[target])
     parameters = inspect.signature(make).parameters
     if all(each.kind is not each.VAR_KEYWORD for each in parameters.values()):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.carbon.accounting import ATTRIBUTIONS, Accounting
-from pipeline.carbon.coefficients import bounds, known, parts, relative, run_bounds, table
+from pipeline.carbon.coefficients import bounds, known, parts, relative, run_bounds, table, unbounded
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
 from pipeline.domain.checks import ConfigError
@@ -207,3 +207,22 @@ def test_bad_ranges(make: object, complaint: str) -> None:
 def test_no_device_no_bounds() -> None:
     nothing = pd.DataFrame(columns=["active", "idle", "embodied"], dtype=float)
     assert bounds(nothing, Fleet("f", (device(),)), Accounting()) == (0, 0)
+
+
+def test_equal_powers_with_ranges_have_no_bounds(two_devices: Fleet) -> None:
+    """Such a device draws 3 W, or up to 6 W while busy: a ledger does not tell for how long that is."""
+    fast, clean = two_devices.devices
+    even = replace(fast, idle_w=3.0, active_w=3.0)
+    rules = Accounting("full")
+    fleets = {
+        powers: replace(
+            two_devices, devices=(replace(even, ranges={powers: [3.0, 6.0]} if powers else {}), clean)
+        )
+        for powers in ("active_w", "idle_w", "")
+    }
+    for powers, fleet in fleets.items():
+        assert unbounded(fleet, rules) == (["fast"] if powers else [])
+        assert not known(fleet, rules)
+    assert unbounded(fleets[""], Accounting("full", ranges={"idle_w": [0.5, 1.5]})) == ["fast"]
+    assert unbounded(fleets[""], Accounting("full", ranges={"pue": [1.0, 1.1]})) == []
+    assert known(fleets[""], Accounting("full", ranges={"pue": [1.0, 1.1]}))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -182,4 +183,4 @@ def test_sums_have_no_intensity_where_no_energy_was_drawn(two_devices: Fleet) ->
     idle = ledger["component"] == "idle"
     assert (ledger.loc[idle, "energy_j"] == 0).all()
     summed = ledger.assign(intensity_g_per_kwh=ledger["intensity_g_per_kwh"].mask(idle))
-    assert checked_ledger(summed, two_devices) is summed
+    pd.testing.assert_frame_equal(checked_ledger(summed, two_devices), summed)

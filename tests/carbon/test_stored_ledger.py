@@ -40,6 +40,7 @@ def test_a_row_whose_carbon_is_not_energy_x_intensity_x_pue_is_refused(
     [
         ({"stage": None}, "stage must be a whole number >= -1 in every row"),
         ({"request": 0.5}, "request must be a whole number"),
+        ({"energy_j": "1"}, "energy_j must be a number in every row"),
         ({"link": "evil"}, "link evil is unknown"),
         ({"pue": 1.5 * 1.01, "carbon_g": None}, "pue must be the fleet's in every row"),
         ({"intensity_g_per_kwh": 599.0, "carbon_g": None}, "intensity_g_per_kwh must be the fleet's"),

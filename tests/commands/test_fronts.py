@@ -84,6 +84,21 @@ def test_what_breaks_a_sweeps_constraint_is_not_on_its_front(store: Tracking) ->
     assert [front.members["carbon_g_per_inf"].tolist() for front in found.values()] == [[3]]
 
 
+def test_a_sweep_of_which_no_trial_meets_the_constraints_is_left_out(store: Tracking) -> None:
+    sweep(store, "fine", [(1, 1)], {**TWO})
+    sweep(store, "slow", [(1, 3)], {**TWO}, latency_ms_p50=2)
+    found, others = fronts_of(store.sweeps("try out"))
+    assert [name.split(" · ")[0] for name in found] == ["fine"]
+    assert "it has no trial that meets its constraints" in next(iter(others.values()))
+
+
+def test_objectives_as_texts_are_left_out(store: Tracking) -> None:
+    sweep(store, "fine", [(1, 1)], {**TWO})
+    sweep(store, "texts", [("1", "2")], {**TWO})  # type: ignore[list-item]
+    _, others = fronts_of(store.sweeps("try out"))
+    assert "carbon_g_per_inf must be a number in every row" in next(iter(others.values()))
+
+
 def test_where_there_is_no_front_to_show(store: Tracking) -> None:
     with pytest.raises(ConfigError, match="experiment: the MLflow store has none named 'gone'"):
         fronts(["gone"], [f"tracking.uri={store.uri}"])

@@ -66,6 +66,11 @@ def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (-3.0, {}, "trial.: energy_j_per_inf must be a number >= 0"),
         (3.0, {"energy_j_per_inf": [1e300]}, "summary: energy_j_per_inf must be at most"),
+        (
+            3.0,
+            {"energy_j_per_inf": [1.0], "energy_j_per_inf_lo": [9.0]},
+            "summary: energy_j_per_inf must be no",
+        ),
         (3.0, {"p_value": [7.0]}, "summary: p_value must be from 0 to 1"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from partitioners.explicit import Explicit
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.grids.static import Static
 from pipeline.carbon.grids.synthetic import Synthetic
-from pipeline.domain.checks import ConfigError, is_finite_number, require_number, require_seed
+from pipeline.domain.checks import ConfigError, is_finite_number, require_number, require_seed, utc
 from pipeline.domain.fleet import Device, Fleet, Link
 from pipeline.execution.backends.simulated import Simulated
 from pipeline.execution.job import Outage
@@ -62,6 +63,13 @@ def test_whether_a_float_holds_it() -> None:
     assert all(map(is_finite_number, (0, -1, 1.5, 10**300, -1e300)))
     others = (True, None, "1", math.nan, -math.inf, 10**400, -(10**400), [1], 1j)
     assert not any(map(is_finite_number, others))
+
+
+def test_a_run_starts_in_years_that_all_libraries_can_count() -> None:
+    assert utc("start_utc", "2021-06-01T02:00+02:00") == datetime(2021, 6, 1, tzinfo=UTC)
+    for year in ("0001-01-01T00:00+14:00", "1899-12-31T23:59", "2201-01-01T00:00", "9999-12-31T23:59-12:00"):
+        with pytest.raises(ConfigError, match="^start_utc: must be in the years 1900 to 2200"):
+            utc("start_utc", year)
 
 
 def test_an_own_limit_replaces_the_units() -> None:

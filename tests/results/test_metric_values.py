@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.domain.checks import ConfigError
 from pipeline.results.metric_keys import METRICS
-from pipeline.results.metric_values import require_metric, require_metric_columns, require_metrics
+from pipeline.results.metric_values import require_metric, require_metrics, with_metrics
 
 
 @pytest.mark.parametrize("key", METRICS)
@@ -54,6 +54,18 @@ def test_what_cannot_be(key: str, value: float) -> None:
             {"carbon_total_g": 1.0, "carbon_dynamic_g": 9.0},
             "carbon_total_g must be the sum of its components",
         ),
+        (
+            {"carbon_g_per_inf": 1e17, "carbon_total_g": 1.0, "requests_ok": 5.0},
+            "carbon_total_g must be carbon_g_per_inf x requests_ok",
+        ),
+        (
+            {"inferences_per_g": 1e29, "carbon_total_g": 0.0, "requests_ok": 5.0},
+            "requests_ok must be inferences_per_g x carbon_total_g",
+        ),
+        (
+            {"host_energy_j": 1.0, "host_j_per_inf": 1e17, "requests_ok": 5.0},
+            "host_energy_j must be host_j_per_inf x requests_ok",
+        ),
     ],
 )
 def test_figures_of_one_run_that_contradict_each_other(metrics: dict[str, float], complaint: str) -> None:
@@ -73,12 +85,18 @@ def test_what_can_be() -> None:
 
 def test_columns() -> None:
     table = pd.DataFrame({"requests_ok": [1.0, None], "cuts": ["none", "3"], "repeats": [1, 2]})
-    require_metric_columns("sweep", table)
+    with_metrics("sweep", table)
     with pytest.raises(ConfigError, match="^sweep: requests_ok must be a whole number .requests_ok: 0.5."):
-        require_metric_columns("sweep", table.assign(requests_ok=[1.0, 0.5]))
-    require_metric_columns("sweep", table.assign(requests_ok=[1.0, 0.5]), mean=True)
+        with_metrics("sweep", table.assign(requests_ok=[1.0, 0.5]))
+    with_metrics("sweep", table.assign(requests_ok=[1.0, 0.5]), mean=True)
     with pytest.raises(ConfigError, match="^sweep: latency_ms_p50 must be a number >= 0 .*-7"):
-        require_metric_columns("sweep", table.assign(latency_ms_p50=[1.0, -7.0]))
+        with_metrics("sweep", table.assign(latency_ms_p50=[1.0, -7.0]))
     with pytest.raises(ConfigError, match="^sweep: latency_ms_p50 must be a number in every row"):
-        require_metric_columns("sweep", table.assign(latency_ms_p50=["fast", 1.0]))
-    require_metric_columns("sweep", table[:0])
+        with_metrics("sweep", table.assign(latency_ms_p50=["fast", 1.0]))
+    with_metrics("sweep", table[:0])
+    with pytest.raises(ConfigError, match="^sweep: latency_ms_p50 must be no less than latency_ms_p50_lo"):
+        with_metrics(
+            "sweep", table.assign(latency_ms_p50=[2.0, 1.0], latency_ms_p50_lo=[1.0, 9.0]), mean=True
+        )
+    with pytest.raises(ConfigError, match="^sweep: latency_ms_p50_lo must be a number >= -"):
+        with_metrics("sweep", table.assign(latency_ms_p50_lo=[1.0, -1e300]), mean=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -34,7 +36,8 @@ def summarised(
 ) -> tuple[dict[str, float], pd.DataFrame]:
     """The metrics that a run has, and its ledger."""
     ledger = Accountant(fleet, Accounting(), INTENSITY).account(run).ledger
-    service = Service(make_problem(fleet), Plan((0, 3, 6), ("fast", "clean")), ())
+    plan = Plan((0, 6), ("fast",)) if run is MIXED else Plan((0, 3, 6), ("fast", "clean"))
+    service = Service(make_problem(fleet), plan, ())
     return Summary.of([service], run, ledger).metrics(), ledger
 
 
@@ -53,6 +56,9 @@ def test_a_runs_own_metrics_are_taken(run: Records, make_problem: MakeProblem, t
         ("energy_j_per_inf", 1e-300, "energy_j_per_inf is 1e-300, but"),
         ("network_j_per_inf", 0.0, "network_j_per_inf is 0.0, but 4.0 by its ledger.json"),
         ("requests_ok", 3.0, "energy_j_per_inf is"),
+        ("sci_g_per_inf", 1e17, "has sci_g_per_inf, which does not follow from its ledger.json"),
+        ("carbon_total_g_high", 1.0, "has carbon_total_g_high, which does not follow"),
+        ("host_j_per_inf", 1.0, "has host_j_per_inf, which does not follow"),
         ("carbon_idle_g", None, "has idle in its ledger.json, but no metric of it"),
     ],
 )
@@ -90,6 +96,7 @@ def test_a_metric_that_is_missing_follows_from_the_ledger(
         ("latency_ms_p50", 2000.0),
         ("latency_ms_p95", 2900.0),
         ("slo_miss_rate", 3 / 4),
+        ("stages", 1),
     ],
 )
 def test_each_metric_of_the_requests_follows_from_the_records(
@@ -99,3 +106,34 @@ def test_each_metric_of_the_requests_follows_from_the_records(
     assert metrics[key] == pytest.approx(right)
     with pytest.raises(ConfigError, match=rf"^run 7: {key} is 5.5, but .* by its records.json and run.json$"):
         by_records("run 7", metrics | {key: 5.5}, MIXED)
+
+
+def test_a_metric_that_no_record_gives_is_named(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """TWO_STAGES has no deadlines, and too few requests for the interval of a percentile."""
+    metrics, _ = summarised(TWO_STAGES, make_problem, two_devices)
+    for key in ("slo_miss_rate", "latency_ms_p99_lo"):
+        with pytest.raises(
+            ConfigError, match=f"^run 7: has {key}, which does not follow from its records.json"
+        ):
+            by_records("run 7", metrics | {key: 0.5}, TWO_STAGES)
+
+
+def test_the_hosts_energy_of_an_inference_is_that_of_the_run_divided(
+    make_problem: MakeProblem, two_devices: Fleet
+) -> None:
+    metrics, ledger = summarised(TWO_STAGES, make_problem, two_devices)
+    num_ok = metrics["requests_ok"]
+    metered = metrics | {"host_energy_j": 6.0}
+    found = by_ledger("run", metered, ledger, two_devices, Accounting())
+    assert found["host_j_per_inf"] == 6.0 / num_ok
+    with pytest.raises(ConfigError, match="run 7: host_j_per_inf is 100.0, but"):
+        by_ledger("run 7", metered | {"host_j_per_inf": 100.0}, ledger, two_devices, Accounting())
+
+
+def test_bounds_beyond_all_numbers_are_refused(make_problem: MakeProblem, two_devices: Fleet) -> None:
+    """A range of 0 to 1e6 W around 1e-305 W is a factor of infinity."""
+    metrics, ledger = summarised(TWO_STAGES, make_problem, two_devices)
+    fast, clean = two_devices.devices
+    wide = replace(clean, active_w=1e-305, idle_w=0.0, ranges={"active_w": [0, 1e6]})
+    with pytest.raises(ConfigError, match="run 7: carbon_total_g_high must be"):
+        by_ledger("run 7", metrics, ledger, replace(two_devices, devices=(fast, wide)), Accounting())

@@ -66,6 +66,17 @@ FOREIGN = [
         # To whom the keys of an object store would go.
         (DATABASE, "r2://bucket@account.r2.cloudflarestorage.com/1", "", None),
         (DATABASE, "r2://bucket@evil.org/1", "", "names a foreign place"),
+        *(
+            (DATABASE, f"{scheme}://c@{host}/1", "", fault)
+            for scheme, kind in (("wasb", "blob"), ("wasbs", "blob"), ("abfs", "dfs"), ("abfss", "dfs"))
+            for host, fault in (
+                (f"me.{kind}.core.windows.net", None),
+                ("127.0.0.1:8443", "names a foreign place"),
+                (f"evil{kind}.core.windows.net.evil.org", "names a foreign place"),
+            )
+        ),
+        # A password that was given to https.
+        (SERVER, "http://mlflow.org:8443/api/2.0/mlflow-artifacts/artifacts/1", "", "names a foreign place"),
     ],
 )
 def test_which_addresses_a_store_may_name(store: str, artifacts: str, folder: str, fault: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -56,6 +57,16 @@ def test_a_store_out_of_reach_is_one_line_soon(
 
 
 @pytest.mark.full
+def test_a_file_with_queries_in_it_is_no_store(store: Tracking) -> None:
+    """A view of somebody else's file may never end, or take all memory."""
+    endless = "with recursive t(n) as (select 1 union all select n from t) select n from t"
+    with sqlite3.connect("mlflow.db") as database:
+        database.execute("drop table tags")
+        database.execute(f"create view tags as {endless}")
+    with pytest.raises(ConfigError, match=r"is no store of MLflow: it has the view tags$"):
+        store.stored("0" * 32)
+
+
 def test_a_server_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()

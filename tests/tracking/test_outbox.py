@@ -57,6 +57,8 @@ MINE = Entry("x", "sqlite:///other.db", "1", "name", 0, ("boot", 2**22 + 1, 0.0)
     "changes",
     [
         {"run_id": "../victim"},
+        {"name": "half a character \ud800"},
+        {"tags": {"\ud800": "x"}},
         {"run_id": "../victim", "status": "FINISHED", "end_ms": 1},
         {"run_id": "y"},
         {"owner": []},

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -133,6 +134,18 @@ def test_json_that_takes_gigabytes_as_values_is_refused(store: Tracking, text: s
         opened.log_text(text, "run.json")
     with pytest.raises(ConfigError, match=f"large.: its run.json cannot be read: {complaint}"):
         store.stored(opened.run_id).json("run.json")
+
+
+def test_a_large_artifact_is_not_even_copied(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.open_run("large", {}, {}) as opened:
+        opened.log_text("{}", "run.json")
+    found = store.stored(opened.run_id)
+    place = urlsplit(found.client.get_run(opened.run_id).info.artifact_uri).path
+    with Path(place, "run.json").open("r+b") as file:
+        file.truncate(6_000_000_000)  # a hole, which takes no room
+    monkeypatch.setattr(type(found.client), "download_artifacts", pytest.fail)
+    with pytest.raises(ConfigError, match=r"its run.json has 6000.0 MB, and at most 250.0 MB are read"):
+        found.json("run.json")
 
 
 def test_tables_in_json_have_that_limit_too(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,5 @@ def test_a_trace_keeps_its_file(tmp_path: Path) -> None:
     file.write_text("zone,utc,g\nDE,2030-01-01T00:00Z,100\nDE,2030-01-01T01:00Z,200\n")
     grid = {"_target_": "pipeline.carbon.grids.trace.Trace", "path": str(file), "column": "g"}
     assert rebuilt({"grid": grid}, "grid") == Trace(str(file), "g")
+    # How much may be read is the reader's to say.
+    assert rebuilt({"grid": {**grid, "most_bytes": 6_000_000_000}}, "grid") == Trace(str(file), "g")

@@ -43,7 +43,7 @@ class Synthetic:
         require(total < 1, f"grid: evening_swing + midday_dip + seasonal_swing must be below 1 ({total:g})")
         require_mapping("grid.utc_offset_h", self.utc_offset_h, "zones to hours")
         for zone, hours in self.utc_offset_h.items():
-            require_number("grid.utc_offset_h", zone, hours, least=-12)
+            require_number("grid.utc_offset_h", zone, hours, least=-12, most=14)
         Static(self.zones)
 
     def about(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.carbon.coefficients import unbounded
 from pipeline.carbon.decomposition import EFFECTS, effects
 from pipeline.results.comparison.side import Side
 from pipeline.results.units import number
@@ -19,7 +20,7 @@ def verdict(a: Side, b: Side, bounds: tuple[float, float] | None) -> str:
         _cleaner_electricity(a, b),
         _different_runs(a, b),
         _different_devices(a, b),
-        "" if bounds is None else _within(bounds, a),
+        _unbounded(a, b) if bounds is None else _within(bounds, a),
     ]
     return " ".join(filter(None, sentences))
 
@@ -72,6 +73,15 @@ def _different_devices(a: Side, b: Side) -> str:
         f"Idle power and manufacture count on the devices that each used only: {lists}; if the others are on "
         "too, account both again with accounting.reserved=fleet."
     )
+
+
+def _unbounded(a: Side, b: Side) -> str:
+    """Why there are no bounds, where ranges are given."""
+    sides = [(side.fleet, side.accounting) for side in (a, b) if side.fleet and side.accounting]
+    names = dict.fromkeys(name for fleet, rules in sides for name in unbounded(fleet, rules))
+    if not names:
+        return ""
+    return f"The ranges bound nothing, as active_w is idle_w for {', '.join(names)}: state it a little above."
 
 
 def _within(bounds: tuple[float, float], a: Side) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.decomposition import Footprint
 from pipeline.domain.fleet import Fleet
+from pipeline.results.comparison.change_bounds import change_bounds
 from pipeline.results.comparison.side import Side
 from pipeline.results.comparison.verdict import verdict
 from tests.results.comparison.conftest import side
@@ -34,6 +35,17 @@ def test_a_saving_that_is_all_cleaner_electricity() -> None:
         "Cleaner electricity explains 130% of the saving, more than the whole: "
         "energy per inference rose by 7.9%."
     )
+
+
+def test_why_nothing_is_bounded(fast: Side, clean: Side) -> None:
+    """A ledger of a device that draws as much idle as busy does not tell for how long it was busy."""
+    assert fast.fleet is not None
+    quick, other = fast.fleet.devices
+    even = replace(fast, fleet=replace(fast.fleet, devices=(replace(quick, idle_w=30.0), other)))
+    assert change_bounds(even, clean) is None
+    told = "The ranges bound nothing, as active_w is idle_w for fast: state it a little above."
+    assert verdict(even, clean, None).endswith(told)
+    assert told not in verdict(fast, clean, None)
 
 
 def test_equal_runs_and_a_run_that_emits_nothing(fast: Side) -> None:
