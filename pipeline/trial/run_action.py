@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline.carbon.apportioned import apportioned
 from pipeline.carbon.intensity import Intensity
-from pipeline.carbon.meters.reading import NoMeter, Reading
+from pipeline.carbon.meters.reading import NoMeter, Reading, metered
 from pipeline.domain.records import Records, by_request
 from pipeline.domain.trial_result import TrialResult
 from pipeline.execution.hindsight.oracle import regret
@@ -54,11 +54,13 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
     with opened(trial.model.name, trial, provenance) as opened_run:
         # A meter reads the whole host: no other metered run may draw power at the same time.
         alone = contextlib.nullcontext() if isinstance(trial.meter, NoMeter) else machine_lock()
-        with alone, trial.meter.measure() as host:
+        with alone, metered(trial.meter) as host:
             records, ledger, summary = accounted_run(trial, job)
         metrics = _metrics(trial, job, records, ledger, summary, host)
         labels = summary.labels(provenance.choices)
         name, stated = run_name(int(metrics["stages"]), labels), summary.boundary(trial.grid.about())
+        if host.problem:
+            _log.warning("the run has no reading of this host's energy: %s", host.problem)
         for note in (notes := host_notes(records, job.services)):
             _log.warning(note)
         opened_run.set_tags(

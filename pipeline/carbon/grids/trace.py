@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +24,9 @@ MOST_STEPS = 1_000_000
 class Trace:
     """A CSV or Parquet file with columns zone, utc and `column`. A value holds until the zone's next one.
 
-    The last value of a zone holds for its median step. The file may be compressed. It may be an export of
-    Electricity Maps, with the headers from before or since 2024 (`pipeline.carbon.grids.trace_file`). Raises
-    ConfigError for a file that is not valid.
+    The last value of a zone, and one before a gap, holds for the usual step of the rows near it. The file may
+    be compressed. It may be an export of Electricity Maps, with the headers from before or since 2024
+    (`pipeline.carbon.grids.trace_file`). Raises ConfigError for a file without these columns.
     """
 
     path: str
@@ -43,39 +44,58 @@ class Trace:
         self._zones()
 
     def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
-        """The rows from begin to end.
+        """The rows from begin to end; what is wrong with others does not matter.
 
-        Raises ConfigError for a zone or a time outside the file, and for more than MOST_STEPS repeated rows.
+        Raises ConfigError for a zone that the file lacks, a row that cannot be used, a time without a row,
+        and more than MOST_STEPS repeated rows; NotCoveredError where rows before that are fine.
         """
         zones = self._zones()
         if zone not in zones:
             raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
-        since, values, until = zones[zone].since, zones[zone].g_per_kwh, zones[zone].until
-        window = [at.astimezone(UTC).timestamp() for at in (begin, end)]
-        begins_within = since[0] <= window[0] < until
-        if not self.wrap and not (begins_within and window[1] <= until):
-            message = (
-                f"zone: {self.path} has {zone} from {utc_text(since[0])} to {utc_text(until)}, and the run "
-                f"needs {utc_text(window[0])} to {utc_text(window[1])}; set start_utc within it, or "
-                "grid.wrap=true"
-            )
-            if begins_within:
-                raise NotCoveredError(message, datetime.fromtimestamp(until, UTC))
-            raise ConfigError(message)
-        period = until - since[0]
-        num_steps = (window[1] - window[0]) / period * len(since)
-        require(
-            not self.wrap or num_steps <= MOST_STEPS,
-            f"grid.wrap: {self.path} would repeat {num_steps:.3g} rows of {zone} within the run (at most "
-            f"{MOST_STEPS})",
-        )
-        first, last = (int((at - since[0]) // period) if self.wrap else 0 for at in window)
-        found = []
-        for turn in range(first, last + 1):
-            at = since + turn * period
-            ends = np.append(at[1:], at[0] + period)
-            found += [(at[k], values[k]) for k in np.flatnonzero((ends > window[0]) & (at <= window[1]))]
-        return [(datetime.fromtimestamp(float(at), UTC), float(value)) for at, value in found]
+        series, owner = zones[zone], f"zone: {self.path}, zone {zone}"
+        require(len(series.since) > 1, f"{owner}: needs more than one row with a time")
+        require(not series.unplaced, f"{owner}, {series.unplaced}")
+        begin_s, end_s = (at.astimezone(UTC).timestamp() for at in (begin, end))
+        found: list[tuple[datetime, float]] = []
+        reached_s, why = begin_s, ""
+        for row, since_s, until_s in self._rows(owner, series, begin_s, end_s):
+            if found and reached_s > end_s:
+                break
+            why = series.faults.get(row, "")
+            if since_s > reached_s:
+                why = f"a gap from {utc_text(reached_s)} to {utc_text(since_s)}"
+            if why:
+                break
+            found.append((datetime.fromtimestamp(since_s, UTC), float(series.g_per_kwh[row])))
+            reached_s = until_s
+        if found and reached_s >= end_s:
+            return found
+        needed = f"and the run needs {utc_text(begin_s)} to {utc_text(end_s)}"
+        first_s, last_s = float(series.since[0]), float(series.until[-1])
+        if why and (found or self.wrap or begin_s >= first_s):
+            message = f"{owner}, {why}, {needed}; set another start_utc"
+        else:
+            covered = f"has {utc_text(first_s)} to {utc_text(last_s)}"
+            message = f"{owner}: {covered}, {needed}; set start_utc within it, or grid.wrap=true"
+        if found:
+            raise NotCoveredError(message, datetime.fromtimestamp(reached_s, UTC))
+        raise ConfigError(message)
+
+    def _rows(
+        self, owner: str, series: Series, begin_s: float, end_s: float
+    ) -> Iterator[tuple[int, float, float]]:
+        """Index, begin and end of each row that ends after `begin_s`; of a file that repeats, without end."""
+        period_s = float(series.until[-1] - series.since[0])
+        turns: Iterable[int] = (0,)
+        if self.wrap:
+            num_steps = (end_s - begin_s) / period_s * len(series.since)
+            repeated = f"{owner}: grid.wrap would repeat {num_steps:.3g} rows within the run"
+            require(num_steps <= MOST_STEPS, f"{repeated} (at most {MOST_STEPS})")
+            turns = itertools.count(int((begin_s - series.since[0]) // period_s))
+        for turn in turns:
+            since, until = series.since + turn * period_s, series.until + turn * period_s
+            for row in np.flatnonzero(until > begin_s).tolist():
+                yield row, float(since[row]), float(until[row])
 
     def about(self) -> dict[str, str]:
         """The file's name and SHA-256, the factor, and the number of rows that it marks as estimated."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from pipeline.carbon.grid import MAX_G_PER_KWH
-from pipeline.carbon.utc_table import have_offset, numbers, read_table, require_columns, utc_seconds
-from pipeline.domain.checks import ConfigError, require
-
-Floats = npt.NDArray[np.float64]
+from pipeline.domain.checks import require
+from pipeline.host.utc_table import (
+    WITH_OFFSET,
+    Floats,
+    have_offset,
+    numbers,
+    read_table,
+    require_columns,
+    utc_seconds,
+)
 
 EXPORTS = {
     "Datetime (UTC)": "utc",
@@ -30,20 +36,26 @@ EXPORTS = {
     "Data estimated": "estimated",
 }
 """Headers of Electricity Maps' exports, before and since 2024, and our names for these columns."""
+NEIGHBOURS = 5
+"""Steps on either side of a row that tell the usual one there: a file may go from hours to quarters."""
 LEAST_STEP_S = 1.0
 """Least step of a trace: grids publish values of five minutes or more."""
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The values of one zone."""
+    """The values of one zone, in order of time."""
 
     since: Floats
     """(rows,): begin of each value, seconds since 1970."""
+    until: Floats
+    """(rows,): its end: the next row, or where one is missing the usual step."""
     g_per_kwh: Floats
-    """(rows,): carbon intensity from that time on."""
-    until: float
-    """End of the last value, seconds since 1970."""
+    """(rows,): carbon intensity in that time."""
+    faults: Mapping[int, str]
+    """Why a value cannot be used, by its index."""
+    unplaced: str
+    """The first row whose time states no offset, so that nobody knows when it is; empty: none."""
     num_estimated: int
     """Rows that the file marks as estimated."""
 
@@ -52,9 +64,10 @@ class Series:
 def read_trace(path: Path, column: str, modified_ns: int, most_bytes: int) -> Mapping[str, Series]:
     """The values of each zone of a file with the columns zone, utc and `column`, or an export.
 
-    The rows of a zone must be in order of time, each once, at even steps. Times must state their offset (Z or
-    +01:00), except in an export, whose header states UTC. Raises ConfigError naming file, zone and row.
-    modified_ns: the file's modification time, so that a changed file is read again. most_bytes: see Trace.
+    Rows without a time are left out. Times must state their offset (Z or +01:00), except in an export, whose
+    header states UTC. What is wrong with a row is kept as its fault, as a run may not need it. Raises
+    ConfigError for a file without such columns. modified_ns: the file's modification time, so that a changed
+    file is read again. most_bytes: see Trace.
     """
     table = read_table("grid", path, most_bytes)
     exported = "Datetime (UTC)" in table
@@ -67,17 +80,14 @@ def read_trace(path: Path, column: str, modified_ns: int, most_bytes: int) -> Ma
         {
             "utc": table["utc"],
             "value": table[column],
-            "since": utc_seconds("grid.path", path, table["utc"]),
+            "since": utc_seconds(table["utc"]),
             "g_per_kwh": numbers(table[column]),
             "has_offset": np.full(len(table), exported) | have_offset(table["utc"]),
             "estimated": estimated,
         }
     )
     zones = table["zone"].astype(str).to_numpy()
-    return {
-        str(zone): _series(f"grid.path: {path}, zone {zone}", column, of_zone)
-        for zone, of_zone in rows.groupby(zones, sort=False)
-    }
+    return {str(zone): _series(column, of_zone) for zone, of_zone in rows.groupby(zones, sort=False)}
 
 
 def _require_columns(path: Path, table: pd.DataFrame, column: str) -> None:
@@ -86,51 +96,53 @@ def _require_columns(path: Path, table: pd.DataFrame, column: str) -> None:
     require(not twice, f"grid.path: {path} has {', '.join(twice)} twice")
     require_columns("grid.path", path, table, ("zone", "utc"))
     require_columns("grid.column", path, table, (column,))
-    require(
-        not pd.api.types.is_bool_dtype(table[column]),
-        f"grid.column: {column!r} contains booleans, not numbers",
+    is_number = not pd.api.types.is_bool_dtype(table[column]) and bool(
+        np.isfinite(numbers(table[column])).any()
     )
+    require(is_number, f"grid.column: {path} has no number in the column {column!r}")
 
 
-def _series(where: str, column: str, rows: pd.DataFrame) -> Series:
-    """A zone's values from its rows, checked (columns: see `read_trace`)."""
+def _series(column: str, rows: pd.DataFrame) -> Series:
+    """A zone's values from its rows (columns: see `read_trace`)."""
+    rows = rows[np.isfinite(rows["since"])].sort_values("since", kind="stable")
+    again = rows.duplicated(["since", "g_per_kwh"])  # the end of one file, and the begin of the next
+    rows = rows[~again]
     since, g_per_kwh = rows["since"].to_numpy(), rows["g_per_kwh"].to_numpy()
-    for good, expected in (
-        (np.isfinite(since), "utc must be a time"),
-        (rows["has_offset"].to_numpy(), "utc must state its offset, as in 2021-06-01T00:00Z"),
-        (np.isfinite(g_per_kwh) & (g_per_kwh >= 0), f"{column} must be a number >= 0"),
-        (g_per_kwh <= MAX_G_PER_KWH, f"{column} must be g/kWh, and no grid emits over {MAX_G_PER_KWH:g}"),
+    earlier_s, later_s = _near_steps_s(since)
+    usual_s = np.nan_to_num(np.fmax(earlier_s, later_s), nan=np.inf if len(since) > 1 else 0.0)
+    step_s = np.append(np.diff(since), np.inf)[: len(since)]
+    until = since + np.where(step_s > 1.5 * usual_s, usual_s, step_s)
+    # Of the step to a row: whether the steps on both sides of it are twice as long.
+    short = np.roll(step_s < 0.5 * np.minimum(earlier_s, later_s), 1)
+    after_s = np.roll(step_s, 1)
+    faults: dict[int, str] = {}
+    for wrong, expected in (
+        (~rows["has_offset"].to_numpy(), f"utc {WITH_OFFSET}"),
+        (~(np.isfinite(g_per_kwh) & (g_per_kwh >= 0)), f"{column} must be a number >= 0"),
+        (g_per_kwh > MAX_G_PER_KWH, f"{column} must be g/kWh, and no grid emits over {MAX_G_PER_KWH:g}"),
+        (after_s == 0, "a row before has that time, and another value"),
+        (after_s < LEAST_STEP_S, f"rows must be at least {LEAST_STEP_S:g} s apart"),
+        (short, "it follows too soon on the row before"),
     ):
-        bad = np.flatnonzero(~good)
-        if len(bad):
-            utc, value = rows["utc"].iloc[bad[0]], rows["value"].iloc[bad[0]]
-            raise ConfigError(f"{where}, row {rows.index[bad[0]] + 1}: {expected} ({utc}: {value})")
-    until = float(since[-1] + _usual_step_s(where, since))
-    return Series(since, g_per_kwh, until, int(rows["estimated"].sum()))
+        for row in np.flatnonzero(wrong).tolist():
+            utc, value = rows["utc"].iloc[row], rows["value"].iloc[row]
+            faults.setdefault(row, f"row {rows.index[row] + 1}: {expected} ({utc}: {value})")
+    unplaced = next((text for text in faults.values() if WITH_OFFSET in text), "")
+    return Series(since, until, g_per_kwh, faults, unplaced, int(rows["estimated"].sum()))
 
 
-def _usual_step_s(where: str, since: Floats) -> float:
-    """The median step in seconds. Raises ConfigError unless the times rise in about equal steps >= 1 s."""
-    gaps = np.diff(since)
-    wrong = np.flatnonzero(gaps <= 0)
-    if len(wrong):
-        before, after = (utc_text(since[wrong[0] + k]) for k in (0, 1))
-        raise ConfigError(f"{where}: rows must be in order of time, each once ({after} comes after {before})")
-    require(len(since) > 1, f"{where}: needs more than one row")
-    step_s = float(np.median(gaps))
-    for uneven, message in (
-        (gaps > step_s * 1.5, "a gap from {} to {}"),
-        (gaps < step_s * 0.5, "rows overlap, {} and {}"),
-    ):
-        if uneven.any():
-            first = int(uneven.argmax())
-            times = message.format(utc_text(since[first]), utc_text(since[first + 1]))
-            raise ConfigError(f"{where}: {times} (the usual step is {step_s:g} s)")
-    times = f"{utc_text(since[0])} and the next are {step_s:g} s apart"
-    require(step_s >= LEAST_STEP_S, f"{where}: rows must be at least {LEAST_STEP_S:g} s apart ({times})")
-    return step_s
+def _near_steps_s(since: Floats) -> tuple[Floats, Floats]:
+    """(rows,) each: the medians of the steps before and after the step to the next row, NaN where none is."""
+    nothing = np.full(NEIGHBOURS, np.nan)
+    steps_s = np.where(np.diff(since) > 0, np.diff(since), np.nan)  # two rows of one time are no step
+    padded = np.concatenate([nothing, steps_s, nothing, [np.nan]])
+    near = np.lib.stride_tricks.sliding_window_view(padded, NEIGHBOURS)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of nothing but NaN
+        medians = np.nanmedian(near, axis=1)
+    return medians[: len(since)], medians[NEIGHBOURS + 1 :][: len(since)]
 
 
 def utc_text(seconds: float) -> str:
-    """Seconds since 1970 as in 2030-01-15T09:48."""
-    return datetime.fromtimestamp(float(seconds), UTC).strftime("%Y-%m-%dT%H:%M")
+    """Seconds since 1970 as in 2030-01-15T09:48, with seconds where there are any."""
+    at = datetime.fromtimestamp(float(seconds), UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S" if at.second else "%Y-%m-%dT%H:%M")

@@ -42,15 +42,16 @@ class CodeCarbon:
 
         silence_codecarbon()
         reading = Reading()
-        tracker = OfflineEmissionsTracker(
-            country_iso_code="DEU",  # required, but unused: the intensity is set below
-            force_carbon_intensity_g_co2e_kwh=installed_g_per_kwh("meter.zone", self.zone),
-            measure_power_secs=self.interval_s,
-            tracking_mode="machine",
-            save_to_file=False,
-            allow_multiple_runs=True,
-            log_level="critical",
-        )
+        with _without_settings():
+            tracker = OfflineEmissionsTracker(
+                country_iso_code="DEU",  # required, but unused: the intensity is set below
+                force_carbon_intensity_g_co2e_kwh=installed_g_per_kwh("meter.zone", self.zone),
+                measure_power_secs=self.interval_s,
+                tracking_mode="machine",
+                save_to_file=False,
+                allow_multiple_runs=True,
+                log_level="critical",
+            )
         tracker.start()
         begin = time.perf_counter()
         try:
@@ -68,6 +69,23 @@ class CodeCarbon:
 def silence_codecarbon() -> None:
     """Keep CodeCarbon's log off the terminal: its own `log_level` is set only after its first lines."""
     logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _without_settings() -> Iterator[None]:
+    """CodeCarbon as it comes: a tracker made in the block reads no `.codecarbon.config` or `CODECARBON_*`.
+
+    Such settings, as a PUE or a CPU's power, are of another experiment, and would change the reading.
+    """
+    from codecarbon import emissions_tracker
+
+    names = vars(emissions_tracker)
+    read = names["get_hierarchical_config"]
+    names["get_hierarchical_config"] = dict
+    try:
+        yield
+    finally:
+        names["get_hierarchical_config"] = read
 
 
 def joules_between(read_kwh: Callable[[Time], float]) -> Callable[[], float]:

@@ -10,18 +10,33 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pipeline.carbon.meters.reading import Reading, require_zone
-from pipeline.carbon.utc_table import Floats, numbers, read_table, require_columns, utc_seconds
-from pipeline.domain.checks import require, require_number, require_whole
+from pipeline.domain.checks import LARGEST, require, require_number, require_whole
 from pipeline.host.data_file import MOST_BYTES
+from pipeline.host.utc_table import (
+    WITH_OFFSET,
+    Floats,
+    have_offset,
+    numbers,
+    read_table,
+    require_columns,
+    utc_seconds,
+)
+
+LONGEST_GAP = 5
+"""Most usual steps between two rows of a run: beyond, nobody knows what was drawn."""
+NEAR = 5
+"""Rows before and after a run that tell the usual step too."""
 
 
 @dataclass(frozen=True)
 class External:
     """A wall meter's CSV file with columns `utc` (with offset) and `power_w`, aligned by time.
 
-    Raises ConfigError naming a bad key.
+    Only the rows of the run, and the ones next to it, must be right; a last line that is not finished is left
+    out. Raises ConfigError naming a bad key.
     """
 
     path: str
@@ -40,38 +55,74 @@ class External:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Reading]:
-        """host_energy_j and host_carbon_g of the block. Raises ConfigError unless the file covers it."""
+        """host_energy_j and host_carbon_g of the block.
+
+        Raises ConfigError before the block for a file without these columns or with times of no offset, and
+        after it for one that does not tell what was drawn.
+        """
+        self._rows()
         reading = Reading()
         begin = datetime.now(UTC)
         yield reading
         end = datetime.now(UTC)
         time.sleep(self.wait_s)
-        at_s, power_w = self._rows()
         begin_s, end_s = begin.timestamp(), end.timestamp()
-        require(
-            at_s[0] <= begin_s and at_s[-1] >= end_s,
-            f"meter.path: {self.path} does not cover the run from {begin:%H:%M:%S} to {end:%H:%M:%S} UTC; "
-            "set meter.wait_s so that the meter can write its last rows",
-        )
-        inside = (at_s > begin_s) & (at_s < end_s)
-        times = np.concatenate([[begin_s], at_s[inside], [end_s]])
+        at_s, power_w, usual_s = self._during(begin_s, end_s)
+        times = np.concatenate([[begin_s], at_s[(at_s > begin_s) & (at_s < end_s)], [end_s]])
         joules = float(np.trapezoid(np.interp(times, at_s, power_w), times))
-        interval_s = float(np.median(np.diff(at_s)))
-        seconds, samples = end_s - begin_s, int(inside.sum())
-        reading.fill("external", "metered", self.zone, joules, seconds, interval_s, samples=samples)
-
-    def _rows(self) -> tuple[Floats, Floats]:
-        """Times in seconds since 1970 and power in watts, both (rows,)."""
-        path = Path(self.path).expanduser()
-        table = read_table("meter", path, self.most_bytes)
-        require_columns("meter.path", path, table, ("utc", "power_w"))
-        at_s = utc_seconds("meter.path", path, table["utc"])
-        power_w = numbers(table["power_w"])
-        good = np.isfinite(at_s) & np.isfinite(power_w) & (power_w >= 0)
-        require(
-            len(at_s) > 1 and bool(good.all()) and bool((np.diff(at_s) > 0).all()),
-            f"meter.path: {path} needs rows with rising utc and power_w >= 0",
+        reading.fill(
+            "external", "metered", self.zone, joules, end_s - begin_s, usual_s, samples=len(at_s) - 2
         )
-        row = int(power_w.argmax())
-        require_number(f"meter.path: {path}, row {row + 1}", "power_w", float(power_w[row]), least=0)
-        return at_s, power_w
+
+    def _during(self, begin_s: float, end_s: float) -> tuple[Floats, Floats, float]:
+        """Times and powers of the rows of a run and the two next to it, and the usual step between rows."""
+        rows = self._rows()
+        within = rows["at_s"].between(begin_s, end_s, inclusive="neither")
+        rows = rows[within | (np.isfinite(rows["power_w"]) & (rows["power_w"] >= 0))]
+        at_s = rows["at_s"].to_numpy()
+        first = int(at_s.searchsorted(begin_s, side="right")) - 1
+        last = int(at_s.searchsorted(end_s))
+        run = "the run from {:%H:%M:%S} to {:%H:%M:%S} UTC".format(
+            *(datetime.fromtimestamp(at, UTC) for at in (begin_s, end_s))
+        )
+        require(
+            first >= 0 and last < len(at_s),
+            f"meter.path: {self.path} does not cover {run}; set meter.wait_s so that the meter can write its "
+            "last rows",
+        )
+        near_s = np.diff(at_s[max(0, first - NEAR) : last + 1 + NEAR])
+        usual_s = float(np.quantile(near_s[near_s > 0], 0.25, method="lower"))
+        rows = rows.iloc[first : last + 1]
+        require(len(rows) > 2, f"meter.path: {self.path} has no row within {run}")
+        at_s, power_w = rows["at_s"].to_numpy(), rows["power_w"].to_numpy()
+        for good, expected in (
+            (np.isfinite(power_w) & (power_w >= 0), "power_w must be a number >= 0"),
+            (power_w <= LARGEST["_w"], f"power_w must be at most {LARGEST['_w']:g}"),
+            (np.diff(at_s, prepend=-np.inf) > 0, "another row has that time"),
+        ):
+            bad = rows[~good]
+            text = "" if bad.empty else f"row {bad.index[0] + 1}: {expected} ({bad['text'].iloc[0]})"
+            require(bad.empty, f"meter.path: {self.path}, {text}")
+        gaps_s = np.diff(at_s)
+        longest = int(gaps_s.argmax())
+        at = datetime.fromtimestamp(at_s[longest], UTC)
+        require(
+            gaps_s[longest] <= LONGEST_GAP * usual_s,
+            f"meter.path: {self.path} has a gap of {gaps_s[longest]:.3g} s from {at:%H:%M:%S} UTC in {run}",
+        )
+        return at_s, power_w, usual_s
+
+    def _rows(self) -> pd.DataFrame:
+        """The file's rows that have a time, in order of it.
+
+        Columns: at_s (seconds since 1970), power_w (NaN for what is no number), text (what the file says).
+        """
+        path = Path(self.path).expanduser()
+        table = read_table("meter", path, self.most_bytes, growing=True)
+        require_columns("meter.path", path, table, ("utc", "power_w"))
+        at_s, text = utc_seconds(table["utc"]), table["utc"].astype(str) + ": " + table["power_w"].astype(str)
+        unplaced = np.flatnonzero(np.isfinite(at_s) & ~have_offset(table["utc"]))
+        shown = "".join(f"row {k + 1}: utc {WITH_OFFSET} ({text.iloc[k]})" for k in unplaced[:1])
+        require(not len(unplaced), f"meter.path: {path}, {shown}")
+        rows = pd.DataFrame({"at_s": at_s, "power_w": numbers(table["power_w"]), "text": text})
+        return rows[np.isfinite(at_s)].sort_values("at_s", kind="stable")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.carbon.grids.installed_zones import installed_g_per_kwh
-from pipeline.domain.checks import LARGEST
+from pipeline.domain.checks import LARGEST, first_line
 from pipeline.domain.energy import carbon_g
 
 LEAST_INTERVAL_S = 1e-3
@@ -26,6 +26,8 @@ class Reading:
     """host_energy_j and host_carbon_g."""
     method: str = "none"
     """The meter and its tier, or why there are no metrics."""
+    problem: str = ""
+    """Why a meter that was there failed: for a person to mend."""
     about: dict[str, Any] = field(default_factory=dict)
     """tier, interval_s, samples, seconds, resolution_j (the smallest sample above 0), idle_w; None where the
     meter does not have it."""
@@ -55,6 +57,10 @@ class Reading:
         self.metrics = {"host_energy_j": joules, "host_carbon_g": grams}
         self.method = f"{name} ({tier})"
 
+    def refuse(self, reason: str) -> None:
+        """Leave the reading without metrics, and say why."""
+        self.metrics, self.method, self.problem = {}, f"refused: {reason}", reason
+
 
 class Meter(Protocol):
     """Measures the energy of this host while a block runs."""
@@ -72,6 +78,26 @@ class NoMeter:
     def measure(self) -> Iterator[Reading]:
         """An empty reading."""
         yield Reading()
+
+
+@contextlib.contextmanager
+def metered(meter: Meter) -> Iterator[Reading]:
+    """The meter's reading of the block, refused where the meter fails after it: its results are kept.
+
+    Raises what the meter raises before the block, and what the block raises.
+    """
+    context = meter.measure()
+    reading = context.__enter__()
+    try:
+        yield reading
+    except BaseException as error:
+        with contextlib.suppress(Exception):
+            context.__exit__(type(error), error, error.__traceback__)
+        raise
+    try:
+        context.__exit__(None, None, None)
+    except Exception as error:  # each sensor's library has its own
+        reading.refuse(first_line(error))
 
 
 def require_zone(zone: str) -> None:

@@ -18,6 +18,7 @@ from pipeline.domain.checks import LARGEST, ConfigError, first_line, require, re
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK
 from pipeline.host.data_file import MOST_BYTES, content
+from pipeline.host.utc_table import WITH_OFFSET, have_offset, utc_seconds
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +31,7 @@ REPLAY_COLUMNS = ("timestamp", "model", "deadline_s", "tenant")
 class Replay:
     """The requests of a CSV file with the column timestamp and, optionally, model, deadline_s and tenant.
 
-    timestamp is an ISO time (UTC without an offset) or seconds. Each distinct (model, deadline_s, tenant) is
+    timestamp is an ISO time with its offset, or seconds. Each distinct (model, deadline_s, tenant) is
     a class. The first request arrives at the run's start. Raises ConfigError for a file that is not valid,
     naming the line.
     """
@@ -75,18 +76,26 @@ def _read_requests(
 ) -> tuple[Requests, tuple[RequestClass, ...]]:
     """The requests of a file and their classes, in the order in which the classes first appear."""
     table = _read_table(path, most_bytes)
-    at_s = _seconds(table["timestamp"])
+    numbers = pd.to_numeric(table["timestamp"], errors="coerce")
+    if numbers.notna().any():
+        at_s = np.asarray(numbers, dtype=float)
+    else:
+        at_s = utc_seconds(table["timestamp"])
+        placed = have_offset(table["timestamp"]) | ~np.isfinite(at_s)
+        _require_rows(path, placed, f"timestamp {WITH_OFFSET}")
     _require_rows(path, np.isfinite(at_s), "timestamp must be an ISO time or seconds")
-    _require_rows(path, np.diff(at_s, prepend=at_s[0]) >= 0, "timestamp must not be before the row above")
     within = np.abs(at_s) <= MOST_SINCE_1970_S
-    _require_rows(path, within, f"timestamp must be at most {MOST_SINCE_1970_S:g} s")
+    expected = f"timestamp must be seconds, at most {MOST_SINCE_1970_S:g}, not parts of a second"
+    _require_rows(path, within, expected)
+    _require_rows(path, np.diff(at_s, prepend=at_s[0]) >= 0, "timestamp must not be before the row above")
     within = at_s - at_s[0] <= LARGEST["_s"]
     _require_rows(path, within, f"timestamp must be at most {LARGEST['_s']:g} s after the first")
-    about = table.reindex(columns=list(REPLAY_COLUMNS[1:]))
+    about = table.reindex(columns=list(REPLAY_COLUMNS[1:])).replace("", None)
     deadline_s = pd.to_numeric(about["deadline_s"], errors="coerce")
     good = about["deadline_s"].isna() | ((deadline_s > 0) & (deadline_s <= LARGEST["_s"]))
     expected = f"deadline_s must be a number > 0 and at most {LARGEST['_s']:g}, or empty"
     _require_rows(path, good.to_numpy(), expected)
+    about = about.assign(deadline_s=deadline_s)
     kind, distinct = pd.factorize(pd.MultiIndex.from_frame(about.astype(object).where(about.notna(), None)))
     first = np.unique(kind, return_index=True)[1]
     lines = zip(first + 2, distinct, strict=True)
@@ -98,7 +107,11 @@ def _read_table(path: Path, most_bytes: int) -> pd.DataFrame:
     """The file's rows, unchecked: the column timestamp and any of the other REPLAY_COLUMNS."""
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(content(path, most_bytes), skipinitialspace=True, index_col=False)
+            # As texts, the ids 007 and NA stay what they are.
+            table = pd.read_csv(
+                content(path, most_bytes), skipinitialspace=True, index_col=False, dtype=str,
+                keep_default_na=False,
+            )  # fmt: skip
     except pd.errors.ParserWarning as error:
         raise ConfigError(f"workload.path: {path} has rows with more fields than its header") from error
     except Exception as error:  # each format has its own for a broken file
@@ -121,15 +134,6 @@ def _request_class(line: int, model: Any, deadline_s: Any, tenant: Any) -> Reque
         model=None if pd.isna(model) else str(model),
         deadline_s=None if pd.isna(deadline_s) else float(deadline_s),
     )
-
-
-def _seconds(timestamps: pd.Series) -> Floats:
-    """(rows,): numbers as seconds, else ISO times (UTC without an offset) as seconds since 1970; else NaN."""
-    numbers = pd.to_numeric(timestamps, errors="coerce")
-    if numbers.notna().any():
-        return np.asarray(numbers, dtype=float)
-    times = pd.to_datetime(timestamps, errors="coerce", utc=True, format="ISO8601")
-    return np.asarray((times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1), dtype=float)
 
 
 def _require_rows(path: Path, good: npt.NDArray[np.bool_], message: str) -> None:

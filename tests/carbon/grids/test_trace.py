@@ -30,7 +30,7 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
     ]
     assert grid.steps("A", NOW + hour, NOW + hour) == [(NOW + hour, 20)]
     assert grid.steps("B", NOW, NOW + hour) == [(NOW, 5), (NOW + hour / 2, 6)]
-    message = "A from 2030-01-01T00:00 to 2030-01-01T03:00, and the run needs .*T02:00 to .*T04:00; set"
+    message = "zone A: has 2030-01-01T00:00 to 2030-01-01T03:00, and the run needs .*T02:00 to .*T04:00; set"
     with pytest.raises(ConfigError, match=message):
         grid.steps("A", NOW + 2 * hour, NOW + 4 * hour)
     with pytest.raises(NotCoveredError) as ended:
@@ -55,7 +55,7 @@ def test_rows_that_would_repeat_millions_of_times_are_refused(tmp_path: Path) ->
     grid = trace(tmp_path, text, wrap=True)
     assert len(grid.steps("A", NOW, NOW + timedelta(seconds=60))) == 61
     with pytest.raises(
-        ConfigError, match=r"^grid\.wrap: .* would repeat 3\.15e\+07 rows of A within the run"
+        ConfigError, match=r"^zone: .* A: grid\.wrap would repeat 3\.15e\+07 rows within the run"
     ):
         grid.steps("A", NOW, NOW + timedelta(days=365))
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.carbon.accounting import Accounting
+from pipeline.carbon.grid import NotCoveredError
 from pipeline.carbon.grids.trace import Trace
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.ledger import account
@@ -43,34 +44,115 @@ def test_namibia_is_a_zone(tmp_path: Path) -> None:
         ("zone,utc\nA,2030-01-01\n", "grid.column: .* has no column 'g' .it has zone, utc"),
         ("zone,g\nA,1\n", "grid.path: .* has no column 'utc'"),
         ("", "cannot read"),
-        ("zone,utc,g\nA,soon,1\nA,2030-01-02,1\n", "zone A, row 1: utc must be a time"),
-        (
-            "zone,utc,g\nA,2030-01-01T00Z,1\nA,2030-01-02T00:00,1\n",
-            "zone A, row 2: utc must state its offset, as in .*2030-01-02T00:00: 1",
-        ),
         ("zone,utc,g,utc\nA,2030-01-01T00Z,1,x\n", "has utc twice"),
-        ("zone,utc,g\nA,2030-01-01T00Z,true\nA,2030-01-02T00Z,true\n", "'g' contains booleans, not numbers"),
-        (hours("1", "-1"), "zone A, row 2: g must be a number >= 0"),
-        (hours("1", "x"), "zone A, row 2: g must be a number >= 0"),
-        (hours("1", "2001"), "zone A, row 2: g must be g/kWh, and no grid emits over 2000"),
-        ("zone,utc,g\nA,2030-01-02T00Z,1\nA,2030-01-01T00Z,1\n", "zone A: rows must be in order of time"),
-        ("zone,utc,g\nA,2030-01-02T00Z,1\nA,2030-01-02T00Z,1\n", "each once .2030-01-02T00:00 comes after"),
-        ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs more than one row"),
-        (
-            "zone,utc,g\nA,2030-01-01T00:00:00Z,1\nA,2030-01-01T00:00:00.000001Z,1\n",
-            r"grid\.path: .*trace\.csv, zone A: rows must be at least 1 s apart \(2030-01-01T00:00 and the "
-            r"next are .*e-07 s apart\)$",
-        ),
-        (hours("1", "1", "1", "", "", "1"), "row 4: g must be a number"),
-        (hours("1", "1", "1") + "A,2030-01-01T05:00Z,1\n", "a gap from 2030-01-01T02:00 to 2030-01-01T05:00"),
-        (hours("1", "1", "1") + "A,2030-01-01T02:10Z,1\n", "rows overlap, 2030-01-01T02:00 and .*T02:10"),
+        ("zone,utc,g\nA,2030-01-01T00Z,true\nA,2030-01-02T00Z,true\n", "has no number in the column 'g'"),
+        ("zone,utc,g\n", "has no number in the column 'g'"),
     ],
 )
-def test_a_bad_trace_is_refused_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_no_trace_is_refused_when_it_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         trace(tmp_path, text)
     with pytest.raises(ConfigError, match="grid.path: no such file"):
         Trace(str(tmp_path / "nowhere.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zone,utc,g\nA,soon,1\nA,2030-01-02T00Z,1\n", "zone A: needs more than one row with a time"),
+        (
+            "zone,utc,g\nA,2030-01-01T00Z,1\nA,2030-01-02T00:00,1\n",
+            "zone A, row 2: utc must state its offset, as in .*2030-01-02T00:00: 1",
+        ),
+        ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs more than one row"),
+        (hours("1", "-1"), "zone A, row 2: g must be a number >= 0"),
+        (hours("1", "x"), "zone A, row 2: g must be a number >= 0"),
+        (hours("1", "2001"), "zone A, row 2: g must be g/kWh, and no grid emits over 2000"),
+        (hours("1", "1") + "A,2030-01-01T01:00Z,2\n", "row 3: a row before has that time, and another value"),
+        (
+            "zone,utc,g\nA,2030-01-01T00:00:00Z,1\nA,2030-01-01T00:00:00.5Z,1\nA,2030-01-01T02:00Z,1\n",
+            r"zone A, row 2: rows must be at least 1 s apart \(2030-01-01T00:00:00.5Z: 1\)",
+        ),
+        (hours("1", "1", "1", "", "", "1"), r"row 4: g must be a number >= 0 \(2030-01-01T03:00Z: \)"),
+        (hours("1", "1", "1") + "A,2030-01-01T05:00Z,1\n", "a gap from 2030-01-01T03:00 to 2030-01-01T05:00"),
+        (
+            hours("1", "1", "1", "1", "1") + "A,2030-01-01T02:10Z,1\n",
+            "row 6: it follows too soon on the row before",
+        ),
+    ],
+)
+def test_a_bad_row_within_a_run_is_refused_with_it(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trace(tmp_path, text).steps("A", NOW, NOW + timedelta(hours=5, minutes=30))
+
+
+OUTSIDE = "A,2030-01-02T0{}:00Z,{}\n"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        OUTSIDE.format(0, 5) + OUTSIDE.format(1, "unavailable") + OUTSIDE.format(2, ""),
+        OUTSIDE.format(0, -0.02) + OUTSIDE.format(0, 7) + OUTSIDE.format(1, 1e9),
+        "A,yesterday,5\nA,1000-01-01T00:00Z,5\nA,9999-12-31T23:59Z,5\nA,,\n",
+        "B,2030-01-01T00:00,-1\nB,never,x\n,,\n",
+        "A,2030-01-02T00:00Z",
+        'A,"2030-01-02T00:0',
+    ],
+)
+def test_what_lies_outside_a_run_does_it_no_harm(tmp_path: Path, rows: str) -> None:
+    """Another month, another zone, rows without a time, a last line that was never finished."""
+    hour = timedelta(hours=1)
+    grid = trace(tmp_path, hours("10", "20", "30") + rows)
+    assert [value for _, value in grid.steps("A", NOW, NOW + 2.5 * hour)] == [10, 20, 30]
+    with pytest.raises(ConfigError):
+        grid.steps("A", NOW, NOW + 26 * hour)
+
+
+def test_a_run_ends_where_a_gap_begins(tmp_path: Path) -> None:
+    """Days apart: the last hour before is whole, and no value holds until the month after."""
+    later = [f"A,2030-02-01T0{k}:00Z,400" for k in range(3)]
+    grid, hour = trace(tmp_path, hours("1", "1", "1") + "\n".join(later)), timedelta(hours=1)
+    assert len(grid.steps("A", NOW, NOW + 3 * hour)) == 3
+    with pytest.raises(
+        NotCoveredError, match="zone A, a gap from 2030-01-01T03:00 to 2030-02-01T00:00"
+    ) as at:
+        grid.steps("A", NOW, NOW + 3.5 * hour)
+    assert at.value.until == NOW + 3 * hour
+    with pytest.raises(
+        ConfigError, match="a gap from 2030-01-05T00:00 to 2030-02-01T00:00, and the run needs"
+    ):
+        grid.steps("A", NOW + timedelta(days=4), NOW + timedelta(days=4))
+
+
+@pytest.mark.parametrize("quarters_first", [False, True])
+def test_steps_may_change_within_a_file(tmp_path: Path, quarters_first: bool) -> None:
+    """Hours, then quarters, as European prices and intensities since October 2025; and the reverse."""
+    minutes = [*range(0, 240, 15), *range(240, 600, 60)] if quarters_first else [
+        *range(0, 360, 60), *range(360, 600, 15)
+    ]  # fmt: skip
+    rows = [f"A,{(NOW + timedelta(minutes=m)).isoformat()},{m}" for m in minutes]
+    grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows, ""]))
+    found = grid.steps("A", NOW, NOW + timedelta(minutes=599))
+    assert [(at - NOW) / timedelta(minutes=1) for at, _ in found] == minutes
+    for missing in (120, 480):  # an hour, or a quarter
+        kept = [row for m, row in zip(minutes, rows, strict=True) if m != missing]
+        gappy = trace(tmp_path, "\n".join(["zone,utc,g", *kept, ""]))
+        with pytest.raises(NotCoveredError, match="a gap from"):
+            gappy.steps("A", NOW, NOW + timedelta(minutes=599))
+
+
+def test_the_newest_row_may_be_the_first_and_a_row_may_come_twice(tmp_path: Path) -> None:
+    rows = [f"A,2030-01-01T{k:02}:00Z,{k}" for k in (4, 3, 3, 2, 1, 0)]
+    grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows]))
+    assert [value for _, value in grid.steps("A", NOW, NOW + timedelta(hours=4))] == [0, 1, 2, 3, 4]
+
+
+def test_ids_of_zones_are_texts(tmp_path: Path) -> None:
+    rows = [f"{zone},2030-01-01T0{k}:00Z,{value}" for k in (0, 1) for zone, value in (("007", 7), ("7", 8))]
+    grid = trace(tmp_path, "\n".join(["zone,utc,g", *rows]))
+    assert grid.steps("007", NOW, NOW) == [(NOW, 7)]
+    assert grid.steps("7", NOW, NOW) == [(NOW, 8)]
 
 
 EXPORT_HEADERS = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from pipeline.carbon.meters.code_carbon import CodeCarbon
 from pipeline.carbon.meters.cpu_time import CpuTime
 from pipeline.carbon.meters.external import External
-from pipeline.carbon.meters.reading import NoMeter, Reading
+from pipeline.carbon.meters.reading import NoMeter, Reading, metered
 from pipeline.domain.checks import ConfigError
 from tests.conftest import choices, configured
 
@@ -55,3 +57,22 @@ def test_every_file_builds_a_meter(name: str, tmp_path: Path) -> None:
     (tmp_path / "wall.csv").write_text("utc,power_w\n")
     more = {"path": str(tmp_path / "wall.csv")} if name == "external" else {}
     assert hasattr(configured("meter", name, **more), "measure")
+
+
+class Fragile:
+    """A meter that fails when the run has ended."""
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Reading]:
+        reading = Reading({"host_energy_j": 1.0})
+        yield reading
+        raise RuntimeError("the sensor is gone\nat line 3")
+
+
+def test_a_meter_that_fails_costs_no_run_its_results() -> None:
+    with metered(Fragile()) as reading:
+        pass
+    assert reading.metrics == {}
+    assert reading.method == "refused: the sensor is gone"
+    with pytest.raises(KeyError, match="of the run"), metered(Fragile()):
+        raise KeyError("of the run")

@@ -123,14 +123,28 @@ def test_replay_by_hand(tmp_path: Path) -> None:
     assert all_of(replay(tmp_path, "timestamp,model\n5,m\n5,m\n7.25,n\n")).arrival_s.tolist() == [0, 0, 2.25]
 
 
+def test_ids_of_a_replay_are_texts(tmp_path: Path) -> None:
+    """Namibia's NA was no tenant, and 7 beside an empty cell was 7.0."""
+    rows = [("NA", "null"), ("007", "1e3"), ("7", ""), ("", "nan"), ("None", "true")]
+    text = "".join(f"{at},{tenant},{model}\n" for at, (tenant, model) in enumerate(rows))
+    found = replay(tmp_path, "timestamp,tenant,model\n" + text).classes
+    assert [(c.tenant, c.model) for c in found] == [(t or "default", m or None) for t, m in rows]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "is not a CSV file"),
         ("when\n1\n", "must have rows under timestamp .*it has 1 under when"),
         ("timestamp\n", "it has 0 under timestamp"),
-        ("timestamp\n0\n1e250\n", r"trace.csv, line 3: timestamp must be at most 1e\+10 s"),
-        ("timestamp\n1e200\n1e200\n", "trace.csv, line 2: timestamp must be at most"),
+        ("timestamp\n0\n1e250\n", r"trace.csv, line 3: timestamp must be seconds, at most 1e\+10"),
+        ("timestamp\n1e200\n1e200\n", "trace.csv, line 2: timestamp must be seconds, at most"),
+        (
+            "timestamp\n1479201600000\n1479201600250\n",
+            "line 2: timestamp must be seconds, .* not parts of a sec",
+        ),
+        ("timestamp\n2024-05-01T10:00:00\n", "line 2: timestamp must state its offset, as in"),
+        ("timestamp\n2024-05-01T10:00Z\n9999-12-31T10:00Z\n", "line 3: timestamp must be an ISO time"),
         ("timestamp\n0\n1\n2e9\n", r"trace.csv, line 4: timestamp must be at most 1e\+09 s after the first"),
         ("timestamp,deadline_s\n0,1e200\n", r"line 2: deadline_s must be a number > 0 and at most 1e\+09"),
         ("timestamp,deadline\n1,2\n", "deadline"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.carbon.utc_table import read_table
 from pipeline.domain.checks import ConfigError
+from pipeline.host.utc_table import read_table
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
