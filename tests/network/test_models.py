@@ -219,23 +219,74 @@ def test_no_option_of_a_model_says_where_weights_come_from(library: str, key: st
         small(library=library, options={key: "x"}, weights="pretrained")
 
 
-def test_weights_with_other_keys_go_by_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["module.", "module.model.", "backbone.", "net/"])
+@pytest.mark.parametrize(
+    "wrappers", [(), ("state_dict",), ("model",), ("model_state_dict",), ("model", "state_dict")]
+)
+def test_weights_go_by_name_below_a_prefix_and_in_wrappers(
+    prefix: str, wrappers: tuple[str, ...], tmp_path: Path
+) -> None:
+    """In another order, as of a file that a newer or older program wrote, without its counters."""
     source, path = small(seed=3).build(), tmp_path / "weights.pt"
-    torch.save({f"net/{key}": value for key, value in source.state_dict().items()}, path)
+    state = dict(reversed(source.state_dict().items()))
+    content: dict[str, Any] = {
+        f"{prefix}{key}": value for key, value in state.items() if "num_batches" not in key
+    }
+    content["criterion.weight"] = torch.ones(3)  # of the training
+    for wrapper in wrappers:
+        content = {"epoch": 3, "optimizer": {"state": {}}, wrapper: content}
+    torch.save(content, path)
     x = torch.randn(1, 3, 32, 32)
     assert torch.equal(small(weights=str(path)).build()(x), source(x))
 
 
-def test_weights_without_a_finite_answer_are_refused_with_the_layer_at_fault(tmp_path: Path) -> None:
-    """Variances in the place of means and the other way round: same shapes, so they load by order."""
+def test_safetensors_may_have_a_prefix_too(tmp_path: Path) -> None:
+    """Its files have their keys in the order of the alphabet."""
+    from safetensors.torch import save_file
+
+    source, path = small(seed=3).build(), tmp_path / "weights.safetensors"
+    save_file({f"module.{key}": value for key, value in source.state_dict().items()}, path)
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(small(weights=str(path)).build()(x), source(x))
+
+
+def test_two_sets_of_weights_are_not_chosen_from(tmp_path: Path) -> None:
     state, path = small(seed=3).build().state_dict(), tmp_path / "weights.pt"
-    other = {"running_mean": "running_var", "running_var": "running_mean"}
+    torch.save(
+        {f"{who}.{key}": value for who in ("student", "teacher") for key, value in state.items()}, path
+    )
+    with pytest.raises(ConfigError, match="has two of them, as 'student.' and 'teacher.': name one"):
+        small(weights=str(path)).build()
+    torch.save({"model": state, "state_dict": state}, path)
+    with pytest.raises(ConfigError, match="has weights under each of state_dict, model$"):
+        small(weights=str(path)).build()
 
-    def swapped(key: str) -> str:
-        layer, _, kind = key.rpartition(".")
-        return f"{layer}.{other.get(kind, kind)}"
 
-    torch.save({f"net/{key}": state[swapped(key)] for key in state}, path)
+def test_position_decides_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    source, path = small(seed=3).build(), tmp_path / "weights.pt"
+    torch.save(
+        {f"n{k}.{key.rpartition('.')[2]}": v for k, (key, v) in enumerate(source.state_dict().items())}, path
+    )
+    with pytest.raises(
+        ConfigError, match="does not fit .missing: 262, unknown: 314.*set model.weights_by_order=t"
+    ):
+        small(weights=str(path)).build()
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(small(weights=str(path), weights_by_order=True).build()(x), source(x))
+    swap = {"running_mean": "running_var", "running_var": "running_mean"}
+    other = {
+        f"{key.rpartition('.')[0]}.{swap.get(key.rpartition('.')[2], key.rpartition('.')[2])}": value
+        for key, value in source.state_dict().items()
+    }
+    torch.save(other, path)
+    with pytest.raises(ConfigError, match="by order .314 weights for 314; .*running_var for .*running_mean"):
+        small(weights=str(path), weights_by_order=True).build()
+
+
+def test_weights_without_a_finite_answer_are_refused_with_the_layer_at_fault(tmp_path: Path) -> None:
+    """Variances below 0."""
+    state, path = small(seed=3).build().state_dict(), tmp_path / "weights.pt"
+    torch.save({k: -v if k.endswith("running_var") else v for k, v in state.items()}, path)
     message = r"^model.weights: mobilenet_v2 gives answers that are not finite \(NaN or infinity, first from "
     with pytest.raises(ConfigError, match=message + r"features.0.1 \(BatchNorm2d\)\); check that"):
         small(weights=str(path)).build()
@@ -256,7 +307,7 @@ def test_weights_of_a_file_are_tried_at_the_input_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"a": torch.zeros(1)}, r"does not fit mobilenet_v2 \(missing: 314, unknown: 1"),
+        ({"a": torch.zeros(1)}, r"for mobilenet_v2, does not fit \(missing: 262, unknown: 1"),
         ([1, 2], r"must hold a state_dict \(it holds a list\)"),
         ({"a": 1}, "must hold a state_dict"),
         (subprocess.Popen, "must hold only tensors"),

@@ -36,6 +36,8 @@ class ModelSpec:
     weights: str = "random"
     """random; pretrained (downloaded by the library); a .pt, .pth or .safetensors file; or
     package:MODULE/PATH, a file of an installed package."""
+    weights_by_order: bool = False
+    """Whether a file's keys are others than the model's, and in its order. Else names decide."""
     seed: int = 0
     """Seed of random weights."""
     input_size: int = 224
@@ -54,6 +56,8 @@ class ModelSpec:
             self.library in libraries.LIBRARIES,
             f"model.library: must be {' or '.join(libraries.LIBRARIES)} (library: {self.library!r})",
         )
+        ordered = self.weights_by_order
+        require(isinstance(ordered, bool), f"model.weights_by_order: must be true or false ({ordered!r:.60})")
         require_seed("model", self.seed)
         require_whole("model", "input_size", self.input_size, least=1)
         object.__setattr__(self, "mean", _channels("mean", self.mean))
@@ -90,7 +94,7 @@ class ModelSpec:
                     make_responsive(model, self.name, self.input_size)
                 else:
                     unused = libraries.auxiliary_heads(self.library, self.name)
-                    load_weights(model, self.name, self.weights, unused)
+                    load_weights(model, self.name, self.weights, unused, in_order=self.weights_by_order)
             model = model.eval().requires_grad_(False)
             if self.weights != "random":  # which are checked when they are calibrated
                 with fitting_input(self.name, self.input_size):

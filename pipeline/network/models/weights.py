@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,32 +14,23 @@ from torch import Tensor, nn
 from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.host.data_file import opened
 from pipeline.network.models.pickled import require_readable
+from pipeline.network.models.weight_names import by_name, by_order
+
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which checkpoints of training programs have a model's weights."""
 
 
-def load_weights(model: nn.Module, name: str, weights: str, unused: tuple[str, ...] = ()) -> None:
-    """Copy a file's weights into the model: by key, else by order where the number and the shapes agree.
+def load_weights(
+    model: nn.Module, name: str, weights: str, unused: tuple[str, ...] = (), *, in_order: bool = False
+) -> None:
+    """Copy a file's weights into the model, by their names.
 
-    `weights` is the file's path or package:MODULE/PATH; `unused` are prefixes of keys to ignore where the
-    model does not have them. Raises ConfigError for a file that cannot be read or does not fit the model.
+    weights: the file's path or package:MODULE/PATH. unused: prefixes of keys to ignore where the model does
+    not have them. in_order: whether the keys are others, and in the model's order. Raises ConfigError for a
+    file that cannot be read or does not fit the model.
     """
-    wanted = model.state_dict()
-    read = _read(weights)
-    state = {key: value for key, value in read.items() if key in wanted or not key.startswith(unused)}
-    if state.keys() != wanted.keys() and _shapes(state) == _shapes(wanted):
-        state = dict(zip(wanted, state.values(), strict=True))
-    missing = [key for key in wanted if key not in state]
-    unknown = [key for key in state if key not in wanted]
-    misshapen = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
-    require(
-        not (missing or unknown or misshapen),
-        f"model.weights: {weights} does not fit {name} (missing: {len(missing)}, unknown: "
-        f"{len(unknown)}, of other shape: {len(misshapen)}; first: {[*missing, *unknown, *misshapen][:1]})",
-    )
-    model.load_state_dict(state)
-
-
-def _shapes(state: Mapping[str, Tensor]) -> list[torch.Size]:
-    return [value.shape for value in state.values()]
+    read, wanted, owner = _read(weights), model.state_dict(), f"model.weights: {weights}, for {name},"
+    model.load_state_dict(by_order(owner, read, wanted) if in_order else by_name(owner, read, wanted, unused))
 
 
 def _read(weights: str) -> dict[str, Tensor]:
@@ -59,12 +51,23 @@ def _read(weights: str) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # the readers of these formats raise errors of many kinds
         raise ConfigError(f"model.weights: cannot read {weights} ({first_line(error)})") from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
+    state = _unwrapped(weights, state)
     good = isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
     require(good, f"model.weights: {weights} must hold a state_dict (it holds a {type(state).__name__})")
     for key in state:
         require(isinstance(key, str), f"model.weights: {weights} must have text as keys (one is {key!r:.60})")
     return dict(state)
+
+
+def _unwrapped(weights: str, state: Any) -> Any:
+    """The innermost mapping under one of WRAPPERS. Raises ConfigError where two of them hold mappings."""
+    while isinstance(state, Mapping):
+        found = [key for key in WRAPPERS if isinstance(state.get(key), Mapping)]
+        require(len(found) < 2, f"model.weights: {weights} has weights under each of {', '.join(found)}")
+        if not found:
+            break
+        state = state[found[0]]
+    return state
 
 
 def _weights_file(weights: str) -> Path:
