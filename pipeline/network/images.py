@@ -21,6 +21,7 @@ from pipeline.domain.checks import (
 )
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
+from pipeline.network.picture_pixels import as_rgb
 
 
 class Images(Protocol):
@@ -40,10 +41,22 @@ RESIZE = 256 / 224
 the proportion."""
 
 
+def central(image: Image.Image, spec: ModelSpec) -> torch.Tensor:
+    """The central square of a picture as a model's input (see `preprocess`), in runs and in served models."""
+    upright = as_rgb(image)
+    side = min(upright.size) / RESIZE
+    left, top = (int((length - side) / 2) for length in upright.size)
+    right, bottom = (
+        max(begin + 1, int((length + side) / 2))
+        for begin, length in zip((left, top), upright.size, strict=True)
+    )
+    return preprocess(upright.crop((left, top, right, bottom)), spec)
+
+
 def preprocess(image: Image.Image, spec: ModelSpec) -> torch.Tensor:
-    """The image as a model's input: (1, 3, size, size), float32; pixels on 0..1, then (x - mean) / std."""
+    """An RGB image as a model's input: (1, 3, size, size), float32; pixels on 0..1, then (x - mean) / std."""
     size = spec.input_size
-    pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR), np.float32)
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR), np.float32)
     values = (pixels / 255 - np.asarray(spec.mean, np.float32)) / np.asarray(spec.std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
 
@@ -109,7 +122,7 @@ class ImageFolder:
         """
         folder = Path(self.path).expanduser()
         require(folder.is_dir(), f"images.path: no such folder ({folder})")
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = sorted(file for file in folder.rglob("*") if _is_picture(file.relative_to(folder), file))
         require(
             bool(files),
             f"images.path: no images in {self.path} (looked for {', '.join(sorted(SUFFIXES))})",
@@ -119,12 +132,16 @@ class ImageFolder:
     def _centre(self, file: Path, spec: ModelSpec) -> torch.Tensor:
         try:
             with opened(file, self.most_pixels) as image:
-                side = min(image.size) / RESIZE
-                left, top = (image.width - side) / 2, (image.height - side) / 2
-                return preprocess(image.crop((int(left), int(top), int(left + side), int(top + side))), spec)
+                return central(image, spec)
         except Exception as error:  # each format has its own for a broken file
             reason = f"{first_line(error)}; images.most_pixels: {self.most_pixels}"
             raise ConfigError(f"images.path: cannot read the image {file} ({reason})") from error
+
+
+def _is_picture(name: Path, file: Path) -> bool:
+    """Whether a name is a picture's; hidden files and folders, such as ._a.jpg, are of other programs."""
+    hidden = any(part.startswith(".") for part in name.parts)
+    return not hidden and name.suffix.lower() in SUFFIXES and not file.is_dir()
 
 
 def _least(count: int, requests: int | None) -> int:

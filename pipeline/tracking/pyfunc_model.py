@@ -18,7 +18,7 @@ from pipeline.domain.checks import ConfigError, first_line, one_line, require
 from pipeline.domain.plain_yaml import parsed
 from pipeline.host.data_file import text_of
 from pipeline.network.graph import Graph
-from pipeline.network.images import preprocess
+from pipeline.network.images import central
 from pipeline.network.models.answers import is_finite
 from pipeline.network.models.memory import few_parts, require_moderate
 from pipeline.network.models.spec import ModelSpec
@@ -75,7 +75,7 @@ def _input(number: int, text: str, spec: ModelSpec) -> torch.Tensor:
         is_path = _is_file(text)
         file = Path(text).expanduser() if is_path else io.BytesIO(base64.b64decode(text, validate=True))
         with opened(file, MOST_PIXELS) as image:
-            return preprocess(image, spec)
+            return central(image, spec)
     except Exception as error:  # each format has its own for a broken file
         raise ConfigError(
             f"input: row {number}: must be the path of an image, or an image in base64 "

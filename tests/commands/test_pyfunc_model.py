@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from pipeline.network.images import preprocess
+from pipeline.network.images import central
 from tests.commands.conftest import SIMULATED, carbonedge
 from tests.conftest import configured
 
@@ -40,7 +40,7 @@ def test_the_knee_of_a_sweep_answers_pictures_as_the_whole_model_does(tmp_path: 
     a, b = json.loads((tmp_path / "out.json").read_text())["predictions"]
     spec = configured("model", "mobilenetv4_conv_small", input_size=64)
     with torch.inference_mode():
-        whole = spec.build()(preprocess(Image.open(picture), spec)).flatten().softmax(0)
+        whole = spec.build()(central(Image.open(picture), spec)).flatten().softmax(0)
     assert a == b
     assert a["class"] == int(whole.argmax())
     assert a["probability"] == pytest.approx(float(whole.max()), rel=1e-6)

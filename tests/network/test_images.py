@@ -18,6 +18,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.network.images import ImageFolder, Photographs, preprocess
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
+from pipeline.network.picture_pixels import as_rgb
 from pipeline.network.picture_work import require_small_tiles
 
 SPEC = ModelSpec(name="mobilenet_v2", library="torchvision", input_size=32)
@@ -170,3 +171,88 @@ def test_a_run_length_bitmap_that_leaps_over_its_rows_is_refused() -> None:
     refused = "50000000 x 1 pixels are more than 1000000, the most of a BMP"
     with expected(refused), opened(io.BytesIO(file), MOST_PIXELS):
         pass
+
+
+def grey(values: object, kind: type) -> Image.Image:
+    return Image.fromarray(np.asarray(values, kind))
+
+
+RAMP = np.tile(np.linspace(0, 255, 64).round(), (48, 1))
+"""(48, 64): from black to white, in whole numbers of 8 bits."""
+
+
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [
+        ("16.png", grey(RAMP * 257, np.uint16)),
+        ("16.tif", grey(RAMP * 257, np.uint16)),
+        ("32.tif", grey(RAMP * 257, np.int32)),
+        ("float.tif", grey(RAMP / 255, np.float32)),
+        ("alpha.png", Image.merge("LA", [grey(RAMP, np.uint8), grey(np.full((48, 64), 255), np.uint8)])),
+        ("palette.png", grey(RAMP, np.uint8).convert("P")),
+    ],
+)
+def test_a_grey_picture_of_any_depth_is_that_of_8_bits(
+    name: str, picture: Image.Image, tmp_path: Path
+) -> None:
+    """16 bits were all white, and floats all black."""
+    (tmp_path / "of 8 bits").mkdir()
+    grey(RAMP, np.uint8).save(tmp_path / "of 8 bits" / "a.png")
+    (tmp_path / "other").mkdir()
+    picture.save(tmp_path / "other" / name)
+    one, other = (ImageFolder(str(tmp_path / folder)).inputs(SPEC)[0] for folder in ("of 8 bits", "other"))
+    assert torch.equal(one, other)
+    assert one.std() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("picture", "complaint"),
+    [
+        (grey([[0.0, 300.0]], np.float32), "its grey values are 0 to 300, not within 0 to 1"),
+        (grey([[0.0, np.nan]], np.float32), "its grey values are nan to nan"),
+        (grey([[-5, 100_000]], np.int32), "its grey values are -5 to 100000, not within 0 to 65535"),
+    ],
+)
+def test_grey_values_without_a_known_scale_are_one_line(
+    picture: Image.Image, complaint: str, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / "a.tif")
+    with pytest.raises(ConfigError, match=f"a.tif .{complaint}"):
+        ImageFolder(str(tmp_path)).inputs(SPEC)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_stands_as_its_camera_was_held(orientation: int, tmp_path: Path) -> None:
+    source = np.zeros((60, 40, 3), np.uint8)
+    source[:20, :, 0], source[:, :10, 1] = 255, 200
+    there = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that EXIF's orientation undoes
+    picture = Image.fromarray(source)
+    lying = picture if orientation == 1 else picture.transpose(Image.Transpose(there[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lying.save(tmp_path / "a.png", exif=exif)
+    with opened(tmp_path / "a.png", MOST_PIXELS) as image:
+        assert np.array_equal(np.asarray(as_rgb(image)), source)
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    """Its hidden colour is whatever the program that wrote it left there."""
+    Image.new("RGBA", (8, 8), (10, 20, 30, 0)).save(tmp_path / "a.png")
+    with opened(tmp_path / "a.png", MOST_PIXELS) as image:
+        assert as_rgb(image).getpixel((3, 3)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (300, 1), (2, 2)])
+def test_a_picture_may_be_one_pixel_wide(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size, (255, 0, 0)).save(tmp_path / "a.png")
+    (x,) = ImageFolder(str(tmp_path)).inputs(SPEC)
+    assert torch.equal(x, preprocess(Image.new("RGB", (5, 5), (255, 0, 0)), SPEC))
+
+
+def test_hidden_files_and_folders_named_like_pictures_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "album.jpg").mkdir()
+    (tmp_path / ".thumbnails").mkdir()
+    for name in ("album.jpg/a.png", ".thumbnails/b.png", ".c.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "._a.jpg").write_bytes(b"a Mac's")
+    assert len(ImageFolder(str(tmp_path)).inputs(SPEC)) == 1

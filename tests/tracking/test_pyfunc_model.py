@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.domain.checks import ConfigError
 from pipeline.network.graph import Graph
-from pipeline.network.images import preprocess
+from pipeline.network.images import central
 from pipeline.network.models.spec import ModelSpec
 from pipeline.tracking.model_folder import PLAN_FILE, SPEC_FILE
 from pipeline.tracking.pyfunc_model import PyfuncModel, _input, _load_pyfunc
@@ -96,7 +96,7 @@ def test_a_path_and_its_file_in_base64_are_classified_alike(model: PyfuncModel, 
     answers = model.predict(pd.DataFrame({"image": [str(path), encoded], "other": [0, 0]}))
     assert list(answers.columns) == ["class", "probability"]
     with torch.inference_mode():
-        expected = SPEC.build()(preprocess(image, SPEC))[0].softmax(0)
+        expected = SPEC.build()(central(image, SPEC))[0].softmax(0)
     assert set(answers["class"]) == {int(expected.argmax())}
     assert answers["probability"].tolist() == pytest.approx([float(expected.max())] * 2, rel=1e-4)
 
