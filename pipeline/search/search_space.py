@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 from optuna.distributions import (
     BaseDistribution,
@@ -187,14 +188,23 @@ def _product(overrides: Mapping[str, Override]) -> Iterator[Point]:
 
 
 def _values(override: Override) -> list[Value]:
-    """All values of an override: one if it is fixed."""
+    """All values of an override: one if it is fixed.
+
+    The order of a shuffle is drawn by the override's own text, so that whoever resumes the sweep has it too;
+    Hydra draws another each time.
+    """
     require(
         not override.is_interval_sweep(),
         f"{override.input_line}: a grid cannot enumerate an interval; "
         "use choice() or range(), or a sampler (sweep.sampler=tpe)",
     )
+    sweep, shuffled = override.value(), False
+    if isinstance(sweep, ChoiceSweep | RangeSweep) and sweep.shuffle:
+        override, shuffled = replace(override, _value=replace(sweep, shuffle=False)), True
     raw: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override._value]
     values: list[Value] = [v if isinstance(v, bool | int | float) else Transformer.str(v) for v in raw]
+    if shuffled:
+        random.Random(override.input_line).shuffle(values)
     require(len(values) > 0, f"{override.input_line}: holds no value")
     return values
 
