@@ -19,14 +19,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from pipeline.commands.terminal.cli import config, spread_overrides
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 REQUIREMENTS = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["dev"]]]
 SIMPLE = ["model=mobilenet_v2", "fleet=paper"]
-SWEEP = ["sweep=pareto", *SIMPLE, "workload.requests=50", "sweep.n_trials=36", "sweep.seed=0"]
-CHOICE = [*SIMPLE, "partitioner=monolithic", "scheduler=green", "workload.requests=50"]
+SWEEP = ["sweep=pareto", *SIMPLE, "given:workload.requests=", "sweep.n_trials=36", "sweep.seed=0"]
+CHOICE = [*SIMPLE, "partitioner=monolithic", "scheduler=green", "given:workload.requests="]
 ARGV = {
     "main": ["python", "-m", "pipeline", *SWEEP],
     "run": ["python", "-m", "pipeline", *CHOICE],
@@ -68,10 +69,18 @@ def test_overrides_arrive_as_one_argument_whatever_they_hold(entry: str, overrid
 
 def test_a_number_arrives_as_it_was_written() -> None:
     assert argv("main", n_trials="4", requests="5", seed="7")[-4:-1] == [
-        "workload.requests=5",
+        "given:workload.requests=5",
         "sweep.n_trials=4",
         "sweep.seed=7",
     ]
+
+
+def test_another_workload_is_not_given_what_it_lacks() -> None:
+    """`mlflow run . -e run -P overrides="workload=poisson"` could not override workload.requests."""
+    asked = spread_overrides(argv("run", overrides="workload=poisson")[3:])
+    assert asked == [*CHOICE[:-1], "workload=poisson"]
+    assert config(asked).workload.duration_s == 60
+    assert spread_overrides(argv("run", requests="5")[3:])[-1] == "workload.requests=5"
 
 
 def test_the_console_script_is_found_where_only_its_folder_is_in_the_path(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, rea
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+    from sqlalchemy import URL
 
 for name, value in {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -173,7 +174,7 @@ def require_database(uri: str) -> None:
             f"tracking.uri: cannot write {str(path.absolute())!r}: the directory must exist, and file and "
             "directory must be writable",
         )
-        _create_sqlite(path)
+        _create_sqlite(url)
     if url.host:
         port = url.port or _DATABASE_PORTS[backend]
         socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
@@ -188,14 +189,16 @@ def require_database(uri: str) -> None:
     require(not views, f"tracking.uri: {masked(uri)} is no store of MLflow: it has the view {shown}")
 
 
-def _create_sqlite(path: Path) -> None:
+def _create_sqlite(url: URL) -> None:
     """Create a SQLite store under a temporary name and rename it: MLflow rejects one that is incomplete."""
+    path = Path(url.database or "")
     with machine_lock(str(path.absolute())):
         if path.exists() and path.stat().st_size:
             return
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
-        client_of(f"sqlite:///{new.absolute()}").search_experiments(max_results=1)
+        # The URL quotes what a folder's name may have, such as % and ?.
+        client_of(url.set(database=str(new)).render_as_string()).search_experiments(max_results=1)
         new.replace(path)
 
 

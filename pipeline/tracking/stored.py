@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pandas as pd
 from yaml import YAMLError
@@ -199,7 +200,7 @@ class StoredRuns:
 
     def reach(self) -> None:
         """Raise ConfigError if the store is a SQLite file that does not exist; none is created."""
-        path = Path(self.address.removeprefix("sqlite:///"))
+        path = Path(unquote(self.address.removeprefix("sqlite:///").partition("?")[0]))
         require(
             not self.address.startswith("sqlite:///") or path.is_file(),
             f"tracking.uri: there is no store {masked(self.address)!r}; name the one that has the run",

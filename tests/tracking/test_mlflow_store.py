@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.domain.checks import ConfigError
 from pipeline.tracking.tracking import Tracking
-from tests.tracking.conftest import environment
+from tests.tracking.conftest import artifact, environment
 
 
 def _free_port() -> int:
@@ -57,6 +58,20 @@ def test_a_store_out_of_reach_is_one_line_soon(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("folder", ["feature%2Fcut", "a?b", "h#x y", "50%"])
+def test_a_folder_may_have_any_name(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    for uri in ("sqlite:///mlflow.db", f"sqlite:///{quote(str(tmp_path / folder / 'other.db'))}"):
+        tracking = Tracking(uri)
+        tracking.check()
+        with tracking.open_run("trial", {}, {}) as run:
+            run.log_text("kept", "a.txt")
+        tracking.reach()
+        assert artifact(tracking, run.run_id, "a.txt") == b"kept"
+    assert {path.name for path in (tmp_path / folder).iterdir()} == {"mlflow.db", "other.db", "mlruns"}
+
+
 def test_a_file_with_queries_in_it_is_no_store(store: Tracking) -> None:
     """A view of somebody else's file may never end, or take all memory."""
     endless = "with recursive t(n) as (select 1 union all select n from t) select n from t"

@@ -60,14 +60,21 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], help_text: Help
         fail(error)
 
 
-def spread_overrides(arguments: Sequence[str]) -> list[str]:
-    """Arguments with `overrides=A=1 B=2`, as an MLproject entry point passes it, spread into A=1 and B=2.
+GIVEN = "given:"
 
-    Raises ConfigError for an unclosed quote, and for keys of `hydra.sweeper`, which has no settings.
+
+def spread_overrides(arguments: Sequence[str]) -> list[str]:
+    """Arguments as an MLproject entry point passes them, as overrides.
+
+    `overrides=A=1 B=2` becomes A=1 and B=2, `given:A=1` A=1, and `given:A=` nothing: that parameter was not
+    given. Raises ConfigError for an unclosed quote, and for keys of `hydra.sweeper`, which has no settings.
     """
     spread = []
     for argument in arguments:
         key, _, value = argument.partition("=")
+        if key.startswith(GIVEN):
+            spread += [argument.removeprefix(GIVEN)] if value else []
+            continue
         try:
             spread += shlex.split(value) if key == "overrides" else [argument]
         except ValueError as error:  # an unclosed quote
