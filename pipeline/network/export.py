@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.network.aliasing import written
+from pipeline.network.blocks import inline_blocks
 from pipeline.network.stage_program import attribute, is_plain
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def export(module: torch.nn.Module, example_input: Tensor, name: str) -> fx.Grap
         raise ConfigError(f"model.name: torch.export cannot trace {name} ({first_line(error)})") from error
     _require_tensors(traced.call_spec.out_spec, name)
     assert isinstance(exported, fx.GraphModule)
+    inline_blocks(exported)
     for node in exported.graph.nodes:
         require(
             node.op != "call_module" and (node.op != "call_function" or is_plain(node.target)),

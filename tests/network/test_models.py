@@ -100,6 +100,10 @@ VIT = {"name": "vit_tiny_patch16_224", "library": "timm"}
         (VIT | {"options": {"depth": -1}}, "model.options: vit_tiny_patch16_224 cannot be built"),
         (VIT | {"options": {"embed_dim": 0}}, "model.options: vit_tiny_patch16_224 cannot be built"),
         ({"options": {"num_classes": 0}}, "model.options: mobilenet_v2 has a layer without weights"),
+        (
+            {"library": "timm", "name": "resnet18", "options": {"in_chans": 1}},
+            "model.options.in_chans: must be 3, red, green and blue .it is 1",
+        ),
         ({"weights": "nowhere.pth"}, "model.weights: cannot read nowhere.pth .*No such file"),
         (
             {"weights": "best"},

@@ -19,6 +19,8 @@ MOST_PIXELS = 4096
 """Largest height and width of an input, and of what an option calls a size; most models have 224."""
 MOST_OPTION = 100_000
 """Largest other number among a model's options, such as num_classes: ImageNet's full list has 21,841."""
+CHANNEL_OPTIONS = ("in_chans", "in_channels", "input_channels", "num_channels")
+"""Options that say how many channels a model's input has, which is a picture's."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class ModelSpec:
             require(
                 key not in libraries.WEIGHT_OPTIONS,
                 f"model.options.{key}: says where weights come from; use model.weights",
+            )
+            channels = self.options[key] if key in CHANNEL_OPTIONS else 3
+            require(
+                channels == 3, f"model.options.{key}: must be 3, red, green and blue (it is {channels!r:.60})"
             )
         object.__setattr__(self, "options", dict(self.options))
         _require_small("input_size", self.input_size)
