@@ -16,12 +16,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.carbon.accounting import Accounting
+from pipeline.domain.checks import require
 from pipeline.domain.fleet import Device, Fleet, Link, Range
 
 Floats = npt.NDArray[np.float64]
 
 PARTS = ("active", "idle", "embodied")
 """Parts of a device's grams besides its links', each in proportion to one of its coefficients."""
+MOST_CELLS = 50_000_000
+"""Most devices x links, 0.4 GB: 7,000 of each."""
 MAX_LINKS = 10
 """Most links for which all corners are tried; with more, each device is given its own error of each link."""
 
@@ -97,17 +100,25 @@ def parts(ledger: pd.DataFrame, fleet: Fleet) -> pd.DataFrame:
     """
     by = ["device", "component", "link"]
     sums: dict[Any, float] = ledger.groupby(by, observed=True)["carbon_g"].sum().to_dict()
-    links = [f"link {link.name}" for link in fleet.links]
-    found = {name: dict.fromkeys([*PARTS, *links], 0.0) for name in fleet.by_name}
+    columns = [*PARTS, *(f"link {link.name}" for link in fleet.links)]
+    rows = {name: row for row, name in enumerate(fleet.by_name)}
+    places = {name: place for place, name in enumerate(columns)}
+    cells = len(rows) * len(columns)
+    require(
+        cells <= MOST_CELLS,
+        f"fleet: {cells} pairs of devices and links have no bounds (at most {MOST_CELLS})",
+    )
+    found = np.zeros((len(rows), len(columns)))
     for (name, component, link), grams in sums.items():
-        device, grams_of = fleet.by_name[name], found[name]
+        device, grams_of = fleet.by_name[name], found[rows[name]]
         if component != "dynamic":
-            grams_of[f"link {link}" if component == "network" else component] += grams
+            column = f"link {link}" if component == "network" else component
+            grams_of[places[column]] += grams
         elif grams:
             above_w = device.active_w - device.idle_w
-            grams_of["active"] += grams * device.active_w / above_w
-            grams_of["idle"] -= grams * device.idle_w / above_w
-    return pd.DataFrame.from_dict(found, orient="index", columns=[*PARTS, *links])
+            grams_of[places["active"]] += grams * device.active_w / above_w
+            grams_of[places["idle"]] -= grams * device.idle_w / above_w
+    return pd.DataFrame(found, index=[*rows], columns=columns)
 
 
 def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[float, float]:
@@ -134,7 +145,9 @@ def bounds(parts: pd.DataFrame, fleet: Fleet, accounting: Accounting) -> tuple[f
     made = ends("embodied_kg") / ends("lifetime_years")[:, ::-1]
     embodied = _times(parts[["embodied"]].to_numpy() * [1, 1], made).sum(axis=0)
     if len(links) > MAX_LINKS:
-        apart = np.sort(moved[:, :, None] * of_links[None], axis=2).sum(axis=1)
+        apart = np.zeros((len(moved), 2))
+        for column, ends_of_link in zip(moved.T, of_links, strict=True):
+            apart += np.sort(column[:, None] * ends_of_link, axis=1)
         low, high = (_times(drawn + apart, price).sum(axis=0) + embodied).tolist()
         return low, high
     totals = [

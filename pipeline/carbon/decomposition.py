@@ -25,7 +25,10 @@ class Footprint:
 
     @classmethod
     def of(cls, metrics: Mapping[Any, Any]) -> Self:
-        """The footprint from a run's metrics, by key. A component outside the run's boundary counts as 0."""
+        """The footprint from a run's metrics, by key. A component outside the run's boundary counts as 0.
+
+        A device's carbon is the sum of its components, as differences of large totals may be below 0.
+        """
 
         def per_inf(key: str) -> float:
             value = float(metrics.get(key, 0.0)) / metrics["requests_ok"]
@@ -33,8 +36,11 @@ class Footprint:
 
         network_g, embodied_g = per_inf("carbon_network_g"), per_inf("carbon_embodied_g")
         moved_j = metrics.get("network_j_per_inf", 0.0)
-        energy_j = metrics["energy_j_per_inf"] - (0.0 if math.isnan(moved_j) else moved_j)
-        return cls(energy_j, metrics["carbon_g_per_inf"] - network_g - embodied_g, network_g, embodied_g)
+        energy_j = max(0.0, metrics["energy_j_per_inf"] - (0.0 if math.isnan(moved_j) else moved_j))
+        operational_g = metrics["carbon_g_per_inf"] - network_g - embodied_g
+        if "carbon_dynamic_g" in metrics:
+            operational_g = per_inf("carbon_dynamic_g") + per_inf("carbon_idle_g")
+        return cls(energy_j, max(0.0, operational_g), network_g, embodied_g)
 
     @property
     def total_g(self) -> float:

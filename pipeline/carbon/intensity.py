@@ -13,14 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.carbon.grid import Grid, NotCoveredError
-from pipeline.domain.checks import ConfigError
+from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.fleet import Device, Fleet
 
 Floats = npt.NDArray[np.float64]
+_Steps = tuple[Floats, Floats]
+"""Begins, in seconds from the run's start, and gCO2e/kWh."""
 _log = logging.getLogger(__name__)
 
 FORESIGHT_S = 7 * 86_400.0
 """Furthest that intensities are looked up ahead of a moment: no forecast reaches further."""
+MOST_VALUES = 20_000_000
+"""Most intensities of a run, 0.2 GB: 2,000 devices over a year of hours."""
 PATIENCE_S = 3600.0
 """A grid that refused a time is asked again for one that is later by this much."""
 
@@ -148,18 +152,25 @@ class _Course:
 
     def _steps(self, from_s: float, to_s: float) -> Intensity:
         """The steps in force from `from_s` to `to_s`; the first begins at or before `from_s`."""
-        steps = [self._device_steps(device, from_s, to_s) for device in self._fleet.devices]
-        since_s = np.array(sorted({from_s, *(at for of_device in steps for at, _ in of_device)}))
-        rows = []
-        for of_device in steps:
-            at, values = zip(*of_device, strict=True)
-            rows.append(np.array(values)[np.searchsorted(at, since_s, side="right") - 1])
-        return Intensity(tuple(self._fleet.by_name), since_s, np.array(rows, dtype=float), to_s, self)
+        devices, zones = self._fleet.devices, dict[str | None, _Steps]()
+        for device in devices:
+            if device.intensity_g_per_kwh is None and device.zone not in zones:
+                zones[device.zone] = self._zone_steps(device, from_s, to_s)
+                _require_few(sum(len(at_s) for at_s, _ in zones.values()), "steps of zones")
+        since_s = np.unique(np.concatenate([[from_s], *(at_s for at_s, _ in zones.values())]))
+        _require_few(len(devices) * len(since_s), "devices x steps")
+        rows = np.empty((len(devices), len(since_s)))
+        for row, device in zip(rows, devices, strict=True):
+            if device.intensity_g_per_kwh is not None:
+                row[:] = device.intensity_g_per_kwh
+            else:
+                at_s, values = zones[device.zone]
+                row[:] = values[np.searchsorted(at_s, since_s, side="right") - 1]
+        return Intensity(tuple(self._fleet.by_name), since_s, rows, to_s, self)
 
-    def _device_steps(self, device: Device, from_s: float, to_s: float) -> list[tuple[float, float]]:
-        if device.intensity_g_per_kwh is not None:
-            return [(from_s, device.intensity_g_per_kwh)]
-        assert device.zone is not None  # Device requires one of the two
+    def _zone_steps(self, device: Device, from_s: float, to_s: float) -> _Steps:
+        """The steps of a device's zone."""
+        assert device.zone is not None  # Device requires it, or a fixed intensity
         begin, end = (self._start_utc + timedelta(seconds=at_s) for at_s in (from_s, to_s))
         where = f"fleet.devices.{device.name}"
         try:
@@ -168,7 +179,13 @@ class _Course:
             raise NotCoveredError(f"{where}.{error}", error.until) from error
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from error
-        return [(max(from_s, self._seconds(since)), value) for since, value in steps]
+        at_s = np.array([max(from_s, self._seconds(since)) for since, _ in steps])
+        return at_s, np.array([value for _, value in steps], dtype=float)
 
     def _seconds(self, at: datetime) -> float:
         return (at - self._start_utc).total_seconds()
+
+
+def _require_few(count: int, of: str) -> None:
+    message = f"grid: {count} {of} are needed at once, and at most {MOST_VALUES} are held; shorten the run"
+    require(count <= MOST_VALUES, message)

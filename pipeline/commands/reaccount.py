@@ -184,7 +184,7 @@ def _log(
     tags["grid"] = varied.get("grid", tags.get("grid", ""))
     name = f"{stored.name} · {' '.join(overrides)}"
     child = replace(tracking, parent_run_id=stored.run_id)
-    with child.open_run(name, tags, {**stored.params, **varied}) as run:
+    with child.open_run(name, tags, {**stored.copied_params, **varied}) as run:
         run.log_metrics(metrics)
         run.log_table(account.ledger, "ledger.json")
         run.log_table(records.table, "records.json")

@@ -87,14 +87,13 @@ def _require_figures(trials: pd.DataFrame) -> None:
 def _compared(stored: Stored) -> list[dict[Hashable, Any]]:
     """The rows of a sweep's summary, where it has one. Raises ConfigError for a figure that cannot be."""
     from pipeline.results.metric_values import with_metrics
+    from pipeline.results.repetition import with_comparisons
 
     if not stored.has("summary.json"):
         return []
     table = stored.table("summary.json")
     with stored.reading("summary.json"):
-        table = with_metrics("summary", table, mean=True)
-        chance = table["p_value"].dropna() if "p_value" in table else table.iloc[:, 0][:0]
-        require(bool(chance.between(0, 1).all()), "summary: p_value must be from 0 to 1 in every row")
+        table = with_comparisons("summary", with_metrics("summary", table, mean=True))
     return table.to_dict("records")
 
 

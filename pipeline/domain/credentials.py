@@ -11,15 +11,16 @@ _IN_URL = re.compile(r"((?<=://)|(?<![:/\w])//)[^/\s\"']*@")
 # web: what follows the user is then no port.
 _PLAIN = r"https?|file|sqlite|mlflow-artifacts|s3|gs|r2|wasbs?|abfss?|hdfs|viewfs|dbfs|s?ftp|runs|models"
 _DATABASE = rf"\b(?!(?:{_PLAIN})\b)[a-z][\w+.-]*://"
-_TO_LAST_AT = re.compile(rf"({_DATABASE}|https?://(?=[^/\s\"'@:]*:(?!\d+/)))[^\s\"']*@", re.IGNORECASE)
-# An address with a slash too few is still shown in the error about it.
+_TO_LAST_AT = re.compile(rf"({_DATABASE}|https?:/*(?=[^/\s\"'@:]*:(?!\d+/)))[^\s\"']*@", re.IGNORECASE)
+# An address with a slash too few or too many is still shown in the error about it.
 _MISTYPED = re.compile(
-    r"\b((?:https?|postgres\w*|mysql|mariadb|mssql|oracle|cockroachdb)(?:\+\w+)?:/?)(?!/)[^/\s\"']*@",
+    r"\b((?:https?|postgres\w*|mysql|mariadb|mssql|oracle|cockroachdb)(?:\+\w+)?:/*)[^/\s\"']*@",
     re.IGNORECASE,
 )
 _NAMES = r"pass|pwd|\bpw\b|token|secret|key|sig|auth|cred|odbc_connect"
 _IN_QUERY = re.compile(rf"([?&;#][^=&;\s\"']*(?:{_NAMES})[^=&;\s\"']*=)[^&;\s\"']+", re.IGNORECASE)
 _UNMASKED = re.compile(
+    r"https?:/*[^/\s\"'@:]*:(?!\d+/)[^@]*[\s\"'][^@]*@|"
     rf"://[^/@]*[\s\"'][^/]*@|{_DATABASE}[^@]*[\s\"'].*@|[?&;][^=&;]*(?:{_NAMES})[^=&;]*=[^&;]*[\s\"']",
     re.IGNORECASE,
 )

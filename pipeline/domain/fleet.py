@@ -14,6 +14,8 @@ from pipeline.domain.plan import AUTO
 J_PER_BYTE_PER_KWH_PER_GB = J_PER_KWH / 1e9
 MOST_SPEED = 1e4
 """The most cores as quick as which a device can be meant to be."""
+WIDEST = 1e9
+"""The largest range that can be meant: its high end ÷ the value."""
 LEAST_LATENCY_S = 1e-6
 """The least latency of the reference model that can be meant."""
 Range = tuple[float, float]
@@ -38,6 +40,8 @@ def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
         )
         # Bounds scale a run's figures by range ÷ value, which a value of 0 does not allow.
         require(value > 0 or high == 0, f"{owner}.ranges.{name}: a range needs a value above 0 ({name}: 0)")
+        wide = f"{owner}.ranges.{name}: must end within {WIDEST:g} times the value ({name}: {value!r})"
+        require(high <= WIDEST * value or high == 0, wide)
         ranges[name] = (float(low), float(high))
     return ranges
 

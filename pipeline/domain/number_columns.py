@@ -11,11 +11,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def with_numbers(owner: str, table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """The table with these columns as numbers, NaN where a row has none.
+WHOLE = ("request", "stage")
+"""Columns that stay whole numbers: nobody adds them up."""
 
-    What is used is then what was checked: a text such as "1" would pass for a number, and be joined to the
-    next one by a sum. Raises ConfigError naming owner and column for texts, times and truth values.
+
+def with_numbers(owner: str, table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The table with these columns as numbers, floats except for WHOLE, NaN where a row has none.
+
+    What is used is then what was checked: a text such as "1" would pass for a number and be joined to the
+    next one by a sum, and a sum of whole numbers starts again beyond 2**63. Raises ConfigError naming owner
+    and column for texts, times and truth values.
     """
     import pandas as pd
 
@@ -26,6 +31,8 @@ def with_numbers(owner: str, table: pd.DataFrame, columns: Iterable[str]) -> pd.
             found[name] = pd.to_numeric(values, errors="coerce")
         is_number = pd.api.types.is_numeric_dtype(found[name]) and not pd.api.types.is_bool_dtype(found[name])
         require(is_number, f"{owner}: {name} must be a number in every row")
+        if name not in WHOLE:
+            found[name] = found[name].astype(float)
     return table.assign(**found)
 
 

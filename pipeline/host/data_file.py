@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,10 @@ WIDTH = 8
 """Bytes that a value takes at least: a number, or the reference to a text."""
 MOST_GROUPS = 10_000
 """Most row groups of a Parquet file, each of which takes time: a group mostly has 100,000 rows or more."""
+NUMBERING = r"__index_level_\d+__"
+"""Columns in which pandas writes an index without a name."""
+MOST_COLUMNS = 1_000
+"""Most columns of a table: each takes kB and time, even where all are empty."""
 BATCH = 10_000
 """Rows of a Parquet file that are counted at once."""
 
@@ -56,6 +62,19 @@ def content(path: Path, most_bytes: int) -> io.BytesIO:
     return io.BytesIO(data)
 
 
+def csv_content(path: Path, most_bytes: int) -> bytes:
+    """The content of a CSV file. Errors as for `content`; ConfigError also for more than MOST_COLUMNS."""
+    data = content(path, most_bytes).getvalue()
+    header: list[str] = next(csv.reader(io.TextIOWrapper(io.BytesIO(data))), [])
+    require_few_columns(len(header))
+    return data
+
+
+def require_few_columns(count: int) -> None:
+    """Raise ConfigError for a table with more than MOST_COLUMNS."""
+    require(count <= MOST_COLUMNS, f"it has {count} columns, and at most {MOST_COLUMNS} are read")
+
+
 def text_of(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """The text of a file. Raises ValueError unless it is UTF-8; other errors as for `content`."""
     return content(path, most_bytes).read().decode()
@@ -78,7 +97,11 @@ def parquet_table(path: Path, most_bytes: int) -> pd.DataFrame:
             num_bytes += batch_bytes
             _require_size(num_bytes, most_bytes)
         file.seek(0)
-        return pd.read_parquet(file)
+        table = ParquetFile(file).read()
+        table.validate(full=True)  # else a text that is no UTF-8 is found when it is used
+        # What pandas wrote about the table is not needed, and evaluated as Python's literals.
+        found: pd.DataFrame = table.replace_schema_metadata(None).to_pandas()
+        return found.drop(columns=[name for name in found if re.fullmatch(NUMBERING, str(name))])
 
 
 def _require_flat(about: ParquetFile, most_bytes: int) -> None:
@@ -86,6 +109,7 @@ def _require_flat(about: ParquetFile, most_bytes: int) -> None:
     num_groups = about.metadata.num_row_groups
     require(num_groups <= MOST_GROUPS, f"it has {num_groups} row groups, and at most {MOST_GROUPS} are read")
     groups = [about.metadata.row_group(k) for k in range(num_groups)]
+    require_few_columns(len(about.schema))
     columns = [about.schema.column(k) for k in range(len(about.schema))]
     nested = [each.path for each in columns if each.path != each.name or each.max_repetition_level > 0]
     require(not nested, f"its column {''.join(nested[:1])!r:.60} holds lists or structures")

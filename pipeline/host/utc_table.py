@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.domain.checks import ConfigError, first_line, require
-from pipeline.host.data_file import content, parquet_table
+from pipeline.host.data_file import csv_content, parquet_table
 
 Floats = npt.NDArray[np.float64]
 WITH_OFFSET = "must state its offset, as in 2021-06-01T00:00Z"
@@ -29,7 +29,7 @@ def read_table(owner: str, path: Path, most_bytes: int, *, growing: bool = False
     try:
         if path.suffix.lower() == ".parquet":
             return parquet_table(path, most_bytes)
-        whole = _without_torn_line(content(path, most_bytes).getvalue(), growing)
+        whole = _without_torn_line(csv_content(path, most_bytes), growing)
         # As texts, the ids 007 and NA, which is Namibia's zone, stay what they are.
         return pd.read_csv(io.BytesIO(whole), keep_default_na=False, dtype=str)
     except Exception as error:  # each format has its own for a broken file

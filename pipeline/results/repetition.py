@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.carbon.decomposition import EFFECTS, Footprint, effects
+from pipeline.domain.checks import require
+from pipeline.domain.number_columns import with_numbers
 from pipeline.planning.pareto import signed
 from pipeline.results.metric_keys import interval_keys
 from pipeline.results.significance import Floats, interval, p_value
@@ -106,6 +108,27 @@ def against(trials: pd.DataFrame, by: Sequence[str], baseline: Mapping[str, Any]
             row |= _interval_row(CHANGES, shares) | {"p_value": p_value(shares[:, 0]), "pairs": len(shares)}
         rows.append({**name, **row})
     return pd.DataFrame(rows)
+
+
+def with_comparisons(owner: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A table with any of the columns that `grouped` and `against` add, as numbers, NaN where a row has none.
+
+    Raises ConfigError naming owner and column for a value that these never have.
+    """
+    ends = {key: interval_keys(key) for key in CHANGES}
+    counts = ("repeats", "pairs")
+    known = [*CHANGES, *(end for both in ends.values() for end in both), "p_value", *counts]
+    table = with_numbers(owner, table, [key for key in known if key in table])
+    for key in filter(table.__contains__, known):
+        values = table[key].dropna()
+        low, high = (1.0, 1e9) if key in counts else (0.0, 1.0) if key == "p_value" else (-1e9, 1e9)
+        possible = values.between(low, high) & ((values % 1 == 0) | (key not in counts))
+        require(bool(possible.all()), f"{owner}: {key} must be from {low:g} to {high:g} in every row")
+    for key, (low_end, high_end) in ends.items():
+        for below, above in ((low_end, key), (key, high_end)):
+            ordered = below not in table or above not in table or not (table[below] > table[above]).any()
+            require(ordered, f"{owner}: {above} must be no less than {below} in every row")
+    return table
 
 
 def _interval_row(keys: Sequence[str], values: Floats) -> dict[str, float]:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.checks import size_text
 from pipeline.domain.credentials import masked
+from pipeline.host import data_file
 
 if TYPE_CHECKING:
     import requests
 
 MOST_BYTES = 150_000_000
 """Limit of an answer, unpacked: a page of 1,000 runs takes some 30 MB, a part of a large file 105 MB."""
+MOST_FILE_BYTES = data_file.MOST_BYTES
+"""Limit of a file, whatever size the server has said."""
 NOT_MEANT = 300
 """The least HTTP status of an answer whose body is not what was asked for."""
 
@@ -49,15 +52,17 @@ def limit_answer(answer: requests.Response, *_: object, stream: bool = False, **
     if answer.is_redirect and not ALLOWED.get():  # type: ignore[no-untyped-call]
         place = masked(answer.headers["Location"])
         raise AnswerError(f"a redirect is not followed without {ALLOWED.name}=true (to {place:.100})")
-    if not stream or answer.status_code >= NOT_MEANT:
-        answer.raw.stream = partial(_counted, answer.raw.stream)
+    most_bytes = MOST_FILE_BYTES if stream and answer.status_code < NOT_MEANT else MOST_BYTES
+    answer.raw.stream = partial(_counted, most_bytes, answer.raw.stream)
 
 
-def _counted(parts: Callable[..., Iterator[bytes]], *args: Any, **kwargs: Any) -> Iterator[bytes]:
-    """The parts of a body as urllib3's `stream` gives them. Raises AnswerError beyond MOST_BYTES."""
+def _counted(
+    most_bytes: int, parts: Callable[..., Iterator[bytes]], *args: Any, **kwargs: Any
+) -> Iterator[bytes]:
+    """The parts of a body as urllib3's `stream` gives them. Raises AnswerError beyond `most_bytes`."""
     num_bytes = 0
     for part in parts(*args, **kwargs):
         num_bytes += len(part)
-        if num_bytes > MOST_BYTES:
-            raise AnswerError(f"an answer is longer than {size_text(MOST_BYTES)}")
+        if num_bytes > most_bytes:
+            raise AnswerError(f"an answer is longer than {size_text(most_bytes)}")
         yield part

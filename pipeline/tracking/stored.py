@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,13 @@ from pipeline.domain.checks import ConfigError, require, size_text
 from pipeline.domain.credentials import masked, require_maskable
 from pipeline.domain.plain_yaml import parsed
 from pipeline.domain.printable import all_printable, printable
-from pipeline.host.data_file import MOST_BYTES, MOST_TEXT_BYTES, content, parquet_table
+from pipeline.host.data_file import (
+    MOST_BYTES,
+    MOST_TEXT_BYTES,
+    content,
+    parquet_table,
+    require_few_columns,
+)
 from pipeline.host.processes import this_process
 from pipeline.results.metric_values import COUNTS, require_metric, require_metrics
 from pipeline.tracking.entry import PARENT_TAG, Entry
@@ -37,6 +44,8 @@ UNREADABLE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, YAMLError,
 )  # fmt: skip
 """What the use of an artifact may raise that is of another version, or anybody's."""
+PARAM_NAME = r"\w[\w.@ -]{0,199}"
+"""Names of params that this project logs: keys of the config, and others like them."""
 MOST_CONFIG_BYTES = 20_000_000
 """Largest config of a run: that of a fleet of 13,000 devices has 5 MB."""
 MOST_TABLE_BYTES = 50_000_000
@@ -129,9 +138,10 @@ class Stored:
                 yield file
 
     def _sizes(self, path: str) -> dict[str, int]:
-        """The bytes of each artifact of the run; path: the one that is looked for."""
+        """The bytes of each file among the run's artifacts; path: the one that is looked for."""
         with self._fetching(path):
-            return {each.path: each.file_size or 0 for each in self.client.list_artifacts(self.run_id)}
+            found = self.client.list_artifacts(self.run_id)
+            return {each.path: each.file_size or 0 for each in found if not each.is_dir}
 
     @contextmanager
     def _fetching(self, path: str) -> Iterator[None]:
@@ -142,6 +152,11 @@ class Stored:
             raise
         except Exception as error:  # each store and its libraries have their own
             raise ConfigError(f"{self.owner}: its {path} cannot be fetched: {reason(error)}") from error
+
+    @property
+    def copied_params(self) -> dict[str, str]:
+        """The params with names that MLflow takes: somebody else's store may have others."""
+        return {key: value for key, value in self.params.items() if re.fullmatch(PARAM_NAME, key)}
 
     def figures(self, needed: Iterable[str] = ()) -> Mapping[str, float]:
         """The run's metrics, checked; a needed count is divided by: it is at least 1.
@@ -344,6 +359,7 @@ def _table(value: Any) -> pd.DataFrame:
     require(isinstance(value, dict) and value.keys() == {"columns", "data"}, "it must have columns and data")
     columns, data = value["columns"], value["data"]
     require(isinstance(columns, list) and isinstance(data, list), "its columns and its data must be lists")
+    require_few_columns(len(columns))
     whole = all(isinstance(row, list) and len(row) == len(columns) for row in data)
     require(whole, f"each row of its data must be a list of {len(columns)} values")
     return pd.DataFrame(data, columns=columns)

@@ -39,6 +39,14 @@ def test_a_footprint_of_metrics() -> None:
     assert found.total_g == 4.0
     bare = Footprint.of({"requests_ok": 5, "carbon_g_per_inf": 4.0, "energy_j_per_inf": 10.0})
     assert bare == Footprint(10.0, 4.0)
+    # Of large totals the device's share is lost; its components are not.
+    lost = Footprint.of(
+        {
+            "requests_ok": 1, "carbon_g_per_inf": 1e12, "energy_j_per_inf": 1.0, "network_j_per_inf": 1.1,
+            "carbon_network_g": 1e12 + 1, "carbon_dynamic_g": 0.5, "carbon_idle_g": 0.25,
+        }
+    )  # fmt: skip
+    assert lost == Footprint(0.0, 0.75, 1e12 + 1)
     unknown = Footprint.of(
         {"requests_ok": 5, "carbon_g_per_inf": 4.0, "energy_j_per_inf": 9.0, "carbon_embodied_g": math.nan}
     )

@@ -33,6 +33,26 @@ def test_a_fixed_intensity_wins_over_the_zone() -> None:
     assert Intensity.of(Fleet("one", (device,)), Static(), NOW).at(0.0) == {"pi": 7.0}
 
 
+def test_a_fleet_of_one_zone_asks_once_and_not_for_more_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = [Device(f"d{k}", memory_bytes=1, active_w=1, zone="A") for k in range(50)]
+    asked: list[str] = []
+
+    class Counted(Hourly):
+        def steps(self, zone: str, begin: datetime, end: datetime) -> Sequence[tuple[datetime, float]]:
+            asked.append(zone)
+            return super().steps(zone, begin, end)
+
+    found = Intensity.of(Fleet("equal", tuple(devices)), Counted(), NOW, 3600.0)
+    assert asked == ["A"]
+    assert found.g_per_kwh.shape == (50, 2)
+    monkeypatch.setattr("pipeline.carbon.intensity.MOST_VALUES", 99)
+    with pytest.raises(ConfigError, match="^grid: 100 devices x steps are needed at once, and at most 99"):
+        Intensity.of(Fleet("equal", tuple(devices)), Counted(), NOW, 3600.0)
+    monkeypatch.setattr("pipeline.carbon.intensity.MOST_VALUES", 1)
+    with pytest.raises(ConfigError, match="^grid: 2 steps of zones are needed"):
+        Intensity.of(Fleet("equal", tuple(devices)), Counted(), NOW, 3600.0)
+
+
 class Hourly:
     """Zone A: 100, 200, 300 ... from 00:00 on; zone B changes at half past."""
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from pipeline.commands.reaccount import reaccount, reconfigured
 from pipeline.commands.report import report
 from pipeline.commands.terminal import error_message
 from pipeline.domain.checks import ConfigError
+from pipeline.tracking.stored import Stored
 from tests.commands.conftest import client, metrics, runs, store
 
 
@@ -63,6 +65,13 @@ def test_a_metric_of_another_version_is_left_out(
     monkeypatch.chdir(tmp_path)
     report([medium], [store(where)])
     assert "a metric of another version" in (tmp_path / f"audit-{medium}.html").read_text()
+
+
+def test_params_with_names_that_mlflow_refuses_are_left_out() -> None:
+    """A database of somebody else has any."""
+    params = {"../x": "1", "a//b": "2", "": "3", "model@extra_models.NAME": "4", "fleet.devices.a-b.pue": "5"}
+    run = Stored("0", "run", "FINISHED", {}, params, {}, MlflowClient("sqlite:///none.db"))
+    assert run.copied_params == {"model@extra_models.NAME": "4", "fleet.devices.a-b.pue": "5"}
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:

@@ -72,6 +72,10 @@ def test_the_audit_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             "summary: energy_j_per_inf must be no",
         ),
         (3.0, {"p_value": [7.0]}, "summary: p_value must be from 0 to 1"),
+        (3.0, {"change": [-0.5], "change_lo": [0.5]}, "summary: change must be no less than change_lo"),
+        (3.0, {"energy": [-1e300]}, "summary: energy must be from -1e.09 to 1e.09"),
+        (3.0, {"repeats": [-3]}, "summary: repeats must be from 1"),
+        (3.0, {"pairs": [1.5]}, "summary: pairs must be from 1"),
     ],
 )
 def test_a_sweep_with_an_impossible_figure_is_one_line(

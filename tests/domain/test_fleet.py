@@ -27,3 +27,9 @@ def test_a_core_that_cannot_be_meant_is_refused_by_its_own_key(value: float) -> 
         ConfigError, match=r"^fleet: core_latency_s must be a number >= 1e-06 \(core_latency_s: "
     ):
         Fleet("f", (device,), core_latency_s=value)
+
+
+def test_a_range_ends_where_it_can_be_meant() -> None:
+    """Of 1e-305 W to 1e6 W, a run's bound was infinite."""
+    with pytest.raises(ConfigError, match=r"^fleet.devices.a.ranges.active_w: must end within 1e\+09 times"):
+        Device("a", 1e9, 1e-305, zone="FR", ranges={"active_w": [0, 1e6]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import tracemalloc
@@ -20,7 +21,7 @@ from pyarrow import parquet
 
 from pipeline.domain.checks import ConfigError
 from pipeline.host import data_file
-from pipeline.host.data_file import content, parquet_table, text_of
+from pipeline.host.data_file import content, csv_content, parquet_table, text_of
 
 
 def _zip(data: bytes) -> bytes:
@@ -122,7 +123,38 @@ def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
         index=["x", "y"],
     )
     table.to_parquet(path)
-    pd.testing.assert_frame_equal(parquet_table(path, 10_000), table)
+    pd.testing.assert_frame_equal(parquet_table(path, 10_000), table.reset_index(drop=True))
+
+
+def test_what_a_program_wrote_about_a_table_is_not_evaluated(tmp_path: Path) -> None:
+    """pyarrow takes names of columns for Python's literals: this one ended in a MemoryError."""
+    deep = "-" * 90_000 + "1"
+    kinds = [{"name": None, "pandas_type": "int64", "numpy_type": "int64", "metadata": None}] * 2
+    told = json.dumps({"columns": [], "index_columns": [], "column_indexes": kinds})
+    table = pa.table({deep: [1.0]}).replace_schema_metadata({"pandas": told})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert list(parquet_table(tmp_path / "a.parquet", 10_000_000)) == [deep]
+
+
+def test_texts_that_are_no_utf_8_are_refused_when_they_are_read(tmp_path: Path) -> None:
+    texts = pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"zone": texts}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="UTF8"):
+        parquet_table(tmp_path / "a.parquet", 10_000)
+
+
+def test_a_table_has_a_limit_of_columns(tmp_path: Path) -> None:
+    """An empty one takes kB in memory: 87 kB of commas took 5 GB."""
+    many, most = tmp_path / "a.csv", data_file.MOST_COLUMNS
+    for text, count in ((b"," * most, most + 1), (b'"a\n' + b'"' + b"," * (most + 4), most + 5)):
+        many.write_bytes(text + b"\n1\n")
+        with pytest.raises(ConfigError, match=f"^it has {count} columns, and at most {most} are read$"):
+            csv_content(many, 10_000_000)
+    assert csv_content(tmp_path / "a.csv", 10_000) if many.write_bytes(b"a,b\n1,2\n") else None
+    wide = pa.table({f"c{k}": ["x"] for k in range(most + 1)})
+    parquet.write_table(wide, tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match="it has 1001 columns"):
+        parquet_table(tmp_path / "a.parquet", 10_000_000)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

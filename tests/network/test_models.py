@@ -315,6 +315,10 @@ def test_weights_of_a_file_are_tried_at_the_input_size(tmp_path: Path) -> None:
         ([1, 2], r"must hold a state_dict \(it holds a list\)"),
         ({"a": 1}, "must hold a state_dict"),
         (subprocess.Popen, "must hold only tensors"),
+        ({"a": torch.zeros(2, device="meta")}, "must hold plain tensors"),
+        ({"a": torch.zeros(2).to_sparse()}, "must hold plain tensors"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "must hold plain tensors"),
+        ({"a": torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.qint8)}, "must hold plain tensors"),
     ],
 )
 def test_files_that_hold_something_else(content: Any, message: str, tmp_path: Path) -> None:

@@ -83,6 +83,18 @@ def test_a_file_may_be_longer_than_an_answer(tmp_path: Path) -> None:
     assert Path(path).stat().st_size == 3_000_000
 
 
+def test_a_file_has_a_limit_too_whatever_its_server_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.tracking.answer_limits.MOST_FILE_BYTES", 2_000_000)
+    with (
+        answering(files(3_000_000)) as uri,
+        pytest.raises(ConfigError, match="an answer is longer than 2.0 MB"),
+        required_client(uri) as client,
+    ):
+        client.download_artifacts("r", "records.json", str(tmp_path))
+
+
 def test_the_reason_why_there_is_no_file_may_not(tmp_path: Path) -> None:
     with (
         answering(files(3_000_000, status=400)) as uri,

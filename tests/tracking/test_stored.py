@@ -206,7 +206,7 @@ def test_what_a_store_does_not_give_is_one_line(store: Tracking) -> None:
         store.stored(opened.run_id).json("run.json")
     path.unlink()
     path.mkdir()
-    with pytest.raises(ConfigError, match=r"run \w+ .broken.: its run.json cannot be"):
+    with pytest.raises(ConfigError, match=r"run \w+ .broken.: has no run.json"):
         store.stored(opened.run_id).json("run.json")
 
 

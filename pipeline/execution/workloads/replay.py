@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pandas as pd
 from pipeline.domain.checks import LARGEST, ConfigError, first_line, require, require_whole
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK
-from pipeline.host.data_file import MOST_BYTES, content
+from pipeline.host.data_file import MOST_BYTES, csv_content
 from pipeline.host.utc_table import WITH_OFFSET, have_offset, utc_seconds
 
 Floats = npt.NDArray[np.float64]
@@ -109,7 +110,7 @@ def _read_table(path: Path, most_bytes: int) -> pd.DataFrame:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             # As texts, the ids 007 and NA stay what they are.
             table = pd.read_csv(
-                content(path, most_bytes), skipinitialspace=True, index_col=False, dtype=str,
+                io.BytesIO(csv_content(path, most_bytes)), skipinitialspace=True, index_col=False, dtype=str,
                 keep_default_na=False,
             )  # fmt: skip
     except pd.errors.ParserWarning as error:

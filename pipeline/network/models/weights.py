@@ -54,8 +54,12 @@ def _read(weights: str) -> dict[str, Tensor]:
     state = _unwrapped(weights, state)
     good = isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
     require(good, f"model.weights: {weights} must hold a state_dict (it holds a {type(state).__name__})")
-    for key in state:
+    for key, value in state.items():
         require(isinstance(key, str), f"model.weights: {weights} must have text as keys (one is {key!r:.60})")
+        plain = value.layout is torch.strided and not (
+            value.is_meta or value.is_nested or value.is_quantized or value.is_complex()
+        )
+        require(plain, f"model.weights: {weights} must hold plain tensors ({key!r:.60} is another kind)")
     return dict(state)
 
 

@@ -97,6 +97,7 @@ def _mean_g_per_kwh(ledger: pd.DataFrame) -> dict[str, float]:
     kwh = drawn["energy_j"] * drawn["pue"] / J_PER_KWH
     sums = pd.DataFrame({"device": drawn["device"].astype(str), "kwh": kwh, "g": drawn["carbon_g"]})
     sums = sums.groupby("device").sum()
+    sums = sums[sums["kwh"] > 0]  # less than the least float is none
     return {str(name): float(value) for name, value in (sums["g"] / sums["kwh"]).items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import pandas as pd
@@ -48,10 +48,11 @@ class Side:
     ) -> Self:
         """The side of a run that answered requests; ledger: columns LEDGER_COLUMNS."""
         of_devices = ledger["component"].isin(["idle", "embodied"]) & (ledger["carbon_g"] > 0)
+        drawn_j = float(ledger.loc[ledger["component"].isin(["dynamic", "idle"]), "energy_j"].sum())
         held = set(ledger.loc[of_devices, "device"].astype(str))
         return cls(
             name,
-            Footprint.of(metrics),
+            replace(Footprint.of(metrics), energy_j=drawn_j / metrics["requests_ok"]),
             metrics["latency_ms_mean"],
             tuple(c for c in COMPONENTS if f"carbon_{c}_g" in metrics),
             fleet,
