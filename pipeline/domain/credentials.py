@@ -20,7 +20,7 @@ _MISTYPED = re.compile(
 _NAMES = r"pass|pwd|\bpw\b|token|secret|key|sig|auth|cred|odbc_connect"
 _IN_QUERY = re.compile(rf"([?&;#][^=&;\s\"']*(?:{_NAMES})[^=&;\s\"']*=)[^&;\s\"']+", re.IGNORECASE)
 _UNMASKED = re.compile(
-    r"https?:/*[^/\s\"'@:]*:(?!\d+/)[^@]*[\s\"'][^@]*@|"
+    r"https?:/*[^/@]*/[^@]*@|"
     rf"://[^/@]*[\s\"'][^/]*@|{_DATABASE}[^@]*[\s\"'].*@|[?&;][^=&;]*(?:{_NAMES})[^=&;]*=[^&;]*[\s\"']",
     re.IGNORECASE,
 )
@@ -29,7 +29,8 @@ _UNMASKED = re.compile(
 def require_maskable(key: str, address: str) -> None:
     """Raise ConfigError, naming the key, for an address whose user or password `masked` would not find."""
     good = _UNMASKED.search(address) is None
-    require(good, f"{key}: a space or quote in its user or password must be written as %20, %22 or %27")
+    message = "a space, quote or slash in its user or password must be written as %20, %22, %27 or %2F"
+    require(good, f"{key}: {message}, and an @ in the path of a web address as %40")
 
 
 def masked(text: str) -> str:

@@ -60,13 +60,16 @@ def test_masked(text: str, shown: str) -> None:
         ("postgresql://h/db?user=u&password=S3 CRET", False),
         ("postgresql://me:it%27s@h/db", True),
         ("sqlite:////home/my folder/a@b/mlflow.db", True),
-        ("http://h/my path/x@y", True),
+        ("https://user:443/SECRET@127.0.0.1", False),
+        ("https://token/SECRET@127.0.0.1", False),
+        ("https://u:p@127.0.0.1/a/b", True),
+        ("http://h/my path/x%40y", True),
     ],
 )
 def test_a_password_that_would_stay_is_refused_without_it(address: str, good: bool) -> None:
     if good:
         require_maskable("tracking.uri", address)
         return
-    with pytest.raises(ConfigError, match=r"^tracking\.uri: a space or quote") as caught:
+    with pytest.raises(ConfigError, match=r"^tracking\.uri: a space, quote or slash") as caught:
         require_maskable("tracking.uri", address)
     assert "h/db" not in str(caught.value)
