@@ -20,7 +20,7 @@ _MISTYPED = re.compile(
 _NAMES = r"pass|pwd|\bpw\b|token|secret|key|sig|auth|cred|odbc_connect"
 _IN_QUERY = re.compile(rf"([?&;#][^=&;\s\"']*(?:{_NAMES})[^=&;\s\"']*=)[^&;\s\"']+", re.IGNORECASE)
 _UNMASKED = re.compile(
-    r"https?:/*[^/@]*/[^@]*@|"
+    r"https?:/*+[^/@]*/[^@]*@|"
     rf"://[^/@]*[\s\"'][^/]*@|{_DATABASE}[^@]*[\s\"'].*@|[?&;][^=&;]*(?:{_NAMES})[^=&;]*=[^&;]*[\s\"']",
     re.IGNORECASE,
 )
