@@ -45,7 +45,7 @@ class CarbonEdgeSweeper(Sweeper):
             console.width = WIDTH
         settings = Settings.of(OmegaConf.to_container(self.config.sweep, resolve=True))
         require(
-            not settings.variants or "MLFLOW_RUN_ID" not in os.environ,
+            not settings.variants or not os.environ.get("MLFLOW_RUN_ID"),
             "sweep.variants: several sweeps need several runs, and `mlflow run` has opened one; "
             "use python -m pipeline",
         )

@@ -33,7 +33,11 @@ from pipeline.tracking.patient_client import FORBIDDEN, one_line, status_of
 from pipeline.tracking.stored import StoredRuns
 
 if TYPE_CHECKING:
+    from mlflow.entities import Experiment
     from mlflow.tracking import MlflowClient
+
+OPEN = ("RUNNING", "SCHEDULED")
+"""Statuses of a run that is not over."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Tracking(StoredRuns):
             return
         with self._client() as client:
             experiment_id = self._experiment_id(client)
-            experiment = client.get_experiment(experiment_id)
+            experiment = _experiment(client, experiment_id)
             require_own_address(self.address, experiment.artifact_location, allowed_folder())
             with suppress(Exception):  # it only chooses the page on which MLflow's UI opens
                 if KIND_TAG not in experiment.tags:
@@ -194,10 +198,12 @@ class Tracking(StoredRuns):
         if self.parent_run_id is not None and resumed is None:
             entry = self._new(name, all_tags, texts, _experiment_of(self.address, self.parent_run_id))
         else:
-            opened = os.environ.get("MLFLOW_RUN_ID")
+            opened = os.environ.get("MLFLOW_RUN_ID") or None
             with self._client() as client:
                 if opened is not None:
-                    get_run(client, "MLFLOW_RUN_ID", opened)
+                    status = get_run(client, "MLFLOW_RUN_ID", opened).info.status
+                    hint = "unset it, or name a run that is open, as mlflow run makes it"
+                    require(status in OPEN, f"MLFLOW_RUN_ID: the run {opened} is {status}; {hint}")
                 if (continued := resumed or opened) is None:
                     entry = self._new(name, all_tags, texts, self._experiment_id(client))
                 else:
@@ -206,6 +212,7 @@ class Tracking(StoredRuns):
                     if opened not in (None, continued):
                         client.set_tag(opened, "continued_in", continued)
                         client.set_terminated(opened, "FINISHED")
+                        client.delete_run(opened)  # it is empty: all went into the other
         self._outbox.save(entry)
         _experiments[self.address, entry.run_id] = entry.experiment_id
         return entry
@@ -251,7 +258,7 @@ class Tracking(StoredRuns):
         """Id of the experiment, created if new. Raises ConfigError if it is deleted or its name is bad."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or self.experiment
         if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-            experiment = client.get_experiment(experiment_id)
+            experiment = _experiment(client, experiment_id)
         elif (found := client.get_experiment_by_name(name)) is not None:
             experiment = found
         else:
@@ -262,6 +269,18 @@ class Tracking(StoredRuns):
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}",
         )
         return str(experiment.experiment_id)
+
+
+def _experiment(client: MlflowClient, experiment_id: str) -> Experiment:
+    """An experiment by MLFLOW_EXPERIMENT_ID. Raises ConfigError, naming the variable, if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(experiment_id)
+    except MlflowException as error:
+        unknown = error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+        require(not unknown, f"MLFLOW_EXPERIMENT_ID: the MLflow store has no experiment {experiment_id!r}")
+        raise
 
 
 _experiments: dict[tuple[str, str], str] = {}

@@ -108,6 +108,21 @@ def test_the_run_that_mlflow_run_opened_is_resumed(store: Tracking, monkeypatch:
     assert after.data.params == {"model": "as typed", "seed": "1", "stages": "2"}
 
 
+def test_a_run_that_is_over_is_not_written_into(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It became a mixture: params of the one, metrics, tags and plan of the other."""
+    over = run(store, "of yesterday")
+    monkeypatch.setenv("MLFLOW_RUN_ID", over)
+    with pytest.raises(ConfigError, match=f"^MLFLOW_RUN_ID: the run {over} is FINISHED; unset it, or name"):
+        run(store)
+    assert stored(store, over).info.run_name == "of yesterday"
+    monkeypatch.setenv("MLFLOW_RUN_ID", "")
+    assert run(store) != over
+    for unknown in ("999", "none"):
+        monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", unknown)
+        with pytest.raises(ConfigError, match=f"^MLFLOW_EXPERIMENT_ID: .* has no experiment '{unknown}'"):
+            run(store)
+
+
 def test_a_trial_is_a_new_run_of_its_sweep_even_under_mlflow_run(
     store: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
