@@ -15,6 +15,8 @@ import pandas as pd
 from pipeline.carbon.apportioned import apportioned
 from pipeline.carbon.intensity import Intensity
 from pipeline.carbon.meters.reading import NoMeter, Reading, metered
+from pipeline.domain.checks import require
+from pipeline.domain.plan import Plan
 from pipeline.domain.records import Records, by_request
 from pipeline.domain.trial_result import TrialResult
 from pipeline.execution.hindsight.oracle import regret
@@ -109,6 +111,8 @@ def _service(
     given = None if trial.plan is None else read_plan(trial.plan, built(spec, trial.models)[1], trial.fleet)
     problem = trial.problem(intensity, spec)
     plan = given or trial.partitioner.partition(problem)
+    answered = f"partitioner: {type(trial.partitioner).__name__} answered {plan!r:.100}"
+    require(isinstance(plan, Plan), f"{answered} for {problem.graph.name}: it must be a Plan")
     require_connected(problem, plan)
     return Service(problem, plan, inputs, answers)
 

@@ -18,6 +18,7 @@ from pipeline.domain.records import Records
 from pipeline.domain.tasks import Assign, Refuse, Task, Wait
 from pipeline.execution.deployment import StageDeployment
 from pipeline.execution.events.blocked_tasks import BlockedTasks
+from pipeline.execution.events.decisions import require_possible
 from pipeline.execution.events.device_queue import DeviceQueue
 from pipeline.execution.events.link_queue import LinkQueue
 from pipeline.execution.events.records_table import COMPUTE, FAILED, LOST, REJECTED, TRANSFER
@@ -186,14 +187,14 @@ class EventLoop(ABC):
         begin = time.perf_counter()
         decision = self._scheduler.decide(task, state)
         self._log.scheduling_s.append(time.perf_counter() - begin)
+        require_possible(self._scheduler, task, decision, state, self.now_s)
         if type(decision) is Assign:
             state.reservations.replace(request.number, decision.slots)
             self._assign(request, task, decision.device)
         elif type(decision) is Wait:
             state.reservations.replace(request.number, decision.slots)
             self._wait(request, decision.until_s)
-        else:
-            assert isinstance(decision, Refuse)
+        elif isinstance(decision, Refuse):
             self._reject(request, decision.reason)
 
     def _wait(self, request: Request, until_s: float) -> None:
@@ -232,7 +233,7 @@ class EventLoop(ABC):
 
     def _link(self, sender: str, receiver: str) -> LinkQueue:
         link = self.job.fleet.link(sender, receiver)
-        assert link is not None, "a scheduler assigned a task to a device that its input cannot reach"
+        assert link is not None, "decisions are checked"
         queue = self._links[sender, receiver] = LinkQueue(link, sender, receiver)
         return queue
 
