@@ -28,6 +28,22 @@ def test_an_unknown_zone_names_the_device_and_similar_zones() -> None:
         Static({"X": -1})
 
 
+@pytest.mark.parametrize(
+    ("zone", "hint"),
+    [
+        ("UK", "did you mean GB; or give its average, as by +grid.zones.UK=300"),
+        (
+            "US-NW-BPAT",
+            "known are, for example, DE, .*; or give its average, as by .grid.zones.US-NW-BPAT=300",
+        ),
+    ],
+)
+def test_codes_that_people_have_are_told_what_to_write(zone: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint.replace("+", "[+]")):
+        Static().steps(zone, NOW, NOW)
+    assert Static({zone: 300.0}).steps(zone, NOW, NOW) == [(NOW, 300.0)]
+
+
 def test_a_fixed_intensity_wins_over_the_zone() -> None:
     device = Device("pi", memory_bytes=1e9, active_w=5, zone="DE", intensity_g_per_kwh=7.0)
     assert Intensity.of(Fleet("one", (device,)), Static(), NOW).at(0.0) == {"pi": 7.0}

@@ -68,11 +68,17 @@ def installed_zones() -> Mapping[str, float]:
     return zones
 
 
+OTHER_CODES = {"UK": "GB", "EL": "GR", "USA": "US"}
+"""Codes that people and the EU use for a country, and its ISO 3166 code."""
+
+
 def installed_g_per_kwh(key: str, zone: str, remedy: str = "") -> float:
     """The annual average of a zone, in gCO2e/kWh. Raises ConfigError naming the key and similar zones."""
     zones = installed_zones()
     if zone not in zones:
-        close = difflib.get_close_matches(zone, zones, n=3)
-        hint = f"did you mean {', '.join(close)}?" if close else "for example DE, FRA, US-CA, SE3 or WORLD"
+        meant = OTHER_CODES.get(zone.upper())
+        close = [meant] if meant else difflib.get_close_matches(zone, zones, n=3, cutoff=0.75)
+        examples = "known are, for example, DE, FRA, US-CA, SE3 and WORLD"
+        hint = f"did you mean {', '.join(close)}" if close else examples
         raise ConfigError(f"{key}: unknown zone {zone!r} ({hint}{remedy})")
     return zones[zone]

@@ -35,4 +35,6 @@ class Static:
         """One step, average, location-based. Raises ConfigError for a zone that no table contains."""
         if zone in self.zones:
             return [(begin, float(self.zones[zone]))]
-        return [(begin, installed_g_per_kwh("zone", zone, "; or give it under grid.zones"))]
+        return [
+            (begin, installed_g_per_kwh("zone", zone, f"; or give its average, as by +grid.zones.{zone}=300"))
+        ]
