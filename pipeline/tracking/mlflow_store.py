@@ -198,7 +198,7 @@ def _create_sqlite(url: URL) -> None:
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
         # The URL quotes what a folder's name may have, such as % and ?.
-        client_of(url.set(database=str(new)).render_as_string()).search_experiments(max_results=1)
+        client_of(url.set(database=str(new.absolute())).render_as_string()).search_experiments(max_results=1)
         new.replace(path)
 
 
