@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import math
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -61,9 +63,18 @@ def _logging_as_before() -> Iterator[None]:
     root.setLevel(level)
 
 
+@functools.cache
+def shipped(folder: str = "") -> list[Path]:
+    """The YAML files below a folder of conf/ that are the project's, without those that a user put there."""
+    found = sorted((CONF / folder).rglob("*.yaml"))
+    git = subprocess.run(["git", "ls-files", "-z", "conf"], cwd=ROOT, capture_output=True, text=True)
+    ours = {ROOT / name for name in git.stdout.split("\0")}
+    return [path for path in found if git.returncode or path in ours]
+
+
 def choices(group: str) -> list[str]:
     """The members of a config group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return [path.stem for path in shipped(group)]
 
 
 def configured(group: str, name: str, **changes: Any) -> Any:

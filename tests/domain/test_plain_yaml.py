@@ -13,7 +13,7 @@ from pipeline.domain import plain_yaml
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.plain_yaml import dumped, parsed
 from pipeline.tracking.stored import MOST_CONFIG_BYTES
-from tests.conftest import ROOT
+from tests.conftest import ROOT, shipped
 
 
 @pytest.mark.parametrize("text", ["a: &x [1, 2]\nb: *x", "[1, 2]", "", "a: [b"])
@@ -49,7 +49,7 @@ def test_the_limit_leaves_room_for_a_large_fleet() -> None:
     assert len(text) / num_devices * 10_000 < MOST_CONFIG_BYTES
 
 
-FILES = [*(ROOT / "conf").rglob("*.yaml")]
+FILES = shipped()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")

@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline.domain.checks import ConfigError
 from pipeline.network.models import libraries
 from pipeline.network.models.spec import ModelSpec
-from tests.conftest import ROOT, configured
+from tests.conftest import ROOT, configured, shipped
 
 CONF = ROOT / "conf" / "model"
 DAISY = 985
@@ -36,7 +36,7 @@ def small(**changes: Any) -> ModelSpec:
 # --- configuration --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped("model"), ids=lambda path: path.stem)
 def test_every_yaml_gives_a_spec(path: Path) -> None:
     config = OmegaConf.load(path)
     if path.stem in ("torchvision", "timm"):

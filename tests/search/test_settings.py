@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from pipeline.search import hydra_plugin
 from pipeline.search.search_space import SearchSpace
 from pipeline.search.settings import Constraint, Settings
-from tests.conftest import CONF
+from tests.conftest import CONF, choices
 
 
-@pytest.mark.parametrize("fleet", sorted(path.stem for path in (CONF / "fleet").glob("*.yaml")))
+@pytest.mark.parametrize("fleet", choices("fleet"))
 def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
     hydra_plugin.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -33,7 +33,7 @@ def test_pareto_yaml_enqueues_every_device_of_any_fleet(fleet: str) -> None:
     assert space.points("compare", settings["compare"]["monolithic"])[0] in alone
 
 
-@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("experiment", choices("experiment"))
 def test_an_experiment_composes_and_its_sweeps_are_valid(experiment: str) -> None:
     hydra_plugin.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -14,7 +14,7 @@ from pipeline.carbon.grids.trace import Trace
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.plain_yaml import parsed
 from pipeline.tracking.stored_config import CLASSES, rebuilt
-from tests.conftest import ROOT, configured
+from tests.conftest import ROOT, configured, shipped
 
 TARGET = "pipeline.carbon.accounting.Accounting"
 
@@ -23,7 +23,7 @@ def test_every_choice_of_conf_can_be_rebuilt() -> None:
     for group, names in CLASSES.items():
         targets = {
             yaml.safe_load(file.read_text())["_target_"]
-            for file in (ROOT / "conf" / group).glob("*.yaml")
+            for file in shipped(group)
             if "_target_" in file.read_text()
         }
         assert targets == {name.replace(":", ".") for name in names}
