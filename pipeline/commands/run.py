@@ -97,12 +97,9 @@ def run_app() -> None:
     """
     # Hydra would print its own message and exit with 1; with this it raises the exception.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra's parser accepts the flag only before the overrides.
-    multirun = ("-m", "--multirun")
     hydra_plugin.register()
     try:
-        arguments = cli.spread_overrides(sys.argv[1:])
-        sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in multirun)
+        sys.argv[1:] = cli.flags_first(cli.spread_overrides(sys.argv[1:]))
         with signals_interrupt():
             run()
     except KeyboardInterrupt:

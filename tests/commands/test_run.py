@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline.commands.terminal.cli import spread_overrides
+from pipeline.commands.terminal.cli import flags_first, spread_overrides
 from tests.commands.conftest import SIMULATED, SMALL, carbonedge, client, runs, table
 from tests.conftest import configured
 
@@ -117,6 +117,22 @@ def test_overrides_of_an_mlproject_are_spread() -> None:
         "z=[1, 2]",
     ]
     assert spread_overrides(["overrides="]) == []
+
+
+def test_flags_may_stand_anywhere() -> None:
+    """`fleet=mine --config-dir ~/my-conf` did not find the fleet."""
+    given = ["fleet=mine", "-m", "--config-dir", "/my=conf", "a=1", "--cfg", "job", "-x", "b=2"]
+    assert flags_first(given) == [
+        "-m",
+        "--config-dir",
+        "/my=conf",
+        "--cfg",
+        "job",
+        "-x",
+        "fleet=mine",
+        "a=1",
+        "b=2",
+    ]
 
 
 @pytest.mark.full

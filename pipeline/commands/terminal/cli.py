@@ -61,6 +61,20 @@ def run(command: Callable[[Sequence[str], Sequence[str]], None], help_text: Help
 
 
 GIVEN = "given:"
+"""Begin of a parameter of an MLproject entry point."""
+VALUED = (
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+)
+"""Hydra's flags that are followed by a value."""
 
 
 def spread_overrides(arguments: Sequence[str]) -> list[str]:
@@ -86,6 +100,16 @@ def spread_overrides(arguments: Sequence[str]) -> list[str]:
             f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
         )
     return spread
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the flags first, each with its value: Hydra's parser takes them only there."""
+    flags, overrides, before = list[str](), list[str](), ""
+    for argument in arguments:
+        is_value = before in VALUED and not argument.startswith("-")
+        (flags if is_value or argument.startswith("-") else overrides).append(argument)
+        before = argument
+    return flags + overrides
 
 
 def tracking(overrides: Sequence[str]) -> Tracking:
