@@ -253,7 +253,23 @@ def _composed(space: SearchSpace, session: Session) -> DictConfig:
         except (HydraException, OmegaConfBaseException) as error:
             cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
             raise ConfigError(one_line(error) + cause) from error
+    _require_buildable(configs)
     return configs[0]
+
+
+def _require_buildable(configs: Sequence[DictConfig]) -> None:
+    """Raise what building a trial raises, if it is the same for all of these: no trial could be run."""
+    errors: dict[str, HydraException] = {}
+    for config in configs:
+        if config.get("_target_") is None:
+            return
+        try:
+            instantiate(trial_config(config))
+            return
+        except HydraException as error:
+            errors[one_line(error.__cause__ or error)] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
 
 
 def _require_consistent(settings: Settings, space: SearchSpace) -> None:

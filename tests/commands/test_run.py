@@ -117,6 +117,9 @@ def test_overrides_of_an_mlproject_are_spread() -> None:
         "z=[1, 2]",
     ]
     assert spread_overrides(["overrides="]) == []
+    assert spread_overrides(["sweep.constraints={slo_miss_rate: .01}"]) == [
+        "++sweep.constraints={slo_miss_rate: .01}"
+    ]
 
 
 def test_flags_may_stand_anywhere() -> None:

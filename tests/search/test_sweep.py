@@ -281,7 +281,6 @@ def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
         ("fleet=two,two", "the trials have no common front, as fleet varies"),
         ("++sweep.objectives.throughput_rps=maximize", "the cost model cannot maximize throughput_rps"),
         ("+action=profile", "action=profile runs no plan"),
-        ("partitioner.cuts.0=7", "partitioner.cuts.0: a cut is a fraction"),
     ],
 )
 def test_where_one_exact_front_would_not_do_there_is_no_regret(
@@ -292,6 +291,23 @@ def test_where_one_exact_front_would_not_do_there_is_no_regret(
     assert f"no regret to the exact front: {reason}" in capsys.readouterr().out
     [parent], _ = runs(root)
     assert "regret_to_exact" not in parent.data.metrics
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["partitioner.cuts.0=7"], "partitioner.cuts.0: a cut is a fraction"),
+        (["+partitioner.limits={carbon_g: 1}"], "unexpected keyword argument 'limits'"),
+        (["+nowhere.x=1"], "unexpected keyword argument 'nowhere'"),
+    ],
+)
+def test_what_no_trial_can_be_built_with_ends_before_the_first(
+    priced: Multirun, root: Path, overrides: list[str], told: str
+) -> None:
+    """Each trial failed of it, and left a run."""
+    with pytest.raises(InstantiationException, match=told):
+        priced("scheduler.carbon_weight=0,1", *overrides)
+    assert not (root / "mlflow.db").exists() or runs(root) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ def spread_overrides(arguments: Sequence[str]) -> list[str]:
     """Arguments as an MLproject entry point passes them, as overrides.
 
     `overrides=A=1 B=2` becomes A=1 and B=2, `given:A=1` A=1, and `given:A=` nothing: that parameter was not
-    given. Raises ConfigError for an unclosed quote, and for keys of `hydra.sweeper`, which has no settings.
+    given. A mapping is added where the config has no such keys, as `sweep.constraints={slo_miss_rate: .01}`
+    needs: Hydra itself asks for a plus. Raises ConfigError for an unclosed quote, and for keys of
+    `hydra.sweeper`, which has no settings.
     """
     spread = []
     for argument in arguments:
@@ -99,7 +101,7 @@ def spread_overrides(arguments: Sequence[str]) -> list[str]:
             not key.startswith("hydra.sweeper."),
             f"{key}: use {key.removeprefix('hydra.').replace('sweeper', 'sweep', 1)}",
         )
-    return spread
+    return [f"++{each}" if re.match(r"[\w.@]+=\{", each) else each for each in spread]
 
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
