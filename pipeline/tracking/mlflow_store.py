@@ -232,6 +232,22 @@ def get_run(client: MlflowClient, key: str, run_id: str) -> Run:
         raise
 
 
+def whole_id(client: MlflowClient, begin: str) -> str:
+    """The id of the only run whose id begins so; the text itself where none does, or it is a whole id.
+
+    Raises ConfigError where several do.
+    """
+    if re.fullmatch(r"[0-9a-f]{6,31}", begin) is None:
+        return begin
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    found = [run.info.run_id for run in client.search_runs(experiments, f"attributes.run_id LIKE '{begin}%'")]
+    require(
+        len(found) < 2,
+        f"run: {len(found)} runs have an id that begins with {begin!r}: {', '.join(found[:3])}",
+    )
+    return found[0] if found else begin
+
+
 def local_artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
     """The file of a run's artifact, relative if it is below the working directory.
 

@@ -36,6 +36,7 @@ from pipeline.tracking.mlflow_store import (
     optional_client,
     required_client,
     search,
+    whole_id,
 )
 from pipeline.tracking.outbox import KEY_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import one_line, reason
@@ -222,8 +223,9 @@ class StoredRuns:
         )
 
     def stored(self, run_id: str) -> Stored:
-        """A run by its id."""
+        """A run by its id, or by the begin of one, such as figures show, where it is unique."""
         with self._client() as client:
+            run_id = whole_id(client, run_id)
             run = get_run(client, "run", run_id)
             params, tags = (all_printable({**texts}) for texts in (run.data.params, run.data.tags))
             name, metrics = printable(run.info.run_name), run.data.metrics

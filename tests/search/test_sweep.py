@@ -298,7 +298,6 @@ def test_where_one_exact_front_would_not_do_there_is_no_regret(
     [
         (["partitioner.cuts.0=7"], "partitioner.cuts.0: a cut is a fraction"),
         (["+partitioner.limits={carbon_g: 1}"], "unexpected keyword argument 'limits'"),
-        (["+nowhere.x=1"], "unexpected keyword argument 'nowhere'"),
     ],
 )
 def test_what_no_trial_can_be_built_with_ends_before_the_first(

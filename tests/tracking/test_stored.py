@@ -44,6 +44,22 @@ def test_all_trials_of_a_sweep_are_found_page_by_page(
     assert set(children["status"]) == {"FINISHED"}
 
 
+def test_a_run_is_found_by_the_begin_of_its_id(store: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    with replace(store, experiment="another").open_run("trial", {}, {}) as opened:
+        pass
+    run_id = opened.run_id
+    for shown in (run_id, run_id[:8], run_id[:31]):
+        assert store.stored(shown).run_id == run_id
+    with pytest.raises(ConfigError, match="^run: the MLflow store has no run '0123456789'$"):
+        store.stored("0123456789")
+    alike = PagedList([stored(store, run_id)] * 2, None)
+    monkeypatch.setattr(MlflowClient, "search_runs", lambda *_: alike)
+    with pytest.raises(
+        ConfigError, match=f"^run: 2 runs have an id that begins with '{run_id[:6]}': {run_id}"
+    ):
+        store.stored(run_id[:6])
+
+
 def test_a_table_is_read_back_to_every_digit_and_without_a_row(store: Tracking) -> None:
     """With categorical columns, as a ledger has; MLflow's own log_table treats one without rows as images."""
     thirds = pd.DataFrame({"device": pd.Categorical(["a", "b"]), "g": [1 / 3, 2e-13 / 3]})
