@@ -63,9 +63,12 @@ def effects(before: Footprint, after: Footprint) -> dict[str, float]:
         energy = 0.0  # with energy but without carbon, all of it is an effect of intensity
     else:
         rise = (c1 - c0) / c0
-        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1 / c0)  # accurate near 0 and far from it
+        # Accurate near 0 and far from it, where the quotient may be no number.
+        log = math.log1p(rise) if abs(rise) < 0.5 else math.log(c1) - math.log(c0)
         mean = (c1 - c0) / log if log else c1
-        energy = mean * math.log(e1 / e0)
+        energy = mean * (
+            math.log1p((e1 - e0) / e0) if abs(e1 - e0) < 0.5 * e0 else math.log(e1) - math.log(e0)
+        )
     small = ROUNDING * max(c0, c1)  # what is smaller comes from rounding and is no effect
     energy = 0.0 if abs(energy) <= small else c1 - c0 if abs(c1 - c0 - energy) <= small else energy
     return {

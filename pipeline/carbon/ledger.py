@@ -237,6 +237,7 @@ def _embodied_g(records: Records, fleet: Fleet, reserved: Ints) -> Floats:
 
 def _indices(column: pd.Series[Any], names: Sequence[str]) -> Ints:
     """(rows,): the index of each value of a column among these names."""
+    require(not column.isna().any(), "records: a task or transfer must name its device")
     named = column.astype("category").cat.remove_unused_categories().cat
     places = {name: place for place, name in enumerate(names)}
     strange = [str(name) for name in named.categories if name not in places]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
@@ -11,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.domain.checks import ConfigError, require, require_number
+from pipeline.domain.checks import ConfigError, require, require_number, require_whole
 
 LEAST_ERROR = 0.1
 """Least error of a prediction, since a host changes between its profile and a run: nine of ten plans of ten
 networks were within it on an idle host (`make fidelity`)."""
+MOST_PASSES = 1_000_000
 MAX_INTERVAL = 0.03
 """Largest `Measurement.interval` of a steady measurement."""
 
@@ -35,8 +37,9 @@ class Measurement:
 
     def __post_init__(self) -> None:
         require_number("profile", "load_per_core", self.load_per_core, least=0)
-        known = isinstance(self.interval, int | float) and self.interval >= 0  # infinite for few passes
-        require(known, f"profile: interval must be a number >= 0 (interval: {self.interval!r})")
+        require_whole("profile", "passes", self.passes, most=MOST_PASSES)
+        if self.interval != math.inf:  # as it is for few passes
+            require_number("profile", "interval", self.interval, least=0)
 
     @property
     def steady(self) -> bool:
@@ -77,7 +80,7 @@ class Profile:
             require_number(f"profile of {device}", "speed", value, least=0, above=True)
         for device, ratios in self.variation.items():
             for ratio in ratios:
-                require_number(f"profile of {device}", "variation", ratio, least=0, above=True)
+                require_number(f"profile of {device}", "variation", ratio, least=1e-3, most=1e3)
         for device, error in self.error.items():
             require_number(f"profile of {device}", "error", error, least=0)
         for device, lines in self.codec_cpu_s.items():

@@ -97,6 +97,9 @@ class Records:
         missing = [name for name in RECORD_COLUMNS if name not in table]
         require(not missing, f"records: without the column {', '.join(missing)}")
         table = with_numbers("records", table, (*MOST, *TIMES, "deadline_s"))
+        for name in ("kind", "device", "status"):
+            texts = bool(table[name].map(lambda value: isinstance(value, str)).all())
+            require(texts, f"records: {name} must be a text in every row")
         for name, known in (("kind", KINDS), ("status", STATUSES)):
             strange = sorted({*table[name].astype(str)} - {*known})
             require(not strange, f"records: {name} {', '.join(strange)[:60]} is unknown")

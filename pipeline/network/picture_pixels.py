@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -18,7 +20,8 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Whole numbers of more than 8 bits are scaled from 0..65535, and floats from 0..1, where Pillow would cut
     them off. Raises ConfigError for values beyond these.
     """
-    image = ImageOps.exif_transpose(image)
+    with warnings.catch_warnings(action="ignore"):  # one for each odd tag of a camera's notes
+        image = ImageOps.exif_transpose(image)
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_scaled(np.asarray(image)))
     if image.has_transparency_data:

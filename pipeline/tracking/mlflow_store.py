@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
-from pipeline.domain.printable import printable
 from pipeline.host.locks import machine_lock
+from pipeline.host.sqlite_file import require_plain
 from pipeline.tracking.answer_limits import limit_answers
 from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, reason
 
@@ -153,8 +153,8 @@ def short_timeouts() -> Iterator[None]:
 def require_database(uri: str) -> None:
     """Connect to the store's database, if it is one; make a SQLite file that does not exist.
 
-    Raises ConfigError for a SQLite URI without a writable file, and for a file with views; else the error of
-    the first connection attempt: MLflow alone would retry for minutes.
+    Raises ConfigError for a SQLite URI without a writable file, and for a file with more than tables; else
+    the error of the first connection attempt: MLflow alone would retry for minutes.
     """
     backend = re.split(r"[+:]", uri)[0]
     if backend not in _DATABASE_PORTS:
@@ -180,13 +180,11 @@ def require_database(uri: str) -> None:
         socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
     engine = sqlalchemy.create_engine(url)
     try:
-        # A view of somebody else's file may hide a query without an end; MLflow's has none.
-        inspector = sqlalchemy.inspect(engine)
-        views = inspector.get_view_names() if backend == "sqlite" else []
+        sqlalchemy.inspect(engine)
     finally:
         engine.dispose()
-    shown = printable("".join(views[:1]))
-    require(not views, f"tracking.uri: {masked(uri)} is no store of MLflow: it has the view {shown}")
+    if backend == "sqlite":
+        require_plain("tracking.uri", Path(url.database or ""))
 
 
 def _create_sqlite(url: URL) -> None:

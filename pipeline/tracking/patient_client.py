@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -69,10 +70,17 @@ class PatientClient:
         return cast("list[FileInfo]", found)
 
     def download_artifacts(self, run_id: str, path: str, folder: str) -> str:
-        """As `list_artifacts`."""
+        """A file, as `list_artifacts`."""
+        from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
         def download() -> Any:
-            return self._place(run_id).download_artifacts(path, folder)
+            place = self._place(run_id)
+            if isinstance(place, LocalArtifactRepository):
+                return place.download_artifacts(path, folder)  # type: ignore[no-untyped-call]
+            # MLflow's own method asks again whether it is a folder, and then fetches all that is in it.
+            file = os.path.join(folder, os.path.basename(path))
+            place._download_file(path, file)
+            return file
 
         return str(self._request("download_artifacts", download))
 

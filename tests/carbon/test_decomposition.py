@@ -53,6 +53,13 @@ def test_a_footprint_of_metrics() -> None:
     assert unknown == Footprint(9.0, 4.0)
 
 
+def test_effects_of_what_differs_beyond_all_quotients() -> None:
+    for before, after in ((1e-300, 1e11), (1e11, 1e-300), (5e-324, 1e17)):
+        found = effects(Footprint(before * 4, before), Footprint(after * 2, after))
+        assert all(map(math.isfinite, found.values()))
+        assert found["energy"] + found["intensity"] == pytest.approx(after - before)
+
+
 POSITIVE = st.floats(1e-6, 1e6)
 FOOTPRINTS = st.builds(
     Footprint, POSITIVE, st.one_of(st.just(0.0), POSITIVE), st.floats(0, 1e6), st.floats(0, 1e6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -70,7 +70,7 @@ def test_a_metric_of_another_version_is_left_out(
 def test_params_with_names_that_mlflow_refuses_are_left_out() -> None:
     """A database of somebody else has any."""
     params = {"../x": "1", "a//b": "2", "": "3", "model@extra_models.NAME": "4", "fleet.devices.a-b.pue": "5"}
-    run = Stored("0", "run", "FINISHED", {}, params, {}, MlflowClient("sqlite:///none.db"))
+    run = Stored("0", "run", "FINISHED", {}, params, {}, cast("MlflowClient", None))
     assert run.copied_params == {"model@extra_models.NAME": "4", "fleet.devices.a-b.pue": "5"}
 
 

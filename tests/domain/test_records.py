@@ -42,6 +42,7 @@ def test_they_come_back_as_they_were() -> None:
         ({"cpu_s": [math.inf, 1.0]}, {}, "records: cpu_s must be"),
         ({"bytes": [-1.0, 1.0]}, {}, "records: bytes must be"),
         ({"request": [0.0, 0.5]}, {}, "records: request must be a whole number in every row"),
+        ({"device": ["fast", None]}, {}, "records: device must be a text in every row"),
         ({"kind": ["compute", "magic"]}, {}, "records: kind magic is unknown"),
         ({"status": ["fine", "ok"]}, {}, "records: status fine is unknown"),
         ({"start_s": [0.0, 0.0], "queued_s": [0.0, 0.0], "end_s": [3.0, 1.0]}, {}, "busy for 4 s within 3 s"),

@@ -53,7 +53,8 @@ class Trace:
         if zone not in zones:
             raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
         series, owner = zones[zone], f"zone: {self.path}, zone {zone}"
-        require(len(series.since) > 1, f"{owner}: needs more than one row with a time")
+        several = len(series.since) > 1 and series.since[-1] > series.since[0]
+        require(several, f"{owner}: needs rows of more than one time")
         require(not series.unplaced, f"{owner}, {series.unplaced}")
         begin_s, end_s = (at.astimezone(UTC).timestamp() for at in (begin, end))
         found: list[tuple[datetime, float]] = []

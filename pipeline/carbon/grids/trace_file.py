@@ -109,7 +109,9 @@ def _series(column: str, rows: pd.DataFrame) -> Series:
     rows = rows[~again]
     since, g_per_kwh = rows["since"].to_numpy(), rows["g_per_kwh"].to_numpy()
     earlier_s, later_s = _near_steps_s(since)
-    usual_s = np.nan_to_num(np.fmax(earlier_s, later_s), nan=np.inf if len(since) > 1 else 0.0)
+    # Of two rows the one step is the usual one; of rows of a single time there is none.
+    several = len(since) > 1 and since[-1] > since[0]
+    usual_s = np.nan_to_num(np.fmax(earlier_s, later_s), nan=np.inf if several else 0.0)
     step_s = np.append(np.diff(since), np.inf)[: len(since)]
     until = since + np.where(step_s > 1.5 * usual_s, usual_s, step_s)
     # Of the step to a row: whether the steps on both sides of it are twice as long.

@@ -26,7 +26,8 @@ def by_name(
     ends = {key.removesuffix(needed[0]) for key in read if key.endswith(needed[0])}
     candidates = sorted(each for each in ends if each == "" or each.endswith((".", "/")))
     prefixes = [each for each in candidates if all(each + key in read for key in needed)]
-    require(len(prefixes) < 2, f"{owner} has two of them, as {' and '.join(map(repr, prefixes))}: name one")
+    several = " and ".join(f"{each!r:.60}" for each in prefixes[:2])
+    require(len(prefixes) < 2, f"{owner} has two of them, as {several}: name one")
     prefix = "".join(prefixes)
     own = {key.removeprefix(prefix): value for key, value in read.items() if key.startswith(prefix)}
     own = {key: value for key, value in own.items() if key in wanted or not key.startswith(unused)}
@@ -37,7 +38,7 @@ def by_name(
     require(
         not (missing or unknown or misshapen),
         f"{owner} does not fit (missing: {len(missing)}, unknown: {len(unknown)}, of other shape: "
-        f"{len(misshapen)}; first: {[*missing, *unknown, *misshapen][:1]}){hint}",
+        f"{len(misshapen)}; first: {[*missing, *unknown, *misshapen][:1]!s:.100}){hint}",
     )
     return {**wanted, **own}
 
@@ -51,7 +52,8 @@ def by_order(owner: str, read: Mapping[str, Tensor], wanted: Mapping[str, Tensor
     for key, (other, value) in zip(wanted, read.items(), strict=False):
         fits = fits and value.shape == wanted[key].shape and _part(other) == _part(key)
         require(
-            fits, f"{owner} does not fit by order ({len(read)} weights for {len(wanted)}; {other} for {key})"
+            fits,
+            f"{owner} does not fit by order ({len(read)} weights for {len(wanted)}; {other:.60} for {key})",
         )
     require(fits, f"{owner} does not fit by order ({len(read)} weights for {len(wanted)})")
     return dict(zip(wanted, read.values(), strict=True))

@@ -24,6 +24,8 @@ STATED = ("carbon_g_per_inf", "energy_j_per_inf", "latency_ms_mean", "inferences
 """Metrics of a published figure; unknown ones are NaN."""
 NEEDED = ("carbon_g_per_inf", "intensity_g_per_kwh")
 """Columns that a published figure must have; they imply its energy: E = C / I."""
+LEAST = {"carbon_g_per_inf": 1e-15, "intensity_g_per_kwh": 1e-3}
+"""The least that can be meant: a picojoule of solar power, and a thousandth of what wind emits."""
 MOST_COLUMNS = 100
 """Columns that are read: each of a million takes time."""
 MOST_NAMES = 10
@@ -49,8 +51,9 @@ def published(path: Path, name: str) -> dict[str, Any]:
     row = {str(key): value for key, value in rows.to_dict("records")[0].items()}
     for column in NEEDED:
         value = pd.to_numeric(row[column], errors="coerce")
-        good = math.isfinite(value) and value > 0
-        require(good, f"{path}, {name}: {column} must be a number > 0 ({row[column]!s:.60})")
+        good = math.isfinite(value) and value >= LEAST[column]
+        least = "> 0" if value <= 0 or not math.isfinite(value) else f">= {LEAST[column]:g}"
+        require(good, f"{path}, {name}: {column} must be a number {least} ({row[column]!s:.60})")
         row[column] = float(value)
     for column in ("latency_ms_mean", "inferences_per_g"):
         row[column] = float(pd.to_numeric(row.get(column, math.nan), errors="coerce"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -13,6 +14,7 @@ from optuna.storages import RDBStorage
 
 from pipeline.domain.checks import first_line
 from pipeline.domain.credentials import masked
+from pipeline.host.sqlite_file import require_plain
 
 PATIENCE_S = 90.0
 """Seconds for which a database that has gone is waited for."""
@@ -29,6 +31,9 @@ _T = TypeVar("_T")
 
 def database_storage(url: str) -> RDBStorage:
     """The storage of a database that answers now. Connections that a restart has closed are made anew."""
+    place = sqlalchemy.make_url(url)
+    if place.get_backend_name() == "sqlite":
+        require_plain("sweep.storage", Path(place.database or ""))
     storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # `patiently` raises the rest
     sqlalchemy.event.listen(storage.engine, "do_connect", _connect)

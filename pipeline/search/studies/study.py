@@ -32,7 +32,7 @@ from pipeline.domain.printable import all_printable
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, is_identity, this_process
-from pipeline.results.metric_values import require_metric
+from pipeline.results.metric_values import require_metrics
 from pipeline.search.search_space import Point, SearchSpace, Value
 from pipeline.search.studies.database import patiently
 from pipeline.search.studies.fixed_values import require_same_held
@@ -261,9 +261,11 @@ def _checked(study: str, trial: FrozenTrial) -> SweepTrial:
     stored = all_printable(trial.user_attrs)
     try:
         results = tuple(TrialResult(**result) for result in stored.get("results", ()))
-        for key, value in (item for result in results for item in result.metrics.items()):
-            if value is not None and math.isfinite(value):  # others are unknown
-                require_metric(owner, key, value)
+        for result in results:
+            known = {
+                key: each for key, each in result.metrics.items() if each is not None and math.isfinite(each)
+            }
+            require_metrics(owner, known)  # others are unknown
     except ConfigError:
         raise
     except (TypeError, AttributeError, ValueError, OverflowError) as error:

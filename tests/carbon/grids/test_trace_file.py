@@ -59,12 +59,12 @@ def test_a_file_that_is_no_trace_is_refused_when_it_is_named(tmp_path: Path, tex
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("zone,utc,g\nA,soon,1\nA,2030-01-02T00Z,1\n", "zone A: needs more than one row with a time"),
+        ("zone,utc,g\nA,soon,1\nA,2030-01-02T00Z,1\n", "zone A: needs rows of more than one time"),
         (
             "zone,utc,g\nA,2030-01-01T00Z,1\nA,2030-01-02T00:00,1\n",
             "zone A, row 2: utc must state its offset, as in .*2030-01-02T00:00: 1",
         ),
-        ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs more than one row"),
+        ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs rows of more than one time"),
         (hours("1", "-1"), "zone A, row 2: g must be a number >= 0"),
         (hours("1", "x"), "zone A, row 2: g must be a number >= 0"),
         (hours("1", "2001"), "zone A, row 2: g must be g/kWh, and no grid emits over 2000"),

@@ -33,7 +33,8 @@ def test_a_rows_energy_is_implied_by_carbon_and_intensity(tmp_path: Path) -> Non
         (f"{HEAD}\nx,inf,1,500", r"own.csv, x: latency_ms_mean must be a number >= 0 .*inf"),
         (f"{HEAD}\nx,1,1e300,500", r"own.csv, x: carbon_g_per_inf must be at most 1e\+18"),
         (f"{HEAD}\nx,1,1,1e9", r"own.csv, x: intensity_g_per_kwh must be at most 2000"),
-        (f"{HEAD}\nx,1,1,1e-300", r"own.csv, x: energy_j_per_inf must be at most 1e\+18"),
+        (f"{HEAD}\nx,1,1,1e-300", r"own.csv, x: intensity_g_per_kwh must be a number >= 0.001 \(1e-300\)"),
+        (f"{HEAD}\nx,1,5e-324,1", r"own.csv, x: carbon_g_per_inf must be a number >= 1e-15"),
         (f"{HEAD}\nx,1,n.k.,1", r"own.csv, x: carbon_g_per_inf must be a number > 0 \(n.k.\)"),
     ],
 )
