@@ -80,7 +80,7 @@ class Profile:
             require_number(f"profile of {device}", "speed", value, least=0, above=True)
         for device, ratios in self.variation.items():
             for ratio in ratios:
-                require_number(f"profile of {device}", "variation", ratio, least=1e-3, most=1e3)
+                require_number(f"profile of {device}", "variation", ratio, least=0, above=True, most=1e3)
         for device, error in self.error.items():
             require_number(f"profile of {device}", "error", error, least=0)
         for device, lines in self.codec_cpu_s.items():
