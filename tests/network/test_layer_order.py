@@ -116,6 +116,7 @@ def test_every_allowed_order_gives_the_whole_models_answer_at_every_cut(
     assert_cuts_follow_from_flows(other)
 
 
+@pytest.mark.full
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([InPlaceResidual, TwoBranches, OtherNames]), st.data())
 def test_any_other_order_is_refused(kind: type[nn.Module], data: st.DataObject) -> None:

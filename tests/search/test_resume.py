@@ -89,6 +89,7 @@ def test_what_a_full_disk_took_is_run_again(
     assert sorted(run.info.status for run in children) == ["FAILED", *["FINISHED"] * 4]
 
 
+@pytest.mark.full
 def test_begun_anew_where_asked_and_over_where_it_is_over(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_begun_anew_where_asked_and_over_where_it_is_over(
     assert "is resumed: 2 of 2 trials are done" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_a_study_whose_runs_are_in_another_store_is_left_and_one_begun(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_study_whose_runs_are_in_another_store_is_left_and_one_begun(
     assert len(list((root / "studies").glob("*.journal"))) == 3
 
 
+@pytest.mark.full
 def test_another_sampler_or_seed_under_the_same_name_is_refused(multirun: Multirun) -> None:
     grid = ("scheduler=green,performance", "partitioner.stages=1", "sweep.study_name=mine")
     multirun(*grid)

@@ -327,6 +327,7 @@ def test_a_warm_start_that_is_not_possible_is_refused_in_one_line(
     assert runs(root) == ([], [])
 
 
+@pytest.mark.full
 def test_two_points_are_compared_beside_what_was_published_for_the_fleet(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

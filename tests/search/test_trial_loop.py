@@ -126,6 +126,7 @@ def test_hypervolume_is_of_what_keeps_the_constraints(priced: Multirun, root: Pa
     assert history(root, none, "regret_to_exact") == {0: 1, 1: 1}
 
 
+@pytest.mark.full
 def test_a_grid_has_regret_too(priced: Multirun, root: Path) -> None:
     priced("partitioner.stages=1", "partitioner.devices.0=fast,clean")
     [parent], _ = runs(root)

@@ -84,6 +84,7 @@ def test_a_file_with_more_than_tables_is_no_store(store: Tracking) -> None:
         store.stored("0" * 32)
 
 
+@pytest.mark.full
 def test_a_server_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()

@@ -59,6 +59,7 @@ REASONS = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("fault", "words"), REASONS)
 def test_the_reason_is_told_at_the_start(tracking: Tracking, served: Proxy, fault: str, words: str) -> None:
     served.choose = lambda number, request: fault

@@ -24,6 +24,7 @@ def log_something(run: Run) -> None:
     run.log_text("text", "notes.txt")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("gone_at", ["before it", "within it"])
 def test_a_trial_outlives_the_store_and_is_sent_once(
     store: Tracking, away: Callable[[bool], None], gone_at: str
@@ -91,6 +92,7 @@ def test_what_was_sent_before_the_sender_was_killed_is_not_doubled(
     assert [point.value for point in points] == [2.0]
 
 
+@pytest.mark.full
 def test_a_trial_that_began_in_the_outbox_is_tagged_by_either_id(
     store: Tracking, away: Callable[[bool], None], caplog: pytest.LogCaptureFixture
 ) -> None:

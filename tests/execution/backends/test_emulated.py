@@ -122,6 +122,7 @@ def test_auto_stages_ask_the_scheduler_and_pinned_ones_do_not(
     assert run(make_problem(two_devices), Plan((0, 6), ("clean",)), 2).scheduling_s == ()
 
 
+@pytest.mark.full
 def test_tensors_cross_compressed_and_nothing_else_does(
     make_problem: MakeProblem, two_devices: Fleet, tiny_module: torch.nn.Module
 ) -> None:

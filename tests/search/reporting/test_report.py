@@ -13,6 +13,7 @@ from pipeline.domain.checks import ConfigError
 from tests.search.conftest import Multirun, runs
 
 
+@pytest.mark.full
 def test_trials_that_differ_by_seed_alone_are_repetitions(
     multirun: Multirun, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
