@@ -150,7 +150,8 @@ def test_a_table_has_a_limit_of_columns(tmp_path: Path) -> None:
         many.write_bytes(text + b"\n1\n")
         with pytest.raises(ConfigError, match=f"^it has {count} columns, and at most {most} are read$"):
             csv_content(many, 10_000_000)
-    assert csv_content(tmp_path / "a.csv", 10_000) if many.write_bytes(b"a,b\n1,2\n") else None
+    many.write_bytes(b"a,b\n1,2\n")
+    assert csv_content(many, 10_000) == b"a,b\n1,2\n"
     wide = pa.table({f"c{k}": ["x"] for k in range(most + 1)})
     parquet.write_table(wide, tmp_path / "a.parquet")
     with pytest.raises(ConfigError, match="it has 1001 columns"):

@@ -123,6 +123,20 @@ def test_a_run_that_is_over_is_not_written_into(store: Tracking, monkeypatch: py
             run(store)
 
 
+def test_mlflow_runs_own_run_goes_where_another_is_gone_on_with(
+    store: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeated `mlflow run` of a sweep left an empty run each time."""
+    first = run(store, "sweep")
+    project = MlflowClient(tracking_uri=store.uri).create_run("1", run_name="by mlflow run").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", project)
+    with store.open_run("sweep", {}, {}, first) as opened:
+        assert opened.run_id == first
+    left = stored(store, project)
+    assert (left.info.lifecycle_stage, left.info.status) == ("deleted", "FINISHED")
+    assert left.data.tags["continued_in"] == first
+
+
 def test_a_trial_is_a_new_run_of_its_sweep_even_under_mlflow_run(
     store: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
