@@ -1,6 +1,7 @@
 """The exact Pareto front of partition and placement under the cost model, and the choice of a plan. Pure.
 
-`pipeline.planning.label_setting` computes it.
+`pipeline.planning.enumeration` prices all plans where there are few; else `pipeline.planning.label_setting`
+computes it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pipeline.domain.checks import ConfigError, require, size_text
 from pipeline.domain.plan import Plan
 from pipeline.planning import pareto
 from pipeline.planning.cost import Floats, Ints, Tables
+from pipeline.planning.enumeration import all_plans, has_few_plans
 from pipeline.planning.label_setting.front import front_arrays
+from pipeline.planning.label_setting.plan_arrays import non_dominated
 from pipeline.planning.label_setting.rules import PlanRules
 from pipeline.planning.problem import Problem
 
@@ -118,7 +121,10 @@ def exact_front(
     # A limit above the number of layers has no effect, and the search keeps a table for each stage.
     limit = max_stages if max_stages is not None and max_stages < tables.num_layers else None
     rules = PlanRules(distinct, memory, limit)
-    bounds, where, costs = front_arrays(tables, tuple(objectives), rules)
+    if has_few_plans(tables, rules):
+        bounds, where, costs = non_dominated(tables, tuple(objectives), *all_plans(tables, rules))
+    else:
+        bounds, where, costs = front_arrays(tables, tuple(objectives), rules)
     if not len(bounds):
         raise ConfigError(why_none(problem, tables, rules))
     plans = tuple(_plan(problem, tables, *row) for row in zip(bounds, where, strict=True))
