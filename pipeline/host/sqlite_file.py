@@ -1,7 +1,13 @@
-"""A SQLite file that somebody else may have written: its tables hold rows, and nothing else. Shell."""
+"""A SQLite file that somebody else may have written: its tables hold rows, and nothing else. Shell.
+
+SQLite runs what the text of a schema says ("Defense Against The Dark Arts", sqlite.org/security.html). So each
+text must be one of the few kinds that MLflow and Optuna write.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,28 +16,67 @@ from urllib.parse import quote
 from pipeline.domain.checks import require
 from pipeline.domain.printable import printable
 
-UNUSED = "('secrets', 'spans')"
-"""Tables of MLflow's with a trigger or a generated column; nothing of this project reads or writes them."""
-STRANGE = f"""
-select type || ' ' || name from sqlite_master
-where type = 'view' or (type = 'trigger' and tbl_name not in {UNUSED})
-   or (type = 'table' and sql like 'create virtual%')
-union all
-select 'column ' || m.name || '.' || x.name from sqlite_master m, pragma_table_xinfo(m.name) x
-where m.type = 'table' and m.sql not like 'create virtual%' and m.name not in {UNUSED} and x.hidden in (2, 3)
-limit 1
-"""
-"""What runs by itself when a table is read or written: it may never end, or write other values."""
+JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+"""At the end of a journal that names another file (SQLite, pager.c); elsewhere it only begins one."""
+MOST_ENTRIES = 10_000
+TABLE = re.compile(r'create table (if not exists )?"?\w+"? ?\(.*')
+INDEX = re.compile(r'create (unique )?index (if not exists )?"?\w+"? on "?\w+"? ?\([\w", ]+\)( ;)?')
+VALUE = r"('[\w ]*'|\d+)"
+PLAIN_CHECK = re.compile(rf'check ?\( ?"?\w+"?( ?= ?\d+| in \({VALUE}(, ?{VALUE})*\)) ?\)')
+COMPUTED = re.compile(r"\b(check\b|as ?\(|generated\b|on conflict\b|default ?\()")
+"""What computes values or drops rows by itself, in the text of a table."""
+OF_MLFLOW = (
+    "duration_ns bigint generated always as (end_time_unix_nano - start_time_unix_nano) stored",
+    "create trigger prevent_secrets_aad_mutation before update on secrets for each row when old.secret_id != "
+    "new.secret_id or old.secret_name != new.secret_name begin select raise(abort, 'secret_id and secret_name "
+    "are immutable (used as aad in encryption)'); end",
+)
+"""The only computed column and the only trigger of MLflow's: they read their own row."""
 
 
 def require_plain(key: str, path: Path) -> None:
-    """Raise ConfigError, naming the key, for views, triggers, virtual tables and generated columns.
+    """Raise ConfigError, naming the key, for a file whose tables may do more than hold rows.
 
+    Such are triggers, views, virtual tables, computed columns, indexes of expressions, checks other than a
+    list of values, and a journal that names another file, which SQLite would delete.
     Raises sqlite3.Error for what is no SQLite file. A missing or empty file is fine.
     """
     if not path.is_file():
         return
-    with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as file:
-        found = [str(row[0]) for row in file.execute(STRANGE)]
-    shown = printable("".join(found))
-    require(not found, f"{key}: {path} must hold tables only, and it has the {shown:.100}")
+    journal = path.with_name(f"{path.name}-journal")
+    interrupted = journal.is_file() and journal.stat().st_size > 0
+    require(
+        not (interrupted and _names_another_file(journal)),
+        f"{key}: {journal} names another file, which SQLite would delete; move it away",
+    )
+    # A file of an interrupted write is restored by opening it; the first reader must be allowed to write.
+    mode = "rw" if interrupted and os.access(path, os.W_OK) else "ro"
+    with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode={mode}", uri=True)) as file:
+        entries = file.execute(
+            f"select type, name, sql from sqlite_master limit {MOST_ENTRIES + 1}"
+        ).fetchall()
+    require(len(entries) <= MOST_ENTRIES, f"{key}: {path} has more than {MOST_ENTRIES:,} tables and indexes")
+    for kind, name, text in entries:
+        shown = printable(f"{kind} {name}")
+        require(
+            text is None or _is_plain(str(text)),
+            f"{key}: {path} must hold the tables of MLflow or Optuna only, and it has the {shown:.100}",
+        )
+
+
+def _names_another_file(journal: Path) -> bool:
+    with journal.open("rb") as file:
+        file.seek(-min(len(JOURNAL_MAGIC), journal.stat().st_size), os.SEEK_END)
+        return file.read() == JOURNAL_MAGIC
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the text of a table or an index computes nothing."""
+    text = " ".join(text.lower().split())
+    for own in OF_MLFLOW:
+        text = text.replace(own, "")
+    if text == "" or "/*" in text or "--" in text:
+        return text == ""
+    if TABLE.fullmatch(text):
+        return COMPUTED.search(PLAIN_CHECK.sub("", text)) is None
+    return INDEX.fullmatch(text) is not None

@@ -124,6 +124,7 @@ def client_of(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient
 
     limit_answers()
+    _require_plain_file(uri)
     return MlflowClient(tracking_uri=uri)
 
 
@@ -178,13 +179,20 @@ def require_database(uri: str) -> None:
     if url.host:
         port = url.port or _DATABASE_PORTS[backend]
         socket.create_connection((url.host, port), timeout=_CONNECT_TIMEOUT_S).close()
+    _require_plain_file(uri)
     engine = sqlalchemy.create_engine(url)
     try:
         sqlalchemy.inspect(engine)
     finally:
         engine.dispose()
-    if backend == "sqlite":
-        require_plain("tracking.uri", Path(url.database or ""))
+
+
+def _require_plain_file(uri: str) -> None:
+    """Raise ConfigError for a SQLite store whose tables may do more than hold rows, before it is opened."""
+    if re.split(r"[+:]", uri)[0] == "sqlite":
+        import sqlalchemy
+
+        require_plain("tracking.uri", Path(sqlalchemy.make_url(uri).database or ""))
 
 
 def _create_sqlite(url: URL) -> None:

@@ -79,7 +79,8 @@ def test_a_file_with_more_than_tables_is_no_store(store: Tracking) -> None:
         database.execute("drop table tags")
         database.execute(f"create view tags as {endless}")
     with pytest.raises(
-        ConfigError, match=r"^tracking.uri: .*mlflow.db must hold tables only, .* the view tags$"
+        ConfigError,
+        match=r"^tracking.uri: .*mlflow.db must hold the tables of MLflow or Optuna only, .* the view tags$",
     ):
         store.stored("0" * 32)
 
