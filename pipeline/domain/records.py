@@ -105,6 +105,7 @@ class Records:
             require(not strange, f"records: {name} {', '.join(strange)[:60]} is unknown")
         _require_numbers(table, about["window_s"])
         _require_tasks(table, about["window_s"], about["reserved"])
+        _require_answers(table)
         return cls(
             table, utc("start_utc", about["start_utc"]), about["window_s"], tuple(about["reserved"]),
             about["measurement"],
@@ -145,6 +146,21 @@ def _require_tasks(table: pd.DataFrame, window_s: float, reserved: Sequence[str]
         require(device in reserved, f"records: {device} computed, but is not reserved")
         most_s = window_s * (1 + 1e-9)
         require(seconds <= most_s, f"records: {device} was busy for {seconds:g} s within {window_s:g} s")
+
+
+def _require_answers(table: pd.DataFrame) -> None:
+    """Raise ConfigError for an answered request of which a stage of its model was not computed."""
+    stages = table.groupby("model")["stage"].max() + 1
+    done = table[(table["kind"] == "compute") & (table["status"] == "ok")]
+    asked = table.assign(failed=(table["status"] == "failed").to_numpy()).groupby("request")
+    requests = asked.agg(model=("model", "first"), failed=("failed", "any"))
+    computed = done.groupby("request")["stage"].nunique().reindex(requests.index, fill_value=0)
+    needed = requests["model"].map(stages)
+    short = requests.index[~requests["failed"] & (computed != needed)]
+    require(
+        len(short) == 0,
+        f"records: request {short[:1].tolist()} is answered without each stage of its model computed",
+    )
 
 
 def checked_about(about: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+from pipeline.domain.checks import require
+from pipeline.domain.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -21,3 +24,19 @@ class TrialResult:
     """The fields of the Plan as it ran; None where a stage ran on several devices."""
     boundary: str = ""
     """The emissions that the carbon includes, and those that it leaves out."""
+
+    @classmethod
+    def checked(cls, owner: str, stored: Mapping[str, Any]) -> Self:
+        """The result of which a study keeps the fields; metrics and the names of labels are not checked.
+
+        Raises ConfigError naming the owner for a field that no sweep stores, TypeError for a missing one.
+        """
+        result = cls(**stored)
+        texts = {"run_id": result.run_id, "name": result.name, "boundary": result.boundary}
+        require(isinstance(result.labels, Mapping), f"{owner}: labels must be names and texts")
+        for name, text in {**texts, **result.labels}.items():
+            require(isinstance(text, str), f"{owner}: {name} must be a text ({text!r:.60})")
+        if result.plan is not None:
+            devices = Plan(**result.plan).devices
+            require(all(isinstance(device, str) for device in devices), f"{owner}: devices must be texts")
+        return result

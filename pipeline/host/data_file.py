@@ -63,8 +63,12 @@ def content(path: Path, most_bytes: int) -> io.BytesIO:
 
 
 def csv_content(path: Path, most_bytes: int) -> bytes:
-    """The content of a CSV file. Errors as for `content`; ConfigError also for more than MOST_COLUMNS."""
+    """The content of a CSV file. Errors as for `content`; ConfigError also for more than MOST_COLUMNS.
+
+    A value counts as WIDTH bytes where it is shorter: so much it takes as soon as it is read.
+    """
     data = content(path, most_bytes).getvalue()
+    _require_size(WIDTH * (data.count(b",") + data.count(b"\n")), most_bytes)
     header: list[str] = next(csv.reader(io.TextIOWrapper(io.BytesIO(data))), [])
     require_few_columns(len(header))
     return data

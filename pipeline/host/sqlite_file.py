@@ -1,6 +1,6 @@
 """A SQLite file that somebody else may have written: its tables hold rows, and nothing else. Shell.
 
-SQLite runs what the text of a schema says ("Defense Against The Dark Arts", sqlite.org/security.html). So each
+SQLite runs what a schema's text says ("Defense Against The Dark Arts", sqlite.org/security.html). So each
 text must be one of the few kinds that MLflow and Optuna write.
 """
 
@@ -27,9 +27,9 @@ COMPUTED = re.compile(r"\b(check\b|as ?\(|generated\b|on conflict\b|default ?\()
 """What computes values or drops rows by itself, in the text of a table."""
 OF_MLFLOW = (
     "duration_ns bigint generated always as (end_time_unix_nano - start_time_unix_nano) stored",
-    "create trigger prevent_secrets_aad_mutation before update on secrets for each row when old.secret_id != "
-    "new.secret_id or old.secret_name != new.secret_name begin select raise(abort, 'secret_id and secret_name "
-    "are immutable (used as aad in encryption)'); end",
+    "create trigger prevent_secrets_aad_mutation before update on secrets for each row when "
+    "old.secret_id != new.secret_id or old.secret_name != new.secret_name begin select raise(abort, "
+    "'secret_id and secret_name are immutable (used as aad in encryption)'); end",
 )
 """The only computed column and the only trigger of MLflow's: they read their own row."""
 

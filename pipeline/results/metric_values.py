@@ -10,6 +10,7 @@ import pandas as pd
 
 from pipeline.carbon.accounting import COMPONENTS
 from pipeline.domain.checks import LARGEST, ROUNDING, require, require_number
+from pipeline.domain.energy import carbon_g
 from pipeline.domain.number_columns import with_numbers
 from pipeline.results.metric_keys import (
     INTERVAL_ENDS,
@@ -112,6 +113,12 @@ def _require_carbon(owner: str, metrics: Mapping[str, float]) -> None:
             require(
                 same, f"{owner}: {product} must be {' x '.join(factors)} ({product}: {metrics[product]!r})"
             )
+    host_g = metrics.get("host_carbon_g", 0.0)
+    most_g = carbon_g(metrics.get("host_energy_j", 0.0), LARGEST["_g_per_kwh"], 1.0) * (1 + ROUNDING)
+    require(
+        host_g <= most_g,
+        f"{owner}: host_carbon_g must be at most {most_g:g} by its energy (host_carbon_g: {host_g!r})",
+    )
     parts = [metrics[f"carbon_{each}_g"] for each in COMPONENTS if f"carbon_{each}_g" in metrics]
     total_g = metrics.get("carbon_total_g", math.fsum(parts))
     whole = not parts or math.isclose(total_g, math.fsum(parts), rel_tol=ROUNDING)

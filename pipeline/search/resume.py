@@ -63,7 +63,7 @@ class StudyFinder:
         """
         name = self.name()
         study = self._study(name, enqueue)
-        while (parent := study.parent_run_id) is not None and not self.tracking.has(parent):
+        while (parent := study.parent_run_id) is not None and not self.tracking.has(parent, name):
             known, name = name, next_name(name)
             say(f"The runs of study {known!r} are not in this MLflow store: study {name!r} is used instead")
             study = self._study(name, enqueue)

@@ -79,15 +79,17 @@ class Tracking(StoredRuns):
                 if KIND_TAG not in experiment.tags:
                     client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
 
-    def has(self, run_id: str) -> bool:
-        """Whether the experiment has a run that is not deleted."""
+    def has(self, run_id: str, study: str) -> bool:
+        """Whether the experiment has a run of this study's that is not deleted."""
         from mlflow.exceptions import MlflowException
 
         with self._client() as client:
             try:
-                info = client.get_run(run_id).info
+                run = client.get_run(run_id)
                 return bool(
-                    info.lifecycle_stage == "active" and info.experiment_id == self._experiment_id(client)
+                    run.info.lifecycle_stage == "active"
+                    and run.info.experiment_id == self._experiment_id(client)
+                    and run.data.tags.get("study") == study
                 )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":

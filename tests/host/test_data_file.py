@@ -143,6 +143,15 @@ def test_texts_that_are_no_utf_8_are_refused_when_they_are_read(tmp_path: Path) 
         parquet_table(tmp_path / "a.parquet", 10_000)
 
 
+def test_each_value_counts_however_short(tmp_path: Path) -> None:
+    """A short file of empty values takes a reference for each as soon as it is read."""
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + ",\n" * 99)
+    assert len(csv_content(path, 1600)) == 202
+    with pytest.raises(ConfigError, match="it holds more than"):
+        csv_content(path, 1599)
+
+
 def test_a_table_has_a_limit_of_columns(tmp_path: Path) -> None:
     """An empty one takes kB in memory: 87 kB of commas took 5 GB."""
     many, most = tmp_path / "a.csv", data_file.MOST_COLUMNS

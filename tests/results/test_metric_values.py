@@ -14,7 +14,7 @@ from pipeline.results.metric_values import require_metric, require_metrics, with
 
 @pytest.mark.parametrize("key", METRICS)
 def test_no_metric_is_nan_or_infinite(key: str) -> None:
-    require_metrics("run", {key: 1.0})
+    require_metrics("run", {"host_energy_j": 1e4, key: 1.0} if key == "host_carbon_g" else {key: 1.0})
     for value in (math.nan, math.inf, -math.inf, -1e308):
         with pytest.raises(ConfigError, match=rf"^run: {key} must be .*{key}: "):
             require_metric("run", key, value)
@@ -62,6 +62,8 @@ def test_what_cannot_be(key: str, value: float) -> None:
             {"inferences_per_g": 1e29, "carbon_total_g": 0.0, "requests_ok": 5.0},
             "requests_ok must be inferences_per_g x carbon_total_g",
         ),
+        ({"host_energy_j": 0.0, "host_carbon_g": 1e-9}, "host_carbon_g must be at most 0 by its energy"),
+        ({"host_energy_j": 3.6e6, "host_carbon_g": 2001.0}, "host_carbon_g must be at most 2000 by its"),
         (
             {"host_energy_j": 1.0, "host_j_per_inf": 1e17, "requests_ok": 5.0},
             "host_energy_j must be host_j_per_inf x requests_ok",

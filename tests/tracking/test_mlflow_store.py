@@ -14,6 +14,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pipeline.domain.checks import ConfigError
+from pipeline.tracking.mlflow_store import client_of, optional_client
 from pipeline.tracking.tracking import Tracking
 from tests.tracking.conftest import artifact, environment
 
@@ -70,6 +71,26 @@ def test_a_folder_may_have_any_name(folder: str, tmp_path: Path, monkeypatch: py
         assert artifact(tracking, run.run_id, "a.txt") == b"kept"
     # MLflow itself reads %2F in the place of its artifacts as a slash.
     assert {path.name for path in (tmp_path / folder).glob("*.db*")} == {"mlflow.db", "other.db"}
+
+
+def test_a_run_is_that_of_a_study_which_its_tag_names(store: Tracking) -> None:
+    """A study's file may name any run of the store."""
+    with store.open_run("sweep", {"study": "mine"}, {}) as run:
+        pass
+    assert store.has(run.run_id, "mine")
+    assert not store.has(run.run_id, "another")
+    assert not store.has("0" * 32, "mine")
+
+
+def test_a_store_is_checked_before_what_waits_is_sent(store: Tracking) -> None:
+    """Each command's first opening of a file checks it: `sync` opens it another way than a run does."""
+    with sqlite3.connect("mlflow.db") as database:
+        database.execute("create trigger t after insert on metrics begin update metrics set value = -5; end")
+    client_of.cache_clear()
+    with pytest.raises(ConfigError, match="the trigger t$"), optional_client(store.address):
+        pass
+    with sqlite3.connect("mlflow.db") as database:
+        database.execute("drop trigger t")
 
 
 def test_a_file_with_more_than_tables_is_no_store(store: Tracking) -> None:

@@ -23,7 +23,8 @@ def sweep_audit(
     trials: one row a run, with columns run_id, name, status, and `metrics.KEY`, `params.KEY`, `tags.KEY`;
     compared: rows of its summary table; example: the audit of one of the trials (`run_audit`), which
     supplies method, grid, coefficients, software and config. Only a finished trial is on the front, whose
-    size is counted here. Raises ConfigError where the metrics count more trials than there are.
+    size is counted here; which are on it, the sweep's tags say. Raises ConfigError where the metrics count
+    more trials than there are, or more complete ones than have FINISHED.
     """
     counted = sum(metrics.get(f"trials_{how}", 0.0) for how in ("complete", "failed"))
     require(
@@ -31,9 +32,14 @@ def sweep_audit(
         f"run {identity['id']}: its metrics count {counted:g} trials, and the store has {len(trials)}; where "
         "others wait in an outbox, run: carbonedge sync",
     )
+    complete, finished = metrics.get("trials_complete", 0.0), trials["status"] == "FINISHED"
+    require(
+        complete <= finished.sum(),
+        f"run {identity['id']}: its metrics count {complete:g} complete trials, and {finished.sum()} "
+        "have FINISHED",
+    )
     columns = list(map(str, trials))
     keep = [c for c in columns if c.startswith(("metrics.", "params.")) or c in ("run_id", "name", "status")]
-    finished = trials["status"] == "FINISHED"
     on_front = finished & (trials.get("tags.pareto", pd.Series("", index=trials.index)) == "true")
     boundaries = trials.get("tags.boundary", pd.Series(dtype=str)).dropna().unique().tolist()
     return {

@@ -32,6 +32,7 @@ from pipeline.domain.printable import all_printable
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, is_identity, this_process
+from pipeline.results.metric_keys import is_metric
 from pipeline.results.metric_values import require_metrics
 from pipeline.search.search_space import Point, SearchSpace, Value
 from pipeline.search.studies.database import patiently
@@ -42,6 +43,8 @@ from pipeline.search.studies.sweep_trial import SweepTrial
 
 _log = logging.getLogger(__name__)
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL)
+IDENTITY = ("number", "repeat", "run_id", "name")
+"""Columns of a table of trials that a label must not replace."""
 POLL_S = 1.0
 """Seconds between checks of the trials that other sweeps on the same study have under way."""
 
@@ -260,8 +263,10 @@ def _checked(study: str, trial: FrozenTrial) -> SweepTrial:
     owner = f"sweep.storage: study {study}: trial {trial.number}"
     stored = all_printable(trial.user_attrs)
     try:
-        results = tuple(TrialResult(**result) for result in stored.get("results", ()))
+        results = tuple(TrialResult.checked(owner, result) for result in stored.get("results", ()))
         for result in results:
+            mixed = [name for name in result.labels if is_metric(name) or name in IDENTITY]
+            require(not mixed, f"{owner}: {', '.join(mixed)[:60]} is no label")
             known = {
                 key: each for key, each in result.metrics.items() if each is not None and math.isfinite(each)
             }

@@ -30,3 +30,10 @@ def test_only_finished_trials_are_on_the_front_and_are_counted() -> None:
 def test_more_trials_than_the_store_has_are_not_believed() -> None:
     with pytest.raises(ConfigError, match="run 0ab: its metrics count 4 trials, and the store has 3; .*sync"):
         sweep_audit(IDENTITY, {"trials_complete": 3.0, "trials_failed": 1.0}, {}, TRIALS, [], EXAMPLE)
+
+
+def test_more_complete_trials_than_have_finished_are_not_believed() -> None:
+    with pytest.raises(
+        ConfigError, match="run 0ab: its metrics count 3 complete trials, and 2 have FINISHED"
+    ):
+        sweep_audit(IDENTITY, {"trials_complete": 3.0}, {}, TRIALS, [], EXAMPLE)

@@ -320,6 +320,13 @@ RESULT = {"run_id": "r", "name": "n", "labels": {}}
         ([{"run_id": "r", "name": "n", "metrics": {"carbon": "much"}, "labels": {}}], "is broken"),
         ([{"run_id": "r", "name": "n", "metrics": 5, "labels": {}}], "is broken"),
         ([{"soul": 1}], "is broken"),
+        ([{"run_id": {"a": 1}, "name": "n", "metrics": {}, "labels": {}}], "run_id must be a text"),
+        ([{"run_id": "r", "name": "n", "metrics": {}, "labels": 5}], "labels must be names and texts"),
+        ([{"run_id": "r", "name": "n", "metrics": {}, "labels": {"cuts": -7.0}}], "cuts must be a text"),
+        ([{"run_id": "r", "name": "n", "metrics": {}, "labels": {"slo_miss_rate": "-7"}}], "is no label"),
+        ([{"run_id": "r", "name": "n", "metrics": {}, "labels": {"number": "1"}}], "number is no label"),
+        ([{**RESULT, "metrics": {}, "plan": {"bounds": [0, 1], "devices": 5}}], "is broken"),
+        ([{**RESULT, "metrics": {}, "plan": {"bounds": [0, 1], "devices": [5]}}], "devices must be texts"),
         (5, "is broken"),
     ],
 )
