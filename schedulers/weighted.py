@@ -10,9 +10,9 @@ that may take the task, both are then 1.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from pipeline.domain.checks import require, require_number
 from pipeline.domain.fleet import Link
@@ -99,6 +99,10 @@ class Weighted:
         scale = (1 - carbon) / sum(others) if rescaled else 1.0
         resource, load, performance, balance = (scale * weight for weight in others)
         return Scores(resource, load, performance, balance, carbon)
+
+    def weighing_carbon(self, weight: float) -> Self:
+        """The same scheduler with this `carbon_weight`."""
+        return replace(self, carbon_weight=weight)
 
     def decide(self, task: Task, state: FleetState) -> Decision:
         """Assign to the best device; Wait if some are only loaded or down; else Refuse with the reasons."""

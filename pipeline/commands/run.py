@@ -56,6 +56,7 @@ def run(config: DictConfig) -> TrialResult:
             choices=settings.runtime.choices,
             config_yaml=OmegaConf.to_yaml(config),
             overrides=list(settings.overrides.task),
+            swept=settings.mode is RunMode.MULTIRUN,
         )
         result = perform(trial, provenance)
         if settings.mode is not RunMode.MULTIRUN:

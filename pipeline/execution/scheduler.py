@@ -26,6 +26,15 @@ class Clairvoyant(Protocol):
         ...
 
 
+@runtime_checkable
+class CarbonWeighing(Protocol):
+    """A scheduler that weighs carbon against other scores."""
+
+    def weighing_carbon(self, weight: float) -> Scheduler:
+        """The same scheduler with this weight of carbon, 0 to 1, and the others rescaled to the rest."""
+        ...
+
+
 def scheduler_for(job: Job, scheduler: Scheduler) -> Scheduler:
     """The scheduler for a job: from `foreseeing` if it is clairvoyant, else the scheduler itself."""
     return scheduler.foreseeing(job) if isinstance(scheduler, Clairvoyant) else scheduler

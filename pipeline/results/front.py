@@ -62,19 +62,24 @@ class Front:
         )
 
     def distinct(self, varied: Sequence[str] = ()) -> pd.DataFrame:
-        """The members, with one row for all that are equal in plan, scheduler, `varied` and objectives.
+        """The members, with one row for all that are equal in plan, `varied` and objectives.
 
         The row is that of the first of them. Columns as `members`, and `alike`, the number of equal members;
-        `knee` is true where one of them is the knee. A simulated sweep often repeats a plan and its metrics.
+        `scheduler` names those of all of them, `knee` is true where one of them is the knee. A simulated
+        sweep often repeats a plan and its metrics, and schedulers choose what a partitioner pins.
         """
         members = self.members.assign(alike=1)
         if not {"cuts", "devices"} <= {*members}:
             return members
-        wanted = dict.fromkeys(("cuts", "devices", "scheduler", *varied, *self.objectives))
-        compared = [column for column in wanted if column in members and column != "carbon_weight"]
-        knees = members.groupby(compared, sort=False, dropna=False)["knee"]
-        members = members.assign(alike=knees.transform("size"), knee=knees.transform("any"))
-        return members[~members.duplicated(compared)]
+        wanted = dict.fromkeys(("cuts", "devices", *varied, *self.objectives))
+        compared = [name for name in wanted if name in members and name not in ("scheduler", "carbon_weight")]
+        groups = members.groupby(compared, sort=False, dropna=False)
+        joint = {"alike": groups["knee"].transform("size"), "knee": groups["knee"].transform("any")}
+        if "scheduler" in members:
+            joint["scheduler"] = groups["scheduler"].transform(
+                lambda names: ", ".join(map(str, dict.fromkeys(names)))
+            )
+        return members.assign(**joint)[~members.duplicated(compared)]
 
     @property
     def mark(self) -> str:

@@ -25,6 +25,12 @@ from pipeline.results.latencies import REQUEST_COMPONENTS, ClassTotals
 from pipeline.results.metric_keys import interval_keys
 from pipeline.results.metrics import carbon_metrics, summed
 
+PINNED = "pinned"
+"""The scheduler of a run in which none made a decision."""
+NO_DECISIONS = (
+    "no stage of the plan is `auto`, so none decided; partitioner.device=auto leaves the devices to it"
+)
+
 
 class Summary:
     """The totals from which a run's metrics follow; its memory does not grow with the number of requests."""
@@ -239,7 +245,7 @@ class Summary:
             "cuts": of_each(cuts),
             "devices": of_each(devices),
             "partitioner": choices.get("partitioner", ""),
-            "scheduler": choices.get("scheduler", "") if self._num_decisions else "pinned",
+            "scheduler": choices.get("scheduler", "") if self._num_decisions else PINNED,
         }
 
 

@@ -114,10 +114,11 @@ class ExactReference:
 
     def warm_start(
         self, space: SearchSpace, partitioner: InvertiblePartitioner, enqueued: Sequence[Point], most: int
-    ) -> list[Point]:
+    ) -> tuple[list[Point], str]:
         """The front's plans as points, without those already enqueued; evenly spread ones if above `most`.
 
-        Raises ConfigError where the space contains none of them, or the enqueued points leave no room.
+        Also where the others are, in words. Raises ConfigError where the space contains none of the plans, or
+        the enqueued points leave no room.
         """
         points = self.points(space, partitioner)
         fewest = min((self._entry(plan, partitioner) for plan in self.front.plans), key=len)
@@ -131,7 +132,14 @@ class ExactReference:
             for index, point in points.items()
             if not any(point.items() <= other.items() for other in enqueued)
         ]
-        if not fresh:
-            return []
-        require(most >= 1, f"sweep.enqueue leaves no room in sweep.n_trials ({len(enqueued)} are enqueued)")
-        return [points[fresh[row]] for row in pareto.spread(self.front.costs[fresh], most)]
+        require(
+            not fresh or most >= 1,
+            f"sweep.enqueue leaves no room in sweep.n_trials ({len(enqueued)} are enqueued)",
+        )
+        chosen = [points[fresh[row]] for row in pareto.spread(self.front.costs[fresh], most)] if fresh else []
+        others = {
+            "in sweep.enqueue": len(points) - len(fresh),
+            "outside the sweep's space": len(self.front.plans) - len(points),
+            "beyond sweep.n_trials": len(fresh) - len(chosen),
+        }
+        return chosen, ", ".join(f"{count} {where}" for where, count in others.items() if count)

@@ -18,6 +18,7 @@ from pipeline.planning.problem import InvertiblePartitioner
 from pipeline.results import repetition
 from pipeline.results.accountant import is_carbon_metric
 from pipeline.results.paper.published import published_metrics
+from pipeline.results.summary import NO_DECISIONS, PINNED
 from pipeline.results.units import counted
 from pipeline.search.exact_reference import BESIDE_THE_PROBLEM, ExactReference
 from pipeline.search.jobs import trial_config
@@ -108,7 +109,7 @@ class Sweep:
         )
         entries = enumerate(settings.enqueue)
         enqueued = [p for i, entry in entries for p in self.space.points(f"sweep.enqueue.{i}", entry)]
-        exact = self._exact_points(enqueued)
+        exact, others = self._exact_points(enqueued)
         held = held_values(settings, self.space, self.config)
         names = (OmegaConf.select(self.session.config, f"{part}.name") for part in ("model", "fleet"))
         title = [*filter(None, (self.name, *names))]
@@ -116,13 +117,14 @@ class Sweep:
         study = finder.open(enqueued + exact, self._print)
         if not study.resumed and settings.warm_start is not None and self.reference is not None:
             of = len(self.reference.front.plans)
-            self._print(f"Tried first: {len(exact)} of the {of} plans of the exact front")
+            why = f" ({others})" if others else ""
+            self._print(f"Tried first: {len(exact)} of the {of} plans of the exact front{why}")
         return study
 
-    def _exact_points(self, enqueued: Sequence[Point]) -> list[Point]:
-        """The plans of the exact front that are tried beside the enqueued points."""
+    def _exact_points(self, enqueued: Sequence[Point]) -> tuple[list[Point], str]:
+        """Plans of the exact front to try beside the enqueued points, and where the others are."""
         if self.settings.warm_start is None or self.reference is None:
-            return []
+            return [], ""
         chosen = OmegaConf.select(self.config, "hydra.runtime.choices.partitioner")
         partitioner = instantiate(self.config.partitioner, _convert_="all")
         room = self.settings.n_trials - len(enqueued)
@@ -224,6 +226,9 @@ class Sweep:
                 volume = pareto.hypervolume(points[:count], reference)
                 report.run.log_metrics({"hypervolume": volume}, trial.number)
         table = report.front(found, self._run_ids())
+        schedulers = {result.labels.get("scheduler") for trial in kept for result in trial.results}
+        if "scheduler" in self.space.families and schedulers == {PINNED}:
+            self._print(f"The scheduler had no effect: {NO_DECISIONS}")
         report.repetitions(found)
         if self.reference is not None:
             regret, of = self.figures["regret_to_exact"], counted(len(self.reference.front.plans), "plan")

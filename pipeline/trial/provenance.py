@@ -15,6 +15,8 @@ class Provenance:
     choices: Mapping[str, str]
     config_yaml: str
     overrides: Sequence[str]
+    swept: bool = False
+    """Whether the configuration is a trial of a sweep."""
 
     def varied(self) -> dict[str, str]:
         """The overrides as flat params, without those that configure the sweep or where to log."""

@@ -35,6 +35,7 @@ from pipeline.trial.answers import Tensors, inputs_and_answers, require_finite_a
 from pipeline.trial.built_models import built
 from pipeline.trial.open_run import opened
 from pipeline.trial.provenance import Provenance
+from pipeline.trial.scheduler_notes import scheduler_notes
 from pipeline.trial.trial import Trial
 
 SOFTWARE = (
@@ -65,6 +66,9 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
             _log.warning("the run has no reading of this host's energy: %s", host.problem)
         for note in (notes := host_notes(records, job.services)):
             _log.warning(note)
+        if not provenance.swept:  # a sweep compares schedulers itself
+            for note in scheduler_notes(trial, job, records, provenance.choices, provenance.overrides):
+                _log.warning(note)
         opened_run.set_tags(
             {
                 "mlflow.runName": name,

@@ -142,15 +142,19 @@ def test_a_warm_start_leaves_out_what_is_enqueued_and_keeps_ends_and_knee(proble
     exact = ExactReference.of(problem, TWO)
     space = SearchSpace.parse(SPACE)
     everything = list(exact.points(space, EXPLICIT).values())
-    assert exact.warm_start(space, EXPLICIT, [], 99) == everything
+    outside = len(exact.front.plans) - len(everything)
+    beside = f", {outside} outside the sweep's space" if outside else ""
+    assert exact.warm_start(space, EXPLICIT, [], 99) == (everything, beside.removeprefix(", "))
     asked = everything[0] | {"scheduler.carbon_weight": 0.5}
-    assert exact.warm_start(space, EXPLICIT, [asked], 99) == everything[1:]
-    three = exact.warm_start(space, EXPLICIT, [], 3)
+    assert exact.warm_start(space, EXPLICIT, [asked], 99) == (everything[1:], f"1 in sweep.enqueue{beside}")
+    three, others = exact.warm_start(space, EXPLICIT, [], 3)
+    assert others.endswith(f"{len(everything) - 3} beyond sweep.n_trials")
     assert len(three) == 3
     assert (three[0], three[-1]) == (everything[0], everything[-1])
     with pytest.raises(ConfigError, match=r"sweep.enqueue leaves no room in sweep.n_trials \(1 are enqueued"):
         exact.warm_start(space, EXPLICIT, [asked], 0)
-    assert exact.warm_start(space, EXPLICIT, everything, 0) == []
+    enqueued = f"{len(everything)} in sweep.enqueue{beside}"
+    assert exact.warm_start(space, EXPLICIT, everything, 0) == ([], enqueued)
 
 
 def test_a_space_without_the_front_s_plans_is_refused(problem: Problem) -> None:

@@ -271,7 +271,10 @@ def test_a_warm_started_study_tries_the_exact_front_first_and_has_no_regret(
     assert regret[19] == pytest.approx(0, abs=1e-12)
     assert parent.data.params["warm_start"] == "exact"
     said = capsys.readouterr().out
-    assert f"Tried first: {first - 3} of the {len(front.plans)} plans of the exact front\n" in said
+    assert (
+        f"Tried first: {first - 3} of the {len(front.plans)} plans of the exact front (2 in sweep.enqueue)\n"
+        in said
+    )
     assert f"Regret to the exact front ({len(front.plans)} plans): 0.00%\n" in said
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from pipeline.planning.pareto import signed, spread
 from pipeline.results.front import Front
 from pipeline.results.metric_keys import METRICS, interval_keys
+from pipeline.results.summary import PINNED
 from pipeline.results.units import PLAN, counted, scaled, scaled_label, text, with_interval
 
 HEADLINE = ("latency_ms_p50", "carbon_g_per_inf", "inferences_per_g")
@@ -128,6 +129,6 @@ def _shown_columns(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 def _weight(row: Mapping[Any, Any]) -> Any:
     """The carbon weight to three digits; a dash where the plan is pinned, so that no scheduler read it."""
     weight = row["carbon_weight"]
-    if row.get("scheduler") == "pinned":
+    if row.get("scheduler") == PINNED:
         return "–"
     return f"{weight:.3g}" if isinstance(weight, float) and math.isfinite(weight) else weight

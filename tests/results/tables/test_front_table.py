@@ -46,17 +46,17 @@ def test_trials_that_are_alike_are_one_row(trials: pd.DataFrame) -> None:
     front = Front.of(many, [LATENCY, CARBON], LESS)
     assert front.member.sum() == 6
     table = front_table(many, [LATENCY, CARBON], LESS, ["carbon_weight"])
-    assert table["number"].tolist() == [2, 0, 7, 3]
-    assert table["alike"].tolist() == [1, 3, 1, 1]
-    assert table["knee"].tolist() == [False, True, False, False]
+    assert table["number"].tolist() == [2, 0, 3]
+    assert table["alike"].tolist() == [1, 4, 1]
+    assert table["knee"].tolist() == [False, True, False]
+    assert table["scheduler"][1] == f"{trials['scheduler'][0]}, performance"
     text = printed(print_front, table, KNEE)
-    assert "Pareto front (4 plans, of 6 trials)" in text
+    assert "Pareto front (3 plans, of 6 trials)" in text
     knee = next(line for line in text.splitlines() if line.startswith("│ ◆"))
-    assert knee.replace("│", " ").split()[-1] == "3"
+    assert knee.replace("│", " ").split()[-1] == "4"
     assert [line.split("|")[2].strip() for line in front_note(front, {}).splitlines()[4:]] == [
         "trial 2 · trial 2",
         "trial 0 · trial 0",
-        "trial 7 · trial 0",
         "trial 3 · trial 3",
     ]
 
