@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pipeline.domain.checks import named, require, require_list, require_mapping, require_number, require_pair
 from pipeline.domain.energy import J_PER_KWH, LINK_END_SHARE
 from pipeline.domain.plan import AUTO
+from pipeline.domain.quantities import plain_values
 
 J_PER_BYTE_PER_KWH_PER_GB = J_PER_KWH / 1e9
 MOST_SPEED = 1e4
@@ -20,6 +21,7 @@ LEAST_LATENCY_S = 1e-6
 """The least latency of the reference model that can be meant."""
 Range = tuple[float, float]
 """The lowest and the highest value of a coefficient."""
+_Part = TypeVar("_Part", "Device", "Link")
 
 
 def _ranges(owner: str, holder: Any, known: Sequence[str]) -> dict[str, Range]:
@@ -87,6 +89,8 @@ class Device:
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Source of each figure, by its name; audits list them."""
 
+    SPEEDS: ClassVar = ("speed", "reference_latency_s", "cpu_quota")
+    """The keys that say how quick it is, of which the first that is given counts."""
     COEFFICIENTS: ClassVar = (
         "active_w", "idle_w", "intensity_g_per_kwh", "pue", "embodied_kg", "lifetime_years",
     )  # fmt: skip
@@ -213,6 +217,10 @@ class Fleet:
     then the same on every host. None: a core of this host, when it was profiled."""
     monolithic: str | None = None
     """The device that runs the unsplit model when results are compared with "monolithic"."""
+    without_idle_w: tuple[str, ...] = field(init=False, default=(), compare=False)
+    """Devices of a config that does not state their `idle_w`, which is then 0."""
+    without_speed: tuple[str, ...] = field(init=False, default=(), compare=False)
+    """Devices of a config that has none of `Device.SPEEDS` for them: they are as quick as the core."""
     by_name: Mapping[str, Device] = field(init=False, repr=False, compare=False, hash=False)
     shared_link: Link | None = field(init=False, repr=False, compare=False, hash=False)
     """The link between all devices that have no link of their own; None: there is none."""
@@ -254,17 +262,23 @@ class Fleet:
     ) -> Self:
         """A fleet from its config, where devices and links are keyed by name.
 
-        Raises ConfigError naming the device or link and the key that is unknown, missing or bad.
+        Sizes, rates, times and powers may be texts with a unit, such as `8 GB` (`quantities.plain`). Raises
+        ConfigError naming the device or link and the key that is unknown, missing or bad.
         """
         links = {} if links is None else links
         require_mapping("fleet.devices", devices, "names to devices")
         require_mapping("fleet.links", links, "names to links")
-        return cls(
+        fleet = cls(
             name=name,
-            devices=tuple(named(Device, "fleet.devices", k, v) for k, v in devices.items()),
-            links=tuple(named(Link, "fleet.links", k, v) for k, v in links.items()),
-            **rest,
+            devices=tuple(_part(Device, "fleet.devices", k, v) for k, v in devices.items()),
+            links=tuple(_part(Link, "fleet.links", k, v) for k, v in links.items()),
+            **plain_values("fleet", rest, _keys(cls)),
         )
+        idle = tuple(k for k, v in devices.items() if "idle_w" not in v)
+        quick = tuple(k for k, v in devices.items() if all(v.get(key) is None for key in Device.SPEEDS))
+        object.__setattr__(fleet, "without_idle_w", idle)
+        object.__setattr__(fleet, "without_speed", quick)
+        return fleet
 
     def require_device(self, key: str, name: str) -> Device:
         """The device of that name. Raises ConfigError naming the config key if there is none."""
@@ -282,3 +296,12 @@ class Fleet:
     def linked(self, device: str) -> Collection[str]:
         """The devices that a link of their own connects with a device."""
         return self._own_links.get(device, ())
+
+
+def _keys(cls: type[Device | Link | Fleet]) -> set[str]:
+    return {f.name for f in fields(cls)}
+
+
+def _part(cls: type[_Part], key: str, name: str, values: Any) -> _Part:
+    """The device or link of that name in a config, as `checks.named` builds it."""
+    return named(cls, key, name, plain_values(f"{key}.{name}", values, _keys(cls)))
