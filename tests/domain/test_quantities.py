@@ -81,7 +81,7 @@ AMBIGUOUS = {
     "embodied_kg": ("20 ton", "20 mt", "20 lb", "20 W"),
     "lifetime_years": ("3 y", "3 W", "3 kyear"),
 }  # fmt: skip
-"""Of another kind, or read as something that nobody means: 8 Mb are megabarn to pint, 1 mbps is a millibit."""
+"""Of another kind, or what nobody means: 8 Mb are megabarn to pint, 1 mbit/s is a thousandth of a bit."""
 HOSTILE = (
     "9**9**9 s", "9**9**9", "__import__('os') s", "__import__('os').abort()", "8 GB; rm", "8 GB\n", "8\nGB",
     "1e400 s", "1e999999999 s", "5 s" + "s" * 9_994, "9" * 10_000, "9" * 10_000 + " s", " " * 10_000,
