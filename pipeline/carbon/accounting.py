@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from pipeline.domain.checks import require, require_mapping, require_number, require_pair
+from pipeline.domain.checks import listed, require, require_mapping, require_number, require_pair
 from pipeline.domain.energy import Number
 from pipeline.domain.fleet import Device, Range
 
@@ -77,15 +77,23 @@ def counted_idle_w(idle_w: Number, attribution: str) -> tuple[Number, Number]:
     return (idle_w if attribution == "proportional" else none), (idle_w if attribution == "full" else none)
 
 
-def boundary(left_out: Mapping[str, str], accounting: Accounting, grid: Mapping[str, str]) -> str:
+def boundary(
+    left_out: Mapping[str, str],
+    accounting: Accounting,
+    grid: Mapping[str, str],
+    without_idle_w: Sequence[str] = (),
+) -> str:
     """The components that the figures of a run include and leave out, in one line, as SCI requires.
 
     left_out: the missing components and why (`pipeline.carbon.ledger.unknown`). grid: `Grid.about`.
+    without_idle_w: devices whose idle power is not known and counts as 0.
     """
     reserved = RESERVED_MEANS[accounting.reserved]
+    assumed = without_idle_w and accounting.idle != "marginal"
     included = {
         "dynamic": "power above idle while stages ran",
-        "idle": IDLE_MEANS[accounting.idle].format(reserved=reserved),
+        "idle": IDLE_MEANS[accounting.idle].format(reserved=reserved)
+        + (f", taken as 0 W for {listed(without_idle_w)}" if assumed else ""),
         "network": "links, half at each end",
         "embodied": f"manufacture of {reserved}, by the run's share of the lifetime",
     }

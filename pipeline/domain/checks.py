@@ -128,6 +128,16 @@ def one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
+MOST_LISTED = 5
+"""Names in a line before it says how many more there are."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as text: `a, b, c`; of many, the first and how many more: `a, b, c, d, e and 195 more`."""
+    shown, more = ", ".join(names[:MOST_LISTED]), len(names) - MOST_LISTED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def size_text(num_bytes: float) -> str:
     """Bytes as text: `12.3 MB`, or kB below 0.1 MB."""
     return f"{num_bytes / 1e6:.1f} MB" if abs(num_bytes) >= 1e5 else f"{num_bytes / 1e3:.3g} kB"

@@ -38,7 +38,7 @@ class Accounted:
 
     def boundary(self, grid: Mapping[str, str]) -> str:
         """The components that the figures include and leave out, in one line; grid: `Grid.about`."""
-        return boundary(self.left_out, self.accounting, grid)
+        return boundary(self.left_out, self.accounting, grid, self.fleet.without_idle_w)
 
 
 class Accountant:

@@ -112,7 +112,7 @@ class Summary:
 
     def boundary(self, grid: Mapping[str, str]) -> str:
         """The components that the run's carbon includes and leaves out, in one line; grid: `Grid.about`."""
-        return boundary(self._left_out, self._accounting, grid)
+        return boundary(self._left_out, self._accounting, grid, self._fleet.without_idle_w)
 
     def devices_by_stage(self, model: str) -> tuple[tuple[str, ...], ...]:
         """The devices that ran each stage of a model, the most used first (ties by name)."""

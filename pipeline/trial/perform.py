@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+
 import torch
 
 from pipeline.domain.trial_result import TrialResult
+from pipeline.results.fleet_notes import fleet_notes
 from pipeline.trial.profile_action import profile
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.run_action import run
 from pipeline.trial.trial import Trial
 from pipeline.trial.validate_action import validate
+
+_log = logging.getLogger(__name__)
 
 
 def perform(trial: Trial, provenance: Provenance) -> TrialResult:
@@ -21,5 +27,13 @@ def perform(trial: Trial, provenance: Provenance) -> TrialResult:
     """
     trial.tracking.check()
     torch.set_num_threads(1)
+    for note in fleet_notes(trial.fleet):
+        _tell(note)
     actions = {"run": run, "profile": profile, "validate": validate}
     return actions[trial.action](trial, provenance)
+
+
+@functools.cache
+def _tell(note: str) -> None:
+    """Log a line once: the trials of a sweep share their fleet."""
+    _log.warning(note)

@@ -141,6 +141,18 @@ def test_the_boundary_names_the_devices_that_count() -> None:
     )
 
 
+def test_the_boundary_names_the_devices_whose_idle_power_is_assumed() -> None:
+    """Where idle power counts; of many devices, the first."""
+    names = ["a", "b", "c", "d", "e", "f", "g"]
+    assert "over the whole run, taken as 0 W for a, b, c, d, e and 2 more)" in boundary(
+        {}, Accounting(), {}, names
+    )
+    assert "idle (idle power while stages ran, taken as 0 W for a)" in boundary(
+        {}, Accounting("proportional"), {}, names[:1]
+    )
+    assert "idle (none of the idle power)" in boundary({}, Accounting("marginal"), {}, names)
+
+
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(ConfigError, match="accounting.reserved: must be one of used, fleet .reserved: 'all'"):
         Accounting(reserved="all")
