@@ -16,7 +16,8 @@ _TO_LAST_AT = re.compile(
 )
 _KNOWN = r"(?:https?|postgres\w*|mysql|mariadb|mssql|oracle|cockroachdb)(?:\+\w+)?"
 # An address with a slash or colon too few or too many is still shown in the error about it.
-_MISTYPED = re.compile(rf"\b({_KNOWN}(?::/*|//))[^/\s\"']*@", re.IGNORECASE)
+_UNKNOWN = rf"(?!(?:{_PLAIN})\b)[a-z][\w+.-]*:/+"
+_MISTYPED = re.compile(rf"\b({_KNOWN}(?::/*|//)|{_UNKNOWN})[^/\s\"']*@", re.IGNORECASE)
 _NAMES = r"pass|pwd|\bpw\b|token|secret|key|sig|auth|cred|jwt|\bsas\b|odbc_connect"
 _IN_QUERY = re.compile(rf"([?&;#][^=&;\s\"']*(?:{_NAMES})[^=&;\s\"']*=)[^&;\s\"']+", re.IGNORECASE)
 _ODD_QUERY = re.compile(rf"[?&;][^=&;]*(?:{_NAMES})[^=&;]*=[^&;]*[\s\"']", re.IGNORECASE)

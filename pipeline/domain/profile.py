@@ -176,4 +176,7 @@ def _require_times(device: str, rows: pd.DataFrame) -> None:
     """Raise ConfigError for a time below 0, or if all are 0; a single layer may round to 0 s."""
     for layer, cpu_s in zip(rows["layer"], rows["cpu_s"], strict=True):
         require_number(f"profile of {device}, layer {layer}", "cpu_s", float(cpu_s), least=0)
+    for name in ("boundary_bytes", "param_bytes", "peak_bytes"):
+        for value in rows.get(name, ()):
+            require_number(f"profile of {device}", name, float(value), least=0)
     require(rows["cpu_s"].sum() > 0, f"profile of {device}: its layers must take more than 0 s together")

@@ -34,6 +34,22 @@ OF_MLFLOW = (
 """The only computed column and the only trigger of MLflow's: they read their own row."""
 
 
+def sqlite_path(key: str, address: str) -> Path | None:
+    """The file of an address such as sqlite:///a.db; None for another database's, or one in memory.
+
+    Raises ConfigError for the form sqlite:///file:a.db?uri=true, which names its file in another way.
+    """
+    from sqlalchemy import make_url
+
+    url = make_url(address)
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    place = str(url.database)
+    odd = place.startswith("file:") or "uri" in url.query
+    require(not odd, f"{key}: name the SQLite file by its path, as in sqlite:///mlflow.db ({place!r:.100})")
+    return Path(place)
+
+
 def require_plain(key: str, path: Path) -> None:
     """Raise ConfigError, naming the key, for a file whose tables may do more than hold rows.
 
@@ -41,6 +57,7 @@ def require_plain(key: str, path: Path) -> None:
     list of values, and a journal that names another file, which SQLite would delete.
     Raises sqlite3.Error for what is no SQLite file. A missing or empty file is fine.
     """
+    path = path.resolve()  # SQLite's journal lies beside the file to which a link leads
     if not path.is_file():
         return
     journal = path.with_name(f"{path.name}-journal")

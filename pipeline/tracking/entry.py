@@ -92,7 +92,8 @@ def read_entry(text: str) -> Entry:
     points = [tuple(point) for point in found.get("metrics", ())]
     for key, value, *_ in points:
         require_metric("its metrics", key, value)
-    require_metrics("its metrics", {key: value for key, value, *_ in points})
+    in_order = sorted(points, key=lambda point: (point[3], point[2], point[1]))  # MLflow shows the last
+    require_metrics("its metrics", {key: value for key, value, *_ in in_order})
     end_ms = found.get("end_ms")
     require(end_ms is None or end_ms >= found["start_ms"], "its end_ms is before its start_ms")
     return Entry(**found | {"metrics": points})

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.credentials import masked
 from pipeline.host.locks import machine_lock
-from pipeline.host.sqlite_file import require_plain
+from pipeline.host.sqlite_file import require_plain, sqlite_path
 from pipeline.tracking.answer_limits import limit_answers
 from pipeline.tracking.patient_client import BAD_REQUEST, one_line, patient, reason
 
@@ -189,10 +189,8 @@ def require_database(uri: str) -> None:
 
 def _require_plain_file(uri: str) -> None:
     """Raise ConfigError for a SQLite store whose tables may do more than hold rows, before it is opened."""
-    if re.split(r"[+:]", uri)[0] == "sqlite":
-        import sqlalchemy
-
-        require_plain("tracking.uri", Path(sqlalchemy.make_url(uri).database or ""))
+    if re.split(r"[+:]", uri)[0] == "sqlite" and (path := sqlite_path("tracking.uri", uri)) is not None:
+        require_plain("tracking.uri", path)
 
 
 def _create_sqlite(url: URL) -> None:

@@ -192,7 +192,7 @@ class Tracking(StoredRuns):
         all_tags = {key: masked(str(value)) for key, value in tags.items()} | {
             OWNER_TAG: json.dumps(this_process())
         }
-        texts = {key: masked(str(value)) for key, value in params.items()}
+        texts, name = {key: masked(str(value)) for key, value in params.items()}, masked(name)
         texts |= {key.rpartition("@")[2]: "–" for key in self.unused}
         if self.parent_run_id is not None:
             all_tags |= {PARENT_TAG: self.parent_run_id}

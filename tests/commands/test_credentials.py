@@ -28,6 +28,17 @@ def test_no_file_holds_a_password(arguments: tuple[str, ...], tmp_path: Path) ->
     assert [path for path in files if b"hunter2" in path.read_bytes()] == []
 
 
+@pytest.mark.parametrize(
+    "argument",
+    ["tracking.url=https://me:hunter2@h", "tracking.uri=https://me:hunter2@h{", "grid.url=htp:/me:hunter2@h"],
+)
+def test_an_error_about_the_wrong_key_does_not_show_it(argument: str, tmp_path: Path) -> None:
+    found = carbonedge(tmp_path, *SIMULATED, argument)
+    assert found.code == 2
+    assert found.errors.startswith("error: ")
+    assert "hunter2" not in found.output + found.errors
+
+
 @pytest.mark.full
 def test_nor_does_a_run_that_succeeds(tmp_path: Path) -> None:
     """Its config is in .hydra/, in the store and among its artifacts."""

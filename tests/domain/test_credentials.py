@@ -42,6 +42,8 @@ from pipeline.domain.credentials import masked, require_maskable
         ("https://jane@firm.invalid:a/SECRET7@mlflow.invalid", "https://***@mlflow.invalid"),
         ("https//user:SECRET@h", "https//***@h"),
         ("http://h/c?jwt=S3&sas=S3", "http://h/c?jwt=***&sas=***"),
+        ("grid.url=htp:/me:S3@h is no address", "grid.url=htp:/***@h is no address"),
+        ("{tracking.uri=[https://me:S3@h]}", "{tracking.uri=[https://***@h]}"),
         ("models:/name@alias", "models:/name@alias"),
         ("model@extra_models.NAME=x me@example.org", "model@extra_models.NAME=x me@example.org"),
         ("sqlite:////tmp/a@b/mlflow.db", "sqlite:////tmp/a@b/mlflow.db"),

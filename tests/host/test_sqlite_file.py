@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from pipeline.domain.checks import ConfigError
-from pipeline.host.sqlite_file import JOURNAL_MAGIC, require_plain
+from pipeline.host.sqlite_file import JOURNAL_MAGIC, require_plain, sqlite_path
 
 TRIGGER = "create trigger t after insert on runs begin update runs set a = -7; end"
 
@@ -95,6 +95,26 @@ def test_a_journal_that_names_another_file_is_refused_and_the_file_stays(tmp_pat
     with pytest.raises(ConfigError, match=r"a.db-journal names another file, which SQLite would delete"):
         require_plain("tracking.uri", path)
     assert victim.read_text() == "mine"
+
+
+def test_the_journal_is_that_beside_the_file_to_which_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    made(tmp_path / "data" / "real.db")
+    (tmp_path / "a.db").symlink_to("data/real.db")
+    (tmp_path / "data" / "real.db-journal").write_bytes(JOURNAL_MAGIC + bytes(504) + JOURNAL_MAGIC)
+    (tmp_path / "a.db-journal").write_bytes(bytes(16))
+    with pytest.raises(ConfigError, match=r"real.db-journal names another file"):
+        require_plain("tracking.uri", tmp_path / "a.db")
+
+
+@pytest.mark.parametrize("address", ["sqlite:///file:a.db?uri=true", "sqlite:///a.db?uri=true"])
+def test_an_address_that_names_its_file_in_another_way_is_refused(address: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^sweep.storage: name the SQLite file by its path, as in sqlite:///"
+    ):
+        sqlite_path("sweep.storage", address)
+    assert sqlite_path("sweep.storage", "sqlite+pysqlite:////tmp/a.db") == Path("/tmp/a.db")
+    assert sqlite_path("sweep.storage", "postgresql://h/db") is None
 
 
 INTERRUPTED = """

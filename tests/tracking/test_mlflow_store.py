@@ -82,6 +82,13 @@ def test_a_run_is_that_of_a_study_which_its_tag_names(store: Tracking) -> None:
     assert not store.has("0" * 32, "mine")
 
 
+def test_a_name_holds_no_password(store: Tracking) -> None:
+    """`reaccount` names its run after what was asked for."""
+    with store.open_run("mine · grid.url=https://me:hunter2@h", {}, {}) as run:
+        pass
+    assert store.stored(run.run_id).name == "mine · grid.url=https://***@h"
+
+
 def test_a_store_is_checked_before_what_waits_is_sent(store: Tracking) -> None:
     """Each command's first opening of a file checks it: `sync` opens it another way than a run does."""
     with sqlite3.connect("mlflow.db") as database:

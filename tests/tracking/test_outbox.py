@@ -253,5 +253,8 @@ def test_an_entry_that_contradicts_itself_is_not_sent() -> None:
     points = [["latency_ms_p50", 9.0, 0, 0], ["latency_ms_p95", 1.0, 0, 0]]
     with pytest.raises(ConfigError, match="^its metrics: latency_ms_p95 must be no less than"):
         read_entry(json.dumps({**asdict(MINE), "metrics": points}))
+    shown_last = [["latency_ms_p95", 1.0, 0, 7], ["latency_ms_p50", 9.0, 0, 0], ["latency_ms_p95", 9.5, 0, 0]]
+    with pytest.raises(ConfigError, match="^its metrics: latency_ms_p95 must be no less than"):
+        read_entry(json.dumps({**asdict(MINE), "metrics": shown_last}))
     with pytest.raises(ConfigError, match="^its end_ms is before its start_ms$"):
         read_entry(json.dumps({**asdict(MINE), "start_ms": 5, "end_ms": 4}))

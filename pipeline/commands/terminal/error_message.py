@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from pipeline.domain.checks import ConfigError, one_line
+from pipeline.domain.credentials import masked
 from pipeline.execution.devices.device_error import DeviceError
 from pipeline.search.hydra_plugin import CONF
 
@@ -27,17 +28,22 @@ def fail(error: Exception) -> NoReturn:
     line = complaint(error)
     dead = [cause for cause in _causes(error) if isinstance(cause, DeviceError)]
     if line is None and dead:
-        print(f"error: {one_line(dead[0])}; run again", file=sys.stderr)
+        print(masked(f"error: {one_line(dead[0])}; run again"), file=sys.stderr)
         sys.exit(1)
     if line is None:
-        traceback.print_exception(error)
+        print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         sys.exit(1)
     print(f"error: {line}", file=sys.stderr)
     sys.exit(BAD_INPUT)
 
 
 def complaint(error: BaseException) -> str | None:
-    """The error in one line if it is due to bad input; None if not."""
+    """The error in one line, without passwords, if it is due to bad input; None if not."""
+    line = _complaint(error)
+    return None if line is None else masked(line)
+
+
+def _complaint(error: BaseException) -> str | None:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ConfigError):

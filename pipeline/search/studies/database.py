@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -14,7 +13,7 @@ from optuna.storages import RDBStorage
 
 from pipeline.domain.checks import first_line
 from pipeline.domain.credentials import masked
-from pipeline.host.sqlite_file import require_plain
+from pipeline.host.sqlite_file import require_plain, sqlite_path
 
 PATIENCE_S = 90.0
 """Seconds for which a database that has gone is waited for."""
@@ -31,9 +30,8 @@ _T = TypeVar("_T")
 
 def database_storage(url: str) -> RDBStorage:
     """The storage of a database that answers now. Connections that a restart has closed are made anew."""
-    place = sqlalchemy.make_url(url)
-    if place.get_backend_name() == "sqlite":
-        require_plain("sweep.storage", Path(place.database or ""))
+    if (path := sqlite_path("sweep.storage", url)) is not None:
+        require_plain("sweep.storage", path)
     storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.ERROR)  # `patiently` raises the rest
     sqlalchemy.event.listen(storage.engine, "do_connect", _connect)

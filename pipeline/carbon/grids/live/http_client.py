@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ MOST_QUOTED = 200
 """Characters that an error quotes of an answer."""
 MOST_TOLD = 500
 """Characters of a whole error, which begins with the address."""
+IGNORED = r"[\\\s\u200b-\u200f\u2060\ufeff]*"
+"""What an answer may put between the characters of a secret that it repeats."""
 LEAST_SECRET = 4
 """Characters of a text that is masked: a shorter one keeps no secret, and would hide half of each message."""
 
@@ -120,7 +123,7 @@ class HttpClient:
 
     def _masked(self, text: str) -> str:
         for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
+            text = _however_written(secret).sub("***", text)
         return masked(text)
 
     def keys(self) -> tuple[str, ...]:
@@ -153,9 +156,13 @@ class HttpClient:
 
 
 def _sent(options: Mapping[str, Any]) -> set[str]:
-    """The secrets among the options of a request: as they are, as Python quotes them, and encoded. Pure."""
+    """The secrets among the options of a request: as they are, and encoded. Pure."""
     account = [*options.get("auth", ())]
     tokens = [value.split()[-1] for value in options.get("headers", {}).values() if value.strip()]
     basic = base64.b64encode(":".join(account).encode("latin1", "replace")).decode()
-    plain = {*account, *tokens, basic}
-    return {form for text in plain for form in (text, repr(text)[1:-1]) if len(form) >= LEAST_SECRET}
+    return {text for text in (*account, *tokens, basic) if len("".join(text.split())) >= LEAST_SECRET}
+
+
+def _however_written(secret: str) -> re.Pattern[str]:
+    """A secret with any white space, backslashes of quoting and invisible characters within it. Pure."""
+    return re.compile(IGNORED.join(re.escape(char) for char in secret if not re.fullmatch(IGNORED, char)))

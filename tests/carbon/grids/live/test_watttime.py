@@ -43,6 +43,19 @@ def test_watttime_answers_in_pounds_and_is_marginal(service: Service, tmp_path: 
         WattTime(signal="health_damage")
 
 
+@pytest.mark.parametrize("repeated", ["the\thorse's  key", "the\nhorse\\'s key", "t\u200bhe horse's key\""])
+def test_a_password_that_is_repeated_in_another_form_does_not_come_out(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: str
+) -> None:
+    monkeypatch.setenv("WATTTIME_PASSWORD", "the horse's key")
+    service.answers = {"/v3/historical": lambda query: (400, {"message": [f"bad {repeated}"]})}
+    grid = watttime(service, tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        grid.steps("CAISO_NORTH", NOW - HOUR, NOW - HOUR / 2)
+    assert "*" in str(caught.value)
+    assert "key" not in str(caught.value)
+
+
 def test_an_index_is_no_intensity(service: Service, tmp_path: Path) -> None:
     index = {"data": [{"point_time": NOW.isoformat(), "value": 37.0}], "meta": {"units": "percentile"}}
     service.answers = {"/v3/historical": lambda query: (200, index)}
