@@ -29,6 +29,7 @@ def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
     """Write the figure into the working directory; the store is only read."""
     from pipeline.results.comparison.fronts_table import fronts_table, print_fronts
     from pipeline.results.figures.front_figure import overlay_figure
+    from pipeline.results.pages.figures_html import figure_page
     from pipeline.results.pages.output_file import write_output
     from pipeline.results.terminal import terminal
 
@@ -36,7 +37,7 @@ def fronts(names: Sequence[str], overrides: Sequence[str]) -> None:
     tracking.reach()
     found, others = fronts_of(tracking.sweeps(names[0]))
     path = Path(f"front-{re.sub(r'[^A-Za-z0-9._-]+', '-', names[0])}.html")
-    write_output(path, overlay_figure(found).to_html(include_plotlyjs=True))
+    write_output(path, figure_page(overlay_figure(found)))
     console = terminal()
     print_fronts(console, f"Sweeps of {names[0]!r}", fronts_table(found), others)
     console.print(f"wrote {path}")

@@ -17,6 +17,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.domain.credentials import masked
 from pipeline.results.metric_keys import metric
 from pipeline.results.metric_values import require_metric
+from pipeline.results.pages.figures_html import figure_page
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client
@@ -107,10 +108,10 @@ class Run:
             file.write_text(masked(text))
 
     def log_figure(self, figure: BaseFigure | Figure, path: str) -> None:
-        """Log a figure: plotly's as .html that works offline (5 MB of script), matplotlib's as .png."""
+        """Log a figure: plotly's as .html that works offline (2 MB), matplotlib's as .png."""
         with self._file(path) as file:
             if path.endswith(".html"):
-                figure.write_html(file, include_plotlyjs=True)  # type: ignore[union-attr]
+                file.write_text(figure_page(figure))
             else:
                 figure.savefig(file, dpi=160)
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,7 @@ from pipeline.execution.job import Job, Service
 from pipeline.execution.workloads.open_loop import Poisson
 from pipeline.network.graph import Graph
 from pipeline.planning.problem import Problem
+from pipeline.results.pages.figures_html import figure_page
 from schedulers.fastest import Fastest
 from tests.conftest import configured
 
@@ -174,5 +176,5 @@ if __name__ == "__main__":
         print(worst.describe(percentiles=[0.5, 0.95]).to_string())
         print(f"within {NEAR:.0%}: {(worst <= NEAR).sum().to_dict()} of {len(table)}")
     path = sys.argv[1] if len(sys.argv) > 1 else "agreement.html"
-    figure(table).write_html(path, include_plotlyjs=True)
+    Path(path).write_text(figure_page(figure(table)))
     print(path)

@@ -37,7 +37,6 @@ def front_figure(trials: pd.DataFrame, objectives: Sequence[str], directions: Se
     figure.update_layout(
         title=front.title,
         template="plotly_white",
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
         hoverlabel={"bgcolor": "white"},
     )
     return figure
@@ -115,7 +114,7 @@ def overlay_figure(fronts: Mapping[str, Front]) -> go.Figure:
                 x=rows[x] * x_factor, y=rows[y] * y_factor, name=name, legendgroup=name,
                 showlegend=look is steps, hoverinfo="text", hovertext=hover(rows, front.objectives), **look,
             )  # fmt: skip
-    figure.update_layout(title=f"{len(fronts)} fronts", legend={"orientation": "h", "y": -0.2})
+    figure.update_layout(title=f"{len(fronts)} fronts")
     return figure
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
-from markupsafe import Markup
 
 from pipeline.planning.exact_front import ExactFront
+from pipeline.results.pages.figures_html import figures_html
 from pipeline.results.pages.rendering import rendered
 from pipeline.results.paper.differences import differences
 from pipeline.results.paper.figures import figure_2, figure_3, figure_front
@@ -71,11 +71,7 @@ class Page:
 
     def html(self) -> str:
         """The page as self-contained HTML, with the figures."""
-        drawn = [
-            Markup(figure.to_html(full_html=False, include_plotlyjs=index == 0))
-            for index, figure in enumerate(self.figures)
-        ]
-        return rendered("paper/paper.html", page=self, figures=drawn)
+        return rendered("paper/paper.html", page=self, figures=figures_html(self.figures))
 
 
 def about(figures: pd.DataFrame, tags: Mapping[str, str], measured_on: str) -> list[str]:
