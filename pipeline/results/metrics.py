@@ -12,7 +12,6 @@ from pipeline.carbon.accounting import COMPONENTS, Accounting
 from pipeline.domain.checks import require
 from pipeline.domain.fleet import Fleet
 from pipeline.results.metric_keys import RANGE_ENDS, range_keys
-from pipeline.results.units import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,11 +94,30 @@ def output_max_abs_error(outputs: Sequence[torch.Tensor], expected: Sequence[tor
     return float(np.max([float((a - b).abs().max()) for a, b in zip(outputs, expected, strict=True)]))
 
 
-def run_name(num_stages: int, labels: Mapping[str, str]) -> str:
-    """A run's name, such as `green · 2 stages · cut 41 · node-medium → node-green`.
+def run_name(labels: Mapping[str, str], varied: Mapping[str, str]) -> str:
+    """A run's name, such as `cut 41 · node-medium → node-green · green`.
 
-    labels: as `Summary.labels` returns them.
+    What varies in its sweep stands first: lists of runs show some twenty characters of a name. labels: as
+    `Summary.labels` returns them; varied: values of the keys that vary, for which the plan's cuts and
+    devices stand where they are a partitioner's.
     """
-    count = counted(num_stages, "stage")
-    cut = [f"cut {labels['cuts']}"] if num_stages > 1 else []
-    return " · ".join([labels["scheduler"], count, *cut, labels["devices"]])
+    scheduler = labels["scheduler"]
+    cuts = [] if labels["cuts"] == "none" else [f"cut {labels['cuts']}"]
+    plan = [*cuts, labels["devices"]]
+    own = {"partitioner", "scheduler", "plan"}
+    other = [_setting(key, value) for key, value in varied.items() if key.partition(".")[0] not in own]
+    tuned = [_setting(key, value) for key, value in varied.items() if key.startswith("scheduler.")]
+    tuned = [] if scheduler == "pinned" else tuned
+    moves = any(key.partition(".")[0] in ("partitioner", "plan") for key in varied)
+    chosen = [scheduler] if "scheduler" in varied else []
+    return " · ".join(
+        dict.fromkeys([*chosen, *other, *([*plan, *tuned] if moves else [*tuned, *plan]), scheduler])
+    )
+
+
+def _setting(key: str, value: str) -> str:
+    """A setting in a name: a word, or the last part of its key with a number."""
+    try:
+        return f"{key.rpartition('.')[2]} {float(value):.3g}"
+    except ValueError:
+        return f"{key.rpartition('.')[2]} {value}" if value in ("true", "false", "null") else value

@@ -29,19 +29,16 @@ def job_overrides(space: SearchSpace, repeats: int, point: Point) -> list[list[s
     return [[*overrides, f"repeat={k}"] for k in range(repeats)] if repeats > 1 else [overrides]
 
 
-def tracking_overrides(
-    space: SearchSpace, number: int, point: Point, parent_run_id: str, deferred: bool
-) -> list[str]:
+def tracking_overrides(space: SearchSpace, number: int, parent_run_id: str, deferred: bool) -> list[str]:
     """The overrides that make the run of a job a trial of a sweep's run.
 
     deferred: whether MLflow receives the run only when it has ended.
     """
-    unused = ",".join(key for key in space.dimensions if key not in point)
     place = f"tracking.parent_run_id={parent_run_id}", f"tracking.trial={number}"
     return [
         *place,
         *(["tracking.deferred=true"] if deferred else []),
-        *([f"tracking.unused=[{unused}]"] if unused else []),
+        *([f"tracking.varied=[{','.join(space.dimensions)}]"] if space.dimensions else []),
     ]
 
 

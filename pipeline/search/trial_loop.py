@@ -78,9 +78,7 @@ class TrialLoop:
                     [
                         [
                             *overrides,
-                            *tracking_overrides(
-                                self.space, number, point, self.run.run_id, self._in_background
-                            ),
+                            *tracking_overrides(self.space, number, self.run.run_id, self._in_background),
                         ]
                         for number, point in batch
                         for overrides in job_overrides(self.space, settings.repeats, point)

@@ -49,8 +49,8 @@ class Tracking(StoredRuns):
 
     parent_run_id: str | None = None
     """The sweep of which new runs are trials. Without one, a run that `mlflow run` opened is resumed."""
-    unused: Sequence[str] = ()
-    """Keys that vary in the sweep but not in this trial: also params, so that all trials have the same."""
+    varied: Sequence[str] = ()
+    """Keys that vary in the sweep: params of every trial, even where it lacks one of them."""
     trial: int | None = None
     """The trial's number in the sweep; `deliver` sends its run. None: the run is sent when it ends."""
     deferred: bool = False
@@ -62,6 +62,11 @@ class Tracking(StoredRuns):
             isinstance(self.deferred, bool),
             f"tracking.deferred must be true or false (deferred: {self.deferred!r})",
         )
+
+    @property
+    def names_varied(self) -> list[str]:
+        """The params of the keys that vary: MLflow allows no `@` in them."""
+        return [key.rpartition("@")[2] for key in self.varied]
 
     def check(self) -> None:
         """Connect to the store; create the store and the experiment if they do not exist.
@@ -193,7 +198,7 @@ class Tracking(StoredRuns):
             OWNER_TAG: json.dumps(this_process())
         }
         texts, name = {key: masked(str(value)) for key, value in params.items()}, masked(name)
-        texts |= {key.rpartition("@")[2]: "–" for key in self.unused}
+        texts |= {key: "–" for key in self.names_varied if key not in texts}
         if self.parent_run_id is not None:
             all_tags |= {PARENT_TAG: self.parent_run_id}
             all_tags |= {} if self.trial is None else {"trial": str(self.trial)}

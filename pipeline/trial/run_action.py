@@ -61,7 +61,9 @@ def run(trial: Trial, provenance: Provenance) -> TrialResult:
             records, ledger, summary = accounted_run(trial, job)
         metrics = _metrics(trial, job, records, ledger, summary, host)
         labels = summary.labels(provenance.choices)
-        name, stated = run_name(int(metrics["stages"]), labels), summary.boundary(trial.grid.about())
+        settings = provenance.varied()
+        varied = {key: settings[key] for key in trial.tracking.names_varied if key in settings}
+        name, stated = run_name(labels, varied), summary.boundary(trial.grid.about())
         if host.problem:
             _log.warning("the run has no reading of this host's energy: %s", host.problem)
         for note in (notes := host_notes(records, job.services)):

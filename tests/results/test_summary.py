@@ -112,12 +112,38 @@ def test_names_tell_plans_apart(make_problem: MakeProblem, two_devices: Fleet) -
         "partitioner": "explicit",
         "scheduler": "green",
     }
-    assert run_name(2, labels) == "green · 2 stages · cut 3 · fast → clean"
+    assert run_name(labels, {}) == "cut 3 · fast → clean · green"
     assert summary.as_it_ran() == Plan((0, 3, 6), ("fast", "clean"))
     both = pd.concat([RUN.table, pd.DataFrame([record(3, 0, "compute", "clean", 9.0, 9.5)])])
     assert summarised(problem, PLAN, replace(RUN, table=both)).as_it_ran() is None
     pinned = summarised(problem, PLAN, replace(RUN, scheduling_s=())).labels({"scheduler": "green"})
     assert pinned["scheduler"] == "pinned"
+
+
+@pytest.mark.parametrize(
+    ("varied", "name"),
+    [
+        ({"scheduler": "green"}, "green · cut 3 · fast → clean"),
+        ({"scheduler.carbon_weight": "0.7622790783"}, "carbon_weight 0.762 · cut 3 · fast → clean · green"),
+        (
+            {"partitioner.cuts.0": "0.1", "scheduler.carbon_weight": ".5"},
+            "cut 3 · fast → clean · carbon_weight 0.5 · green",
+        ),
+        (
+            {"scheduler": "green", "partitioner.device": "fast", "workload.rps": "20"},
+            "green · rps 20 · cut 3 · fast → clean",
+        ),
+        ({"model": "resnet18", "oracle": "true"}, "resnet18 · oracle true · cut 3 · fast → clean · green"),
+    ],
+)
+def test_a_name_begins_with_what_varies(varied: dict[str, str], name: str) -> None:
+    labels = {"cuts": "3", "devices": "fast → clean", "partitioner": "explicit", "scheduler": "green"}
+    assert run_name(labels, varied) == name
+
+
+def test_a_name_has_no_setting_that_had_no_effect() -> None:
+    whole = {"cuts": "none", "devices": "fast", "partitioner": "explicit", "scheduler": "pinned"}
+    assert run_name(whole, {"scheduler.carbon_weight": "0.5"}) == "fast · pinned"
 
 
 def test_a_prediction_has_the_interval_of_its_least_sure_device(

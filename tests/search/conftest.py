@@ -39,7 +39,7 @@ APP = {
         repeat: 0
         workload: {seed: "${repeat}", concurrency: 1}
         tracking: {_target_: pipeline.tracking.tracking.Tracking, uri: 'sqlite:///${root}/mlflow.db',
-                   experiment: test, outbox: '${root}/outbox', parent_run_id: null, trial: null, unused: []}
+                   experiment: test, outbox: '${root}/outbox', parent_run_id: null, trial: null, varied: []}
         fail_below: -1
     """,
     "fleet/pair.yaml": "{devices: {big: {}, little: {}}, monolithic: big}",
