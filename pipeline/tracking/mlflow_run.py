@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -21,7 +22,7 @@ from pipeline.results.pages.figures_html import figure_page
 from pipeline.tracking.datasets import Dataset
 from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client
-from pipeline.tracking.model_folder import PARTS, PLAN_FILE, SPEC_FILE
+from pipeline.tracking.model_folder import DIGEST_TAG, PARTS, PLAN_FILE, SPEC_FILE
 from pipeline.tracking.outbox import Outbox, disk_error, now_ms
 from pipeline.tracking.sending import log_batches, send
 
@@ -119,6 +120,7 @@ class Run:
         """Log the model that `model_folder` makes of the text of a plan file and `model` of the config."""
         self.log_text(plan, f"{PARTS}/{PLAN_FILE}")
         self.log_text(spec, f"{PARTS}/{SPEC_FILE}")
+        self.set_tags({DIGEST_TAG: hashlib.sha256(f"{plan}\0{spec}".encode()).hexdigest()})
 
     @contextmanager
     def _file(self, path: str) -> Iterator[Path]:

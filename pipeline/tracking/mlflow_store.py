@@ -38,8 +38,6 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)  # here, as MLflow reads some of them when it is imported
 
-KIND_TAG = "mlflow.experimentKind"
-"""Experiment tag by which MLflow's UI opens on metrics and artifacts, not on chats and prompts."""
 _DATABASE_PORTS = {"sqlite": None, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CONNECT_TIMEOUT_S = 5
 _PAGE = 1000

@@ -20,6 +20,8 @@ PARTS = f"{MODEL}/data/plan"
 """Folder of its parts among a run's artifacts."""
 PLAN_FILE, SPEC_FILE = "plan.json", "model.yaml"
 """The parts: the plan (`pipeline.planning.plan_file`), and `model` of the config."""
+DIGEST_TAG = "model_digest"
+"""Tag of a run with a model, and of the version that it is registered as: tells whether two are the same."""
 LOADER = "pipeline.tracking.pyfunc_model"
 
 

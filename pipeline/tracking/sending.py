@@ -15,7 +15,7 @@ from pipeline.domain.checks import ConfigError
 from pipeline.host.processes import alive, is_identity, this_process
 from pipeline.tracking.entry import REFUSED, Entry
 from pipeline.tracking.mlflow_store import UnresponsiveError, optional_client, retry_now, search
-from pipeline.tracking.model_folder import with_model
+from pipeline.tracking.model_folder import DIGEST_TAG, with_model
 from pipeline.tracking.outbox import KEY_TAG, OWNER_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import BAD_REQUEST, once, one_line
 from pipeline.tracking.stored import key_of, trials
@@ -233,26 +233,52 @@ def _requested(client: MlflowClient, entry: Entry) -> str | None:
 
 
 def registered(client: MlflowClient, run_id: str, name: str) -> str:
-    """Register the model that a run has logged, unless it is; its version.
+    """Register the model that a run has logged, unless the latest version is the same; the version.
 
     A resumed run keeps its version, which then refers to its present model.
     """
     from mlflow.exceptions import MlflowException
+
+    run = client.get_run(run_id)
+    digest = run.data.tags.get(DIGEST_TAG, "")
 
     def find() -> str | None:
         versions = client.search_model_versions(f"run_id = '{run_id}'")
         return next((str(version.version) for version in versions if version.name == name), None)
 
     def create() -> str:
-        source = f"{client.get_run(run_id).info.artifact_uri}/model"
-        return str(client.create_model_version(name, source, run_id).version)
+        source = f"{run.info.artifact_uri}/model"
+        return str(client.create_model_version(name, source, run_id, tags={DIGEST_TAG: digest}).version)
 
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code not in BAD_REQUEST:  # it exists already
             raise
-    return find() or once(create, find)
+    if (own := find()) is not None:
+        client.set_model_version_tag(name, own, DIGEST_TAG, digest)
+        return own
+    return _same_as_latest(client, name, digest) or once(create, find)
+
+
+def _same_as_latest(client: MlflowClient, name: str, digest: str) -> str | None:
+    """The latest version of a model, if it has this digest and its run is not deleted."""
+    versions = client.search_model_versions(f"name = '{name}'")
+    latest = max(versions, key=lambda version: int(version.version), default=None)
+    if latest is None or not digest or latest.tags.get(DIGEST_TAG) != digest or not latest.run_id:
+        return None
+    return str(latest.version) if _is_active(client, latest.run_id) else None
+
+
+def _is_active(client: MlflowClient, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def _input(name: str, digest: str, source: str, context: str) -> DatasetInput:

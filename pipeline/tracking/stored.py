@@ -40,6 +40,7 @@ from pipeline.tracking.mlflow_store import (
 )
 from pipeline.tracking.outbox import KEY_TAG, REQUEST_TAG, Outbox, now_ms
 from pipeline.tracking.patient_client import one_line, reason
+from pipeline.tracking.ui_pages import LOCAL_UI, run_page
 
 UNREADABLE = (
     ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError, YAMLError,
@@ -209,10 +210,13 @@ class StoredRuns:
         with required_client(self.address, "MLFLOW_TRACKING_URI" in os.environ) as client:
             yield client
 
-    def ui_command(self) -> str:
-        """The command, or the address, that shows the results."""
+    def ui_command(self, page: str = "") -> str:
+        """The command, or the address, that shows the results; page: of MLflow's UI (`ui_pages`)."""
         uri = masked(self.address)
-        return f"open {uri}" if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        if uri.startswith("http"):
+            return f"open {uri.rstrip('/')}/{page}" if page else f"open {uri}"
+        then = f"\nthen open {LOCAL_UI}/{page}" if page else ""
+        return f"mlflow ui --backend-store-uri {uri}{then}"
 
     def reach(self) -> None:
         """Raise ConfigError if the store is a SQLite file that does not exist; none is created."""
@@ -316,10 +320,7 @@ class StoredRuns:
                         client.delete_tag(run.info.run_id, tag)
                 missing = [run_id for run_id in run_ids if run_id not in known]
                 found = {run_id: known[run_id].info for run_id in run_ids if run_id in known}
-                pages = {
-                    run_id: f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
-                    for run_id, info in found.items()
-                }
+                pages = {run_id: run_page(info.experiment_id, info.run_id) for run_id, info in found.items()}
         except UnresponsiveError:
             missing = list(run_ids)
             for run_id in others:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.checks import require
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import printable
 from pipeline.host.interrupts import signals_interrupt
 from pipeline.host.processes import this_process
 from pipeline.tracking import sending
@@ -19,7 +20,6 @@ from pipeline.tracking.artifact_address import allowed_folder, require_own_addre
 from pipeline.tracking.entry import PARENT_TAG, Entry
 from pipeline.tracking.mlflow_run import Run, kept_tags
 from pipeline.tracking.mlflow_store import (
-    KIND_TAG,
     UnresponsiveError,
     create_experiment,
     get_run,
@@ -31,6 +31,7 @@ from pipeline.tracking.mlflow_store import (
 from pipeline.tracking.outbox import OWNER_TAG, new_id, now_ms
 from pipeline.tracking.patient_client import FORBIDDEN, one_line, status_of
 from pipeline.tracking.stored import StoredRuns
+from pipeline.tracking.ui_pages import experiment_tags, runs_page
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment
@@ -80,9 +81,11 @@ class Tracking(StoredRuns):
             experiment_id = self._experiment_id(client)
             experiment = _experiment(client, experiment_id)
             require_own_address(self.address, experiment.artifact_location, allowed_folder())
-            with suppress(Exception):  # it only chooses the page on which MLflow's UI opens
-                if KIND_TAG not in experiment.tags:
-                    client.set_experiment_tag(experiment_id, KIND_TAG, "custom_model_development")
+            _checked[self.address] = experiment_id
+            with suppress(Exception):  # they only choose what MLflow's UI shows first
+                for tag, value in experiment_tags(now_ms()).items():
+                    if tag not in experiment.tags:
+                        client.set_experiment_tag(experiment_id, tag, value)
 
     def has(self, run_id: str, study: str) -> bool:
         """Whether the experiment has a run of this study's that is not deleted."""
@@ -166,7 +169,9 @@ class Tracking(StoredRuns):
             f"{pending} runs are pending in {self.outbox}, as the store is unresponsive"
             f"{f' ({why})' if why else ''}: carbonedge sync{where}"
         )
-        return "\n".join([*([hint] if pending else []), self.ui_command()])
+        experiment_id = _checked.get(self.address)
+        page = "" if experiment_id is None else runs_page(printable(experiment_id))
+        return "\n".join([*([hint] if pending else []), self.ui_command(page)])
 
     def found_at(self, run_id: str, path: str) -> str:
         """Where a run's artifact is: its path if it is on this machine, else the command to download it."""
@@ -180,7 +185,7 @@ class Tracking(StoredRuns):
         return f"MLFLOW_TRACKING_URI={shlex.quote(masked(self.address))} {download}"
 
     def register(self, run_id: str, name: str) -> str | None:
-        """Register the model that a run has logged; its version (see `registered`).
+        """Register the model that a run has logged; its version, new or not (see `registered`).
 
         None if that waits in the outbox, as the store lacks the run or is unresponsive.
         """
@@ -290,6 +295,8 @@ def _experiment(client: MlflowClient, experiment_id: str) -> Experiment:
         raise
 
 
+_checked: dict[str, str] = {}
+"""Id of the experiment that `check` found, by the store's URI."""
 _experiments: dict[tuple[str, str], str] = {}
 """Id of the experiment of a run, by the store's URI and the run's id: of those opened here, or looked up."""
 

@@ -174,14 +174,33 @@ def test_unknown_and_deleted_things_are_named_with_the_remedy(
         run(store)
 
 
+def with_model(store: Tracking, plan: str, spec: str = "{}", resumed: str | None = None) -> str:
+    with store.open_run("sweep", {}, {}, resumed) as opened:
+        opened.log_model(plan, spec)
+    return opened.run_id
+
+
 def test_a_run_that_goes_on_keeps_its_models_version(store: Tracking) -> None:
-    own = []
-    for _ in range(2):
-        with store.open_run("sweep", {}, {}) as opened:
-            opened.log_model("{}", "{}")
-        own.append(opened.run_id)
+    own = [with_model(store, plan) for plan in ("{}", "[]")]
     assert [store.register(run_id, "knee") for run_id in (own[0], own[1], own[0])] == ["1", "2", "1"]
     assert store.register(own[0], "other") == "1"
+
+
+def test_a_model_that_is_the_latest_version_is_not_registered_again(store: Tracking) -> None:
+    def versions(*models: str) -> list[str | None]:
+        return [store.register(with_model(store, *model.split()), "latest") for model in models]
+
+    assert versions("a", "a", "b", "a", "a other", "a other") == ["1", "1", "2", "3", "4", "4"]
+
+
+def test_a_version_is_that_of_its_runs_present_model_which_must_be_there(store: Tracking) -> None:
+    first = with_model(store, "a")
+    assert store.register(first, "present") == "1"
+    with_model(store, "b", resumed=first)
+    assert store.register(first, "present") == "1"
+    assert store.register(with_model(store, "b"), "present") == "1"
+    MlflowClient(tracking_uri=store.uri).delete_run(first)
+    assert store.register(with_model(store, "b"), "present") == "2"
 
 
 def test_an_artifact_is_found_by_its_path_or_by_the_command_that_downloads_it(

@@ -25,6 +25,7 @@ from pipeline.search.studies.samplers import GRID
 from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.mlflow_run import NOTE_TAG, Run
 from pipeline.tracking.tracking import Tracking
+from pipeline.tracking.ui_pages import sweep_links
 
 SERVED = f"{ModelSpec.__module__}.{ModelSpec.__qualname__}"
 """`_target_` of the models that are built from what a store holds."""
@@ -63,7 +64,9 @@ class Report:
         shown = Front.of(means, objectives, found.directions)
         table = front_table(means, objectives, found.directions, varied)
         run.log_table(table.replace({"run_id": self.ids}), "front.json")
-        run.set_tags({NOTE_TAG: f"{self.note}\n\n{front_note(shown, pages)}"})
+        linked = [pages[run_id] for run_id in shown.distinct()["run_id"] if run_id in pages]
+        links = sweep_links(run.run_id, linked)
+        run.set_tags({NOTE_TAG: f"{links}\n\n{self.note}\n\n{front_note(shown, pages)}".lstrip()})
         print_front(self.console, table, shown.mark)
         return table
 
@@ -123,8 +126,8 @@ def note(objectives: Mapping[str, str], dimensions: Sequence[str], study: str) -
         f"A sweep to {goals}; it varies {varied}.\n\n"
         "- **Front**: artifacts `front.html` (point at a plan to see it), `front.png`, `front.json`; "
         "its trials have the tag `pareto = true`.\n"
-        "- **Compare**: open the runs below this one in the experiment's table, filter by "
-        "`tags.pareto = 'true'`, select them, *Compare*: parallel coordinates of params and metrics.\n"
+        "- **Compare others**: in the table of all runs, filter by `tags.pareto = 'true'` or by another "
+        "condition, tick runs, *Compare*: parallel coordinates of params and metrics.\n"
         "- **Run one again**: `python -m pipeline plan=plan.json` with the `plan.json` of any trial.\n"
         "- **Resume, or extend**: the same command again, or with a larger `sweep.n_trials` (study "
         f"`{study}`)."
