@@ -5,8 +5,8 @@ Screenshots are written to `$SCREENSHOTS` if that is set.
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,9 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -47,6 +47,8 @@ class Shown(NamedTuple):
     parent: str
     front: list[str]
     folder: Path
+    page: str
+    """The address that the sweep printed, at this server."""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         except OSError:
             time.sleep(0.1)
     url = f"http://127.0.0.1:{port}"
-    yield Shown(url, str(experiment.experiment_id), parent, front, folder)
+    [page] = re.findall("^then open http://127.0.0.1:5000(/.*)$", done.output, re.MULTILINE)
+    yield Shown(url, str(experiment.experiment_id), parent, front, folder, url + page)
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
@@ -116,21 +119,49 @@ def colours(browser: Chrome, shown: Shown, name: str) -> int:
     return len(np.unique(pixels.reshape(-1, 3), axis=0))
 
 
-def test_the_runs_table_has_readable_names(shown: Shown, browser: Chrome) -> None:
-    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs")
-    wait_for(browser, lambda page: "tpe study of 8" in text_of(page))
-    [unfold] = wait_for(browser, elements("[role=row] button[data-component-id*=runnamecell]"))
-    unfold.click()
-    wait_for(browser, lambda page: "pinned · 1 stage · node-high" in text_of(page))
-    assert colours(browser, shown, "runs") >= COLOURS
+@contextmanager
+def window(browser: Chrome, width: int, height: int) -> Iterator[None]:
+    """A page of that size, which a window cannot be: the smallest is 500 pixels wide."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def box(browser: Chrome, selector: str) -> dict[str, float]:
+    """Left, top, right and bottom of an element, in pixels of the page."""
+    element, *_ = wait_for(browser, elements(selector))
+    return dict(browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", element))
+
+
+def test_the_printed_link_opens_runs_with_metrics_and_names_that_differ(
+    shown: Shown, browser: Chrome
+) -> None:
+    with window(browser, 1366, 768):
+        browser.get(shown.page)
+        wait_for(browser, lambda page: "tpe study of 8" in text_of(page))
+        assert "GenAI apps" not in text_of(browser)
+        assert not browser.find_elements(By.PARTIAL_LINK_TEXT, "Overview")
+        end = box(browser, ".ag-root-wrapper")["right"]
+        for key in ("carbon_g_per_inf", "latency_ms_p50", "regret_to_exact"):
+            assert box(browser, f".ag-header-cell[col-id*={key}]")["left"] + 60 < end
+        [unfold] = wait_for(browser, elements("[role=row] button[data-component-id*=runnamecell]"))
+        unfold.click()
+        wait_for(browser, lambda page: "node-high · pinned" in text_of(page))
+        assert colours(browser, shown, "runs") >= COLOURS
+    client = MlflowClient(f"sqlite:///{shown.folder}/mlflow.db")
+    found = client.search_runs([shown.experiment_id], f"tags.`mlflow.parentRunId` = '{shown.parent}'")
+    names = [str(run.info.run_name) for run in found]
+    assert len({name[:20] for name in names}) == len(set(names))
 
 
 def test_the_parents_page_explains_how_to_compare(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
     wait_for(browser, lambda page: "A sweep to minimize" in text_of(page))
-    text = text_of(browser)
-    assert "front.html" in text
-    assert "tpe study of 8 · mobilenetv4_conv_small on paper" in text
+    assert "tpe study of 8 · mobilenetv4_conv_small on paper" in text_of(browser)
+    more = wait_for(browser, lambda page: page.find_element(By.XPATH, "//*[text()='Show more']"))
+    for link in ("a[href*='artifacts/front.html']", "a[href*='compare-runs']", "a[href*=viewStateShare]"):
+        assert box(browser, link)["bottom"] < more.rect["y"]  # not folded
     assert colours(browser, shown, "parent") >= COLOURS
 
 
@@ -146,8 +177,9 @@ def test_the_parents_page_links_the_runs_on_the_front(shown: Shown, browser: Chr
 
 
 def test_front_members_can_be_compared(shown: Shown, browser: Chrome) -> None:
-    runs, experiments = json.dumps(shown.front), json.dumps([shown.experiment_id])
-    browser.get(f"{shown.url}/#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}")
+    browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
+    [link] = wait_for(browser, elements("a[href*='compare-runs']"))
+    browser.get(str(link.get_attribute("href")))
     wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".parcoords"))
     text = text_of(browser)
     assert f"Comparing {len(shown.front)} Runs" in text
@@ -168,3 +200,19 @@ def test_the_front_is_drawn_among_the_artifacts(shown: Shown, browser: Chrome) -
     assert len(points) == 8 + 1  # the knee is drawn once more
     browser.switch_to.default_content()
     assert colours(browser, shown, "front") >= COLOURS
+
+
+def test_the_front_is_drawn_from_a_file_on_a_phone(shown: Shown, browser: Chrome) -> None:
+    client = MlflowClient(f"sqlite:///{shown.folder}/mlflow.db")
+    file = client.download_artifacts(shown.parent, "front.html", str(shown.folder))
+    with window(browser, 390, 844):
+        browser.get(f"file://{file}")
+        wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace"))
+        title, legend, axis = (box(browser, each) for each in (".gtitle", ".legend", ".xtitle"))
+        assert title["bottom"] < box(browser, ".nsewdrag")["top"]
+        assert axis["bottom"] <= legend["top"]
+        assert legend["bottom"] <= 844
+        for each in (title, legend, axis):
+            assert each["left"] >= 0
+            assert each["right"] <= 390
+        assert colours(browser, shown, "phone") >= COLOURS
