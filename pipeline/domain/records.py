@@ -150,8 +150,9 @@ def _require_tasks(table: pd.DataFrame, window_s: float, reserved: Sequence[str]
 
 def _require_answers(table: pd.DataFrame, window_s: float) -> None:
     """Raise ConfigError for an answered request of which a stage of its model was not computed in order."""
-    several = table.groupby("request")["model"].nunique(dropna=False) > 1
-    require(not several.any(), f"records: request {several.idxmax()} has rows of several models")
+    pairs = table[["request", "model"]].drop_duplicates()
+    several = pairs["request"][pairs["request"].duplicated()].tolist()
+    require(not several, f"records: request {several[:1]} has rows of several models")
     stages = table.groupby("model")["stage"].max() + 1
     done = table[(table["kind"] == "compute") & (table["status"] == "ok")]
     asked = table.assign(failed=(table["status"] == "failed").to_numpy()).groupby("request")

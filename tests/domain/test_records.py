@@ -52,7 +52,7 @@ def test_they_come_back_as_they_were() -> None:
         ),
         ({"status": ["ok", "lost"]}, {}, r"records: request \[1\] is answered without each stage"),
         ({"kind": ["compute", "transfer"]}, {}, r"records: request \[1\] is answered without each stage"),
-        ({"model": ["a", "b"], "request": [0, 0]}, {}, "records: request 0 has rows of several models"),
+        ({"model": ["a", "b"], "request": [0, 0]}, {}, r"records: request \[0\] has rows of several models"),
         ({"stage": [1, 0], "request": [0, 0]}, {}, r"records: stage and request \[\(0, 1\)\] begin before"),
         ({"stage": [0, 1]}, {}, r"records: request \[0\] is answered without each stage"),
         ({"kind": ["compute", "rejected"]}, {}, "records: status must be failed in every row of a rejected"),
