@@ -43,6 +43,7 @@ _CONNECT_TIMEOUT_S = 5
 _PAGE = 1000
 """Runs per search request; MLflow's default."""
 _MOST_PAGES = 1000
+_LONGEST_LIST_S = 600.0
 _RETRY_AFTER_S = 15.0
 """Seconds before an unresponsive store is retried."""
 _BUSY_S = 90.0
@@ -266,10 +267,11 @@ def local_artifact(client: MlflowClient, run_id: str, path: str) -> str | None:
 def search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
     """All runs of an experiment that match a filter, oldest first.
 
-    Raises ConfigError for a server whose pages have no end.
+    Raises ConfigError for a server whose pages have no end, or take longer than _LONGEST_LIST_S together.
     """
-    token = None
+    token, until = None, time.monotonic() + _LONGEST_LIST_S
     for _ in range(_MOST_PAGES):
+        require(time.monotonic() < until, f"tracking.uri: listing its runs takes over {_LONGEST_LIST_S:g} s")
         page = client.search_runs(
             [experiment_id],
             query,

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +225,18 @@ def test_what_a_store_does_not_give_is_one_line(store: Tracking) -> None:
     path.mkdir()
     with pytest.raises(ConfigError, match=r"run \w+ .broken.: has no run.json"):
         store.stored(opened.run_id).json("run.json")
+
+
+def test_pages_that_come_for_ever_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_store, "_LONGEST_LIST_S", 0.2)
+
+    class Client:
+        def search_runs(self, *args: object, **options: object) -> PagedList[object]:
+            time.sleep(0.05)
+            return PagedList([1], token=str(time.monotonic()))
+
+    with pytest.raises(ConfigError, match=r"listing its runs takes over 0\.2 s"):
+        [*mlflow_store.search(cast("MlflowClient", Client()), "1", "")]
 
 
 def test_pages_without_an_end_are_refused() -> None:
