@@ -5,6 +5,7 @@ Screenshots are written to `$SCREENSHOTS` if that is set.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -46,6 +47,8 @@ class Shown(NamedTuple):
     experiment_id: str
     parent: str
     front: list[str]
+    plans: list[str]
+    """Runs on the front, one for each plan."""
     folder: Path
     page: str
     """The address that the sweep printed, at this server."""
@@ -63,6 +66,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     runs = client.search_runs([experiment.experiment_id])
     [parent] = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
     front = [run.info.run_id for run in runs if run.data.tags.get("pareto") == "true"]
+    table = json.loads(Path(client.download_artifacts(parent, "front.json")).read_text())
+    plans = [row[table["columns"].index("run_id")] for row in table["data"]]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -80,7 +85,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
             time.sleep(0.1)
     url = f"http://127.0.0.1:{port}"
     [page] = re.findall("^then open http://127.0.0.1:5000(/.*)$", done.output, re.MULTILINE)
-    yield Shown(url, str(experiment.experiment_id), parent, front, folder, url + page)
+    yield Shown(url, str(experiment.experiment_id), parent, front, plans, folder, url + page)
     os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
@@ -166,10 +171,10 @@ def test_the_parents_page_explains_how_to_compare(shown: Shown, browser: Chrome)
 
 def test_the_parents_page_links_the_runs_on_the_front(shown: Shown, browser: Chrome) -> None:
     browser.get(f"{shown.url}/#/experiments/{shown.experiment_id}/runs/{shown.parent}")
-    in_note = [f"table a[href$='{run}']" for run in shown.front]
+    in_note = [f"table a[href$='{run}']" for run in shown.plans]
     for link in in_note:
         wait_for(browser, elements(link))
-    run = shown.front[0]
+    run = shown.plans[0]
     browser.get(str(browser.find_element(By.CSS_SELECTOR, in_note[0]).get_attribute("href")))
     wait_for(browser, lambda page: "A sweep to minimize" not in text_of(page) and run in text_of(page))
     assert "profile of mobilenetv4_conv_small on paper" in text_of(browser)  # among its datasets
@@ -181,7 +186,7 @@ def test_front_members_can_be_compared(shown: Shown, browser: Chrome) -> None:
     browser.get(str(link.get_attribute("href")))
     wait_for(browser, lambda page: page.find_elements(By.CSS_SELECTOR, ".parcoords"))
     text = text_of(browser)
-    assert f"Comparing {len(shown.front)} Runs" in text
+    assert f"Comparing {len(shown.plans)} Runs" in text
     assert "node-green" in text
     drawn = [axis.text for axis in browser.find_elements(By.CSS_SELECTOR, ".parcoords .axis-title")]
     assert "carbon_g_per_inf" in drawn
