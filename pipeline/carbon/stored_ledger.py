@@ -67,6 +67,21 @@ def _require_figures(ledger: pd.DataFrame, fleet: Fleet) -> None:
         require(bool(np.all(same)), f"ledger: {what} in every row")
 
 
+def require_within(ledger: pd.DataFrame, window_s: float, fleet: Fleet) -> None:
+    """Raise ConfigError naming a device that draws more than its power allows in the run's window.
+
+    ledger: a `checked_ledger` of a run that kept no records.
+    """
+    own = ledger[ledger["component"].astype(str).isin(("dynamic", "idle"))]
+    spent_j = _by_device(own, "energy_j")
+    for name, component, energy_j in spent_j.reset_index().itertuples(index=False, name=None):
+        device = fleet.by_name[str(name)]
+        power_w = device.idle_w if component == "idle" else device.above_idle_w
+        most_j = power_w * window_s * (1 + ROUNDING)
+        limit = f"{power_w:g} W in {window_s:g} s are at most {most_j!r}"
+        require(energy_j <= most_j, f"ledger: {component} of {name}: energy_j is {energy_j!r}, but {limit}")
+
+
 def require_of_records(ledger: pd.DataFrame, records: Records, fleet: Fleet, accounting: Accounting) -> None:
     """Raise ConfigError naming a device whose energy or embodied carbon does not follow from the records.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,20 +77,28 @@ def _page(tracking: Tracking, overrides: Sequence[str], parent_run_id: str) -> P
 
 
 def repetitions(trials: Iterable[SweepTrial], stored: Mapping[str, Stored]) -> Iterator[Repetition]:
-    """The repetitions of all trials with the tables of their runs; stored: the runs by id."""
+    """The repetitions of all trials with the tables of their runs, checked; stored: the runs by id.
+
+    Raises ConfigError naming run and artifact for what cannot be.
+    """
+    from pipeline.carbon.apportioned import apportioned
+    from pipeline.commands.stored_run import StoredRun
     from pipeline.results.paper.measured import Repetition
 
     for trial in trials:
         for repeat, result in enumerate(trial.results):
-            run = stored[result.run_id]
+            run = StoredRun.of(stored[result.run_id])
+            require(run.records is not None, f"{stored[result.run_id].owner}: has no records.json")
+            assert run.records is not None
+            host_j = run.figures.get("host_energy_j")
             yield Repetition(
-                run.tags["model"],
+                stored[result.run_id].tags["model"],
                 repeat,
                 trial.point,
-                result,
-                run.table("records.json"),
-                run.table("ledger.json"),
-                run.table("meter.json") if run.has("meter.json") else None,
+                replace(result, metrics=run.figures),
+                run.records.table,
+                run.ledger,
+                None if host_j is None else apportioned(host_j, run.records, run.fleet),
             )
 
 

@@ -38,9 +38,9 @@ class StoredRun:
         Raises ConfigError naming run and artifact or metric: for what is missing or cannot be, where metrics
         do not follow from the ledger, or, if it has records, ledger and metrics from these.
         """
-        from pipeline.carbon.stored_ledger import checked_ledger, require_of_records
+        from pipeline.carbon.stored_ledger import checked_ledger, require_of_records, require_within
         from pipeline.domain.records import Records, checked_about
-        from pipeline.results.stored_figures import by_ledger, by_records
+        from pipeline.results.stored_figures import by_ledger, by_records, by_window
         from pipeline.tracking.stored_config import rebuilt
 
         figures = stored.figures(needed)
@@ -56,6 +56,8 @@ class StoredRun:
         with stored.reading("ledger.json"):
             ledger = checked_ledger(ledger, fleet)
             figures = by_ledger(stored.owner, figures, ledger, fleet, accounting)
+            require_within(ledger, about["window_s"], fleet)
+        by_window(stored.owner, figures, about["window_s"])
         records = None
         if stored.has_table("records.json"):
             table = stored.table("records.json")

@@ -14,6 +14,7 @@ from pipeline.domain.energy import carbon_g
 from pipeline.domain.number_columns import with_numbers
 from pipeline.results.metric_keys import (
     INTERVAL_ENDS,
+    RANGE_ENDS,
     base_key,
     interval_keys,
     is_metric,
@@ -54,11 +55,25 @@ FARTHEST_END = 20
 BEYOND = 1e90
 """Larger than any figure of a run; the product of three such figures is still a number."""
 PRODUCTS = {
-    "carbon_total_g": ("carbon_g_per_inf", "requests_ok"),
+    **{f"carbon_total_g{end}": (f"carbon_g_per_inf{end}", "requests_ok") for end in ("", *RANGE_ENDS)},
+    "sci_g_per_inf": ("carbon_g_per_inf",),
     "requests_ok": ("inferences_per_g", "carbon_total_g"),
     "host_energy_j": ("host_j_per_inf", "requests_ok"),
 }
 """Metrics of a run that are the product of two others."""
+NOTHING_WITHOUT = {
+    "network_j_per_inf": "transfer_bytes_per_inf",
+    "carbon_network_g": "network_j_per_inf",
+    "carbon_dynamic_g": "energy_j_per_inf",
+    "carbon_idle_g": "energy_j_per_inf",
+    "throughput_rps": "requests_ok",
+    "requests_ok": "stages",
+    "stages": "devices_used",
+    "front_size": "trials_complete",
+}
+"""Metrics of a run that are 0 where another one is 0."""
+NO_MORE_THAN = {"network_j_per_inf": "energy_j_per_inf", "front_size": "trials_complete"}
+"""Metrics of a run that another one contains."""
 LEAST = {
     "regret_to_exact": -1.0,  # of runs of earlier versions, by rounding
     "regret_to_oracle": -1.0,
@@ -102,6 +117,7 @@ def require_metrics(owner: str, metrics: Mapping[str, float], *, mean: bool = Fa
             _require_order(owner, metrics, key, ends[1])
     if not mean:
         _require_carbon(owner, metrics)
+        _require_of_one_run(owner, metrics)
 
 
 def _require_carbon(owner: str, metrics: Mapping[str, float]) -> None:
@@ -123,6 +139,18 @@ def _require_carbon(owner: str, metrics: Mapping[str, float]) -> None:
     total_g = metrics.get("carbon_total_g", math.fsum(parts))
     whole = not parts or math.isclose(total_g, math.fsum(parts), rel_tol=ROUNDING)
     require(whole, f"{owner}: carbon_total_g must be the sum of its components (carbon_total_g: {total_g!r})")
+
+
+def _require_of_one_run(owner: str, metrics: Mapping[str, float]) -> None:
+    """Raise ConfigError naming owner and metric where something comes of nothing, or a part is the larger."""
+    for key, source in NOTHING_WITHOUT.items():
+        nothing = metrics.get(source) == 0 and metrics.get(key, 0.0) > 0
+        require(not nothing, f"{owner}: {key} must be 0 where {source} is ({key}: {metrics.get(key)!r})")
+    for part, whole in NO_MORE_THAN.items():
+        _require_order(owner, metrics, part, whole)
+    half_ms = metrics.get("latency_ms_p50", 0.0) / 2  # half of the latencies are no shorter than the median
+    mean_ms = metrics.get("latency_ms_mean", half_ms) * (1 + ROUNDING)
+    require(mean_ms >= half_ms, f"{owner}: latency_ms_mean must be at least {half_ms:g}, half of the median")
 
 
 def _require_order(owner: str, metrics: Mapping[str, float], low: str, high: str) -> None:

@@ -41,10 +41,20 @@ def by_ledger(
     return {**metrics, **found}
 
 
+def by_window(owner: str, metrics: Mapping[str, float], window_s: float) -> None:
+    """Raise ConfigError naming the owner, if a run's throughput does not follow from its window."""
+    if metrics["requests_ok"]:
+        require(window_s > 0, f"{owner}: its run.json has a window_s of 0, in which nothing is answered")
+        found = {"throughput_rps": metrics["requests_ok"] / window_s}
+        given = {key: value for key, value in metrics.items() if key in found}
+        _require_same(owner, given, found, "run.json", 1e-9)
+
+
 def by_records(owner: str, metrics: Mapping[str, float], records: Records) -> dict[str, float]:
     """The metrics of a run's requests, as its records give them; intervals are those that the run states.
 
-    Raises ConfigError naming owner and metric, if one of the run's metrics does not follow.
+    Its window must have passed `by_window`. Raises ConfigError naming owner and metric, if one of the run's
+    metrics does not follow.
     """
     requests = by_request(records)
     deadline_s = requests["deadline_s"].astype(float).fillna(math.inf)  # as it is stored, none is empty
@@ -60,7 +70,6 @@ def by_records(owner: str, metrics: Mapping[str, float], records: Records) -> di
         **totals.latency_metrics(),
     }
     if num_ok:
-        require(window_s > 0, f"{owner}: its run.json has a window_s of 0, in which nothing is answered")
         found["throughput_rps"] = num_ok / window_s
         found["transfer_bytes_per_inf"] = float(moved.sum()) / num_ok
         found |= {key: value for key, value in totals.latency_intervals().items() if key in metrics}

@@ -7,6 +7,7 @@ could send files and passwords elsewhere.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +30,10 @@ HOSTS = {
     **dict.fromkeys(("abfs", "abfss"), tuple(f".dfs.{end}" for end in _AZURE)),
 }
 """Ends of the hosts of object stores whose addresses name the host to which the account's keys go."""
+
+
+_ACCOUNT = re.compile(r"([\w$-]+@)?[a-z0-9-]+(\.[a-z0-9-]+)*", re.IGNORECASE)
+"""A container and a host: what takes an address apart otherwise than `urlsplit` may end it at a backslash."""
 
 
 def allowed_folder() -> str:
@@ -56,7 +61,8 @@ def require_own_address(store: str, artifacts: str, folder: str = "") -> None:
         require(at_home, foreign)
     elif place.scheme not in FOLDERS:
         own_service = place.scheme == "dbfs" and store.startswith("databricks")
-        own_host = (place.hostname or "").endswith(HOSTS.get(place.scheme, ()))
+        whole = _ACCOUNT.fullmatch(place.netloc) is not None
+        own_host = whole and (place.hostname or "").endswith(HOSTS.get(place.scheme, ()))
         require(own_service or own_host or place.scheme in OBJECT_STORES, foreign)
     elif is_server:
         path = _folder(artifacts).resolve()

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.carbon.accounting import Accounting
 from pipeline.carbon.ledger import account
-from pipeline.carbon.stored_ledger import checked_ledger, require_of_records
+from pipeline.carbon.stored_ledger import checked_ledger, require_of_records, require_within
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.fleet import Fleet
 from tests.conftest import INTENSITY, TWO_STAGES
@@ -80,3 +80,16 @@ def test_energy_and_embodied_carbon_are_those_of_the_records(two_devices: Fleet)
     ghosts = replace(TWO_STAGES, reserved=("fast", "clean", "ghost"))
     with pytest.raises(ConfigError, match="^records: ghost is not in the fleet"):
         require_of_records(ledger, ghosts, made, Accounting(reserved="fleet"))
+
+
+def test_no_device_draws_more_than_its_power_in_the_window(two_devices: Fleet) -> None:
+    """Idle 10 W and 20 W above it, for 10 s."""
+    ledger = account(TWO_STAGES, two_devices, INTENSITY, Accounting("full"))
+    require_within(ledger, 10.0, two_devices)
+    for component, most_j in (("dynamic", 200.0), ("idle", 100.0)):
+        rows = ledger[(ledger["device"] == "fast") & (ledger["component"] == component)].head(1)
+        require_within(rows.assign(energy_j=most_j), 10.0, two_devices)
+        with pytest.raises(
+            ConfigError, match=f"^ledger: {component} of fast: energy_j is {most_j + 1}, but "
+        ):
+            require_within(rows.assign(energy_j=most_j + 1), 10.0, two_devices)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
-import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
 from pipeline.commands.paper import paper, repetitions
+from pipeline.commands.stored_run import StoredRun
 from pipeline.results.paper.configurations import NAMES
 from pipeline.results.paper.measured import measured
 from pipeline.search.studies.sweep_trial import SweepTrial
@@ -19,23 +20,30 @@ from tests.commands.conftest import SMALL, runs, store
 from tests.results.paper.conftest import REPETITIONS, result, tables
 
 
-class Kept:
-    """A run of a configuration as the store has it."""
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Stored]:
+    """The runs of the configurations as the store has them, checked elsewhere (`StoredRun`)."""
+    stored = {
+        f"{key} {repeat}": SimpleNamespace(owner="", tags={"model": "mobilenet_v2"}, key=key, repeat=repeat)
+        for key in NAMES
+        for repeat in range(2)
+    }
 
-    def __init__(self, configuration: str, *left_out: str) -> None:
-        self.tags = {"model": "mobilenet_v2"}
-        self._tables = {path: t for path, t in tables(configuration).items() if path not in left_out}
+    def checked(run: Any) -> Any:
+        own, n = tables(run.key), [*NAMES].index(run.key)
+        node = own["meter.json"]["device"][0]
+        return SimpleNamespace(
+            records=SimpleNamespace(table=own["records.json"], reserved=[node]),
+            ledger=own["ledger.json"],
+            fleet=SimpleNamespace(by_name={node: SimpleNamespace(cpu_quota=1.0)}),
+            figures={**result(run.key, run.repeat, 200 + 10 * n, 36 - n).metrics, **METERED},
+        )
 
-    def has(self, path: str) -> bool:
-        return path in self._tables
-
-    def table(self, path: str) -> pd.DataFrame:
-        return self._tables[path]
+    monkeypatch.setattr(StoredRun, "of", checked)
+    return cast("Mapping[str, Stored]", stored)
 
 
-def kept(*left_out: str) -> Mapping[str, Stored]:
-    runs = {f"{key} {repeat}": Kept(key, *left_out) for key in NAMES for repeat in range(2)}
-    return cast("Mapping[str, Stored]", runs)
+METERED = {"host_energy_j": 7.2}
 
 
 TRIALS = [
@@ -47,12 +55,16 @@ TRIALS = [
 ]  # fmt: skip
 
 
-def test_the_runs_of_all_repetitions_are_read() -> None:
-    assert_frame_equal(measured(repetitions(TRIALS, kept())), measured(REPETITIONS))
+def test_the_runs_of_all_repetitions_are_read(kept: Mapping[str, Stored]) -> None:
+    found, expected = measured(repetitions(TRIALS, kept)), measured(REPETITIONS)
+    assert_frame_equal(found[[*expected]], expected)
 
 
-def test_without_a_meter_the_hosts_carbon_is_unknown() -> None:
-    assert "host_g_per_inf" not in measured(repetitions(TRIALS, kept("meter.json")))
+def test_without_a_meter_the_hosts_carbon_is_unknown(
+    kept: Mapping[str, Stored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.commands.test_paper.METERED", {})
+    assert "host_g_per_inf" not in measured(repetitions(TRIALS, kept))
 
 
 @pytest.mark.full

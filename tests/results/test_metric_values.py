@@ -62,6 +62,22 @@ def test_what_cannot_be(key: str, value: float) -> None:
             {"inferences_per_g": 1e29, "carbon_total_g": 0.0, "requests_ok": 5.0},
             "requests_ok must be inferences_per_g x carbon_total_g",
         ),
+        ({"energy_j_per_inf": 0.0, "carbon_dynamic_g": 1.0}, "carbon_dynamic_g must be 0 where energy_j_per"),
+        (
+            {"network_j_per_inf": 2.0, "energy_j_per_inf": 1.0},
+            "energy_j_per_inf must be no less than network",
+        ),
+        ({"network_j_per_inf": 2.0, "transfer_bytes_per_inf": 0.0}, "network_j_per_inf must be 0 where"),
+        ({"network_j_per_inf": 0.0, "carbon_network_g": 1.0}, "carbon_network_g must be 0 where network_j"),
+        ({"sci_g_per_inf": 2.0, "carbon_g_per_inf": 1.0}, "sci_g_per_inf must be carbon_g_per_inf"),
+        ({"latency_ms_p50": 29.0, "latency_ms_mean": 0.0}, "latency_ms_mean must be at least 14.5"),
+        ({"requests_ok": 0.0, "throughput_rps": 1.0}, "throughput_rps must be 0 where requests_ok is"),
+        ({"requests_ok": 1.0, "stages": 0.0}, "requests_ok must be 0 where stages is"),
+        ({"front_size": 3.0, "trials_complete": 2.0}, "trials_complete must be no less than front_size"),
+        (
+            {"carbon_total_g_low": 3.0, "carbon_g_per_inf_low": 1.0, "requests_ok": 2.0},
+            "carbon_total_g_low must be carbon_g_per_inf_low x requests_ok",
+        ),
         ({"host_energy_j": 0.0, "host_carbon_g": 1e-9}, "host_carbon_g must be at most 0 by its energy"),
         ({"host_energy_j": 3.6e6, "host_carbon_g": 2001.0}, "host_carbon_g must be at most 2000 by its"),
         (

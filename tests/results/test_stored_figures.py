@@ -12,7 +12,7 @@ from pipeline.domain.plan import Plan
 from pipeline.domain.records import Records
 from pipeline.execution.job import Service
 from pipeline.results.accountant import Accountant
-from pipeline.results.stored_figures import by_ledger, by_records
+from pipeline.results.stored_figures import by_ledger, by_records, by_window
 from pipeline.results.summary import Summary
 from tests.conftest import INTENSITY, TWO_STAGES, MakeProblem, record, records
 
@@ -104,6 +104,15 @@ def test_each_metric_of_the_requests_follows_from_the_records(
     assert metrics[key] == pytest.approx(right)
     with pytest.raises(ConfigError, match=rf"^run 7: {key} is 5.5, but .* by its records.json and run.json$"):
         by_records("run 7", metrics | {key: 5.5}, MIXED)
+
+
+def test_throughput_follows_from_the_window() -> None:
+    by_window("mine", {"requests_ok": 5.0, "throughput_rps": 2.5}, 2.0)
+    by_window("mine", {"requests_ok": 0.0}, 0.0)
+    with pytest.raises(ConfigError, match=r"^mine: throughput_rps is 3.0, but 2.5 by its run.json$"):
+        by_window("mine", {"requests_ok": 5.0, "throughput_rps": 3.0}, 2.0)
+    with pytest.raises(ConfigError, match="^mine: its run.json has a window_s of 0"):
+        by_window("mine", {"requests_ok": 5.0}, 0.0)
 
 
 def test_a_metric_that_no_record_gives_is_named(make_problem: MakeProblem, two_devices: Fleet) -> None:

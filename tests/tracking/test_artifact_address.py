@@ -73,6 +73,8 @@ FOREIGN = [
                 (f"me.{kind}.core.windows.net", None),
                 ("127.0.0.1:8443", "names a foreign place"),
                 (f"evil{kind}.core.windows.net.evil.org", "names a foreign place"),
+                (f"evil.org\\.{kind}.core.windows.net", "names a foreign place"),
+                (f"evil.org%2F.{kind}.core.windows.net", "names a foreign place"),
             )
         ),
         # A password that was given to https.
