@@ -42,8 +42,13 @@ def require_average(grid: Grid) -> None:
 
     (GHG Protocol, Scope 2 Guidance, 2015.)
     """
+    require_no_marginal("grid", getattr(grid, "marginal", False))
+
+
+def require_no_marginal(owner: str, marginal: bool) -> None:
+    """Raise ConfigError for the owner of marginal values, a grid or a column, as `require_average`."""
     require(
-        not getattr(grid, "marginal", False),
-        "grid: a marginal source cannot account for what a run emitted; choose one of average intensity (for "
-        "WattTime, grid.signal=co2_aoer)",
+        not marginal,
+        f"{owner}: a marginal source cannot account for what a run emitted; choose one of average intensity "
+        "(for WattTime, grid.signal=co2_aoer)",
     )

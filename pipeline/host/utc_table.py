@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from pipeline.host.data_file import csv_content, parquet_table
 Floats = npt.NDArray[np.float64]
 WITH_OFFSET = "must state its offset, as in 2021-06-01T00:00Z"
 """What is expected of a time: without an offset it may be a local one."""
+A_TIME = "utc must be a time as in 2021-06-01T00:00Z"
+"""What is expected of a text that is no time."""
 
 
 def read_table(owner: str, path: Path, most_bytes: int, *, growing: bool = False) -> pd.DataFrame:
@@ -29,12 +32,33 @@ def read_table(owner: str, path: Path, most_bytes: int, *, growing: bool = False
     try:
         if path.suffix.lower() == ".parquet":
             return parquet_table(path, most_bytes)
-        whole = _without_torn_line(csv_content(path, most_bytes), growing)
-        # As texts, the ids 007 and NA, which is Namibia's zone, stay what they are.
-        return pd.read_csv(io.BytesIO(whole), keep_default_na=False, dtype=str)
+        table = csv_table(csv_content(path, most_bytes), growing=growing)
+        # Files that were put together have their header again.
+        again = table.iloc[:, 0] == table.columns[0]
+        return table[~again]
     except Exception as error:  # each format has its own for a broken file
         reason = f"{first_line(error)}; {owner}.most_bytes: {most_bytes}"
         raise ConfigError(f"{owner}.path: cannot read {path} ({reason})") from error
+
+
+def csv_table(data: bytes, *, growing: bool = False) -> pd.DataFrame:
+    """The table of a CSV file, all values as texts. growing: as for `read_table`.
+
+    Raises ValueError for rows with more fields than the header; else what pandas raises.
+    """
+    try:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            # As texts, the ids 007 and NA, which is Namibia's zone, stay what they are.
+            return pd.read_csv(
+                io.BytesIO(_without_torn_line(data, growing)), skipinitialspace=True, index_col=False,
+                dtype=str, keep_default_na=False,
+            )  # fmt: skip
+    except pd.errors.ParserWarning as error:
+        header = data.partition(b"\n")[0].decode(errors="replace").strip()
+        raise ValueError(
+            f"rows have more fields than the header {header!r:.80}; separate fields by commas, quote a value "
+            "with a comma (decimals have a point), and end no row with one"
+        ) from error
 
 
 def _without_torn_line(data: bytes, growing: bool) -> bytes:
@@ -77,3 +101,28 @@ def have_offset(utc: pd.Series) -> npt.NDArray[np.bool_]:
 def numbers(values: pd.Series) -> Floats:
     """(rows,): values as numbers, NaN for text that is not a number."""
     return np.asarray(pd.to_numeric(values, errors="coerce"), dtype=float)
+
+
+def unread_times(at_s: Floats, utc: pd.Series, values: pd.Series) -> pd.DataFrame:
+    """The rows of a table whose time cannot be read (at_s is NaN), though they say something.
+
+    Columns: since_s and until_s, between which the row lies: the times of the nearest rows above and below
+    that can be read, the earlier first, NaN where one of them is missing; and text: the row and what it says.
+    """
+    at = pd.Series(at_s, index=utc.index)
+    above, below, bad = at.ffill(), at.bfill(), at.isna()
+    table = pd.DataFrame(
+        {
+            "since_s": np.minimum(above, below)[bad],
+            "until_s": np.maximum(above, below)[bad],
+            "text": [
+                f"row {row + 1}: {A_TIME} ({time}: {value})"
+                for row, time, value in zip(utc.index[bad], utc[bad], values[bad], strict=True)
+            ],
+        }
+    )
+    return table[~(_blank(utc[bad]) & _blank(values[bad]))]
+
+
+def _blank(cells: pd.Series) -> pd.Series:
+    return cells.isna() | (cells.astype(str).str.strip() == "")

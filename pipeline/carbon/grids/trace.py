@@ -54,7 +54,8 @@ class Trace:
             raise ConfigError(f"zone: {self.path} has no {zone!r} (it has {', '.join(sorted(zones)[:12])})")
         series, owner = zones[zone], f"zone: {self.path}, zone {zone}"
         several = len(series.since) > 1 and series.since[-1] > series.since[0]
-        require(several, f"{owner}: needs rows of more than one time")
+        unread = f"; {series.unread}" if series.unread else ""
+        require(several, f"{owner}: needs rows of more than one time{unread}")
         require(not series.unplaced, f"{owner}, {series.unplaced}")
         begin_s, end_s = (at.astimezone(UTC).timestamp() for at in (begin, end))
         found: list[tuple[datetime, float]] = []
@@ -77,7 +78,7 @@ class Trace:
             message = f"{owner}, {why}, {needed}; set another start_utc"
         else:
             covered = f"has {utc_text(first_s)} to {utc_text(last_s)}"
-            message = f"{owner}: {covered}, {needed}; set start_utc within it, or grid.wrap=true"
+            message = f"{owner}: {covered}, {needed}; set start_utc within it, or grid.wrap=true{unread}"
         if found:
             raise NotCoveredError(message, datetime.fromtimestamp(reached_s, UTC))
         raise ConfigError(message)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.carbon.grid import MAX_G_PER_KWH
+from pipeline.carbon.grids.column_unit import g_per_kwh_of_one
 from pipeline.domain.checks import require
 from pipeline.host.utc_table import (
     WITH_OFFSET,
@@ -21,6 +22,7 @@ from pipeline.host.utc_table import (
     numbers,
     read_table,
     require_columns,
+    unread_times,
     utc_seconds,
 )
 
@@ -58,20 +60,25 @@ class Series:
     """The first row whose time states no offset, so that nobody knows when it is; empty: none."""
     num_estimated: int
     """Rows that the file marks as estimated."""
+    unread: str
+    """The first row whose time cannot be read; empty: none."""
 
 
 @functools.lru_cache(maxsize=4)
 def read_trace(path: Path, column: str, modified_ns: int, most_bytes: int) -> Mapping[str, Series]:
     """The values of each zone of a file with the columns zone, utc and `column`, or an export.
 
-    Rows without a time are left out. Times must state their offset (Z or +01:00), except in an export, whose
-    header states UTC. What is wrong with a row is kept as its fault, as a run may not need it. Raises
-    ConfigError for a file without such columns. modified_ns: the file's modification time, so that a changed
-    file is read again. most_bytes: see Trace.
+    Rows that say nothing are left out. Times must state their offset (Z or +01:00), except in an export,
+    whose header states UTC. Values are converted from the unit that the column's name states. What is wrong
+    with a row is kept as its fault, as a run may not need it; of a row whose time cannot be read, as the
+    fault of the row that holds until then. Raises ConfigError for a file without such columns. modified_ns:
+    the file's modification time, so that a changed file is read again. most_bytes: see Trace.
     """
+    to_g_per_kwh = g_per_kwh_of_one(column)
+    column = EXPORTS.get(column, column)
     table = read_table("grid", path, most_bytes)
     exported = "Datetime (UTC)" in table
-    table = table.rename(columns=EXPORTS).reset_index(drop=True)
+    table = table.rename(columns=EXPORTS)
     _require_columns(path, table, column)
     estimated = np.zeros(len(table), dtype=bool)
     if "estimated" in table:
@@ -81,7 +88,7 @@ def read_trace(path: Path, column: str, modified_ns: int, most_bytes: int) -> Ma
             "utc": table["utc"],
             "value": table[column],
             "since": utc_seconds(table["utc"]),
-            "g_per_kwh": numbers(table[column]),
+            "g_per_kwh": to_g_per_kwh * numbers(table[column]),
             "has_offset": np.full(len(table), exported) | have_offset(table["utc"]),
             "estimated": estimated,
         }
@@ -104,6 +111,7 @@ def _require_columns(path: Path, table: pd.DataFrame, column: str) -> None:
 
 def _series(column: str, rows: pd.DataFrame) -> Series:
     """A zone's values from its rows (columns: see `read_trace`)."""
+    unread = unread_times(rows["since"].to_numpy(), rows["utc"], rows["value"])
     rows = rows[np.isfinite(rows["since"])].sort_values("since", kind="stable")
     again = rows.duplicated(["since", "g_per_kwh"])  # the end of one file, and the begin of the next
     rows = rows[~again]
@@ -118,10 +126,16 @@ def _series(column: str, rows: pd.DataFrame) -> Series:
     short = np.roll(step_s < 0.5 * np.minimum(earlier_s, later_s), 1)
     after_s = np.roll(step_s, 1)
     faults: dict[int, str] = {}
+    for since_s, text in zip(unread["since_s"], unread["text"], strict=True):
+        if np.isfinite(since_s):
+            faults.setdefault(int(since.searchsorted(since_s, side="right")) - 1, text)
     for wrong, expected in (
         (~rows["has_offset"].to_numpy(), f"utc {WITH_OFFSET}"),
         (~(np.isfinite(g_per_kwh) & (g_per_kwh >= 0)), f"{column} must be a number >= 0"),
-        (g_per_kwh > MAX_G_PER_KWH, f"{column} must be g/kWh, and no grid emits over {MAX_G_PER_KWH:g}"),
+        (
+            g_per_kwh > MAX_G_PER_KWH,
+            f"{column} must be at most {MAX_G_PER_KWH:g} g/kWh, as no grid emits more",
+        ),
         (after_s == 0, "a row before has that time, and another value"),
         (after_s < LEAST_STEP_S, f"rows must be at least {LEAST_STEP_S:g} s apart"),
         (short, "it follows too soon on the row before"),
@@ -130,7 +144,8 @@ def _series(column: str, rows: pd.DataFrame) -> Series:
             utc, value = rows["utc"].iloc[row], rows["value"].iloc[row]
             faults.setdefault(row, f"row {rows.index[row] + 1}: {expected} ({utc}: {value})")
     unplaced = next((text for text in faults.values() if WITH_OFFSET in text), "")
-    return Series(since, until, g_per_kwh, faults, unplaced, int(rows["estimated"].sum()))
+    first_unread = next(iter(unread["text"]), "")
+    return Series(since, until, g_per_kwh, faults, unplaced, int(rows["estimated"].sum()), first_unread)
 
 
 def _near_steps_s(since: Floats) -> tuple[Floats, Floats]:

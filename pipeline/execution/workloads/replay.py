@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +17,7 @@ from pipeline.domain.checks import LARGEST, ConfigError, first_line, require, re
 from pipeline.domain.requests import RequestClass, Requests
 from pipeline.execution.workloads.workload import BLOCK
 from pipeline.host.data_file import MOST_BYTES, csv_content
-from pipeline.host.utc_table import WITH_OFFSET, have_offset, utc_seconds
+from pipeline.host.utc_table import WITH_OFFSET, csv_table, have_offset, utc_seconds
 
 Floats = npt.NDArray[np.float64]
 
@@ -107,14 +105,7 @@ def _read_requests(
 def _read_table(path: Path, most_bytes: int) -> pd.DataFrame:
     """The file's rows, unchecked: the column timestamp and any of the other REPLAY_COLUMNS."""
     try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            # As texts, the ids 007 and NA stay what they are.
-            table = pd.read_csv(
-                io.BytesIO(csv_content(path, most_bytes)), skipinitialspace=True, index_col=False, dtype=str,
-                keep_default_na=False,
-            )  # fmt: skip
-    except pd.errors.ParserWarning as error:
-        raise ConfigError(f"workload.path: {path} has rows with more fields than its header") from error
+        table = csv_table(csv_content(path, most_bytes))
     except Exception as error:  # each format has its own for a broken file
         reason = f"{first_line(error)}; workload.most_bytes: {most_bytes}"
         raise ConfigError(f"workload.path: {path} is not a CSV file ({reason})") from error

@@ -47,6 +47,10 @@ def test_namibia_is_a_zone(tmp_path: Path) -> None:
         ("zone,utc,g,utc\nA,2030-01-01T00Z,1,x\n", "has utc twice"),
         ("zone,utc,g\nA,2030-01-01T00Z,true\nA,2030-01-02T00Z,true\n", "has no number in the column 'g'"),
         ("zone,utc,g\n", "has no number in the column 'g'"),
+        (
+            "zone,utc,g\nA,2030-01-01T00Z,1,5\n",
+            "rows have more fields than the header 'zone,utc,g'; separate",
+        ),
     ],
 )
 def test_a_file_that_is_no_trace_is_refused_when_it_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -59,6 +63,18 @@ def test_a_file_that_is_no_trace_is_refused_when_it_is_named(tmp_path: Path, tex
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "zone,utc,g\nA,01/06/2021 00:00,1\nA,01/06/2021 01:00,1\n",
+            r"than one time; row 1: utc must be a time as in 2021-06-01T00:00Z \(01/06/2021 00:00: 1\)",
+        ),
+        (
+            hours("1", "1", "1") + "A,01.01.2030 03:00,1\n",
+            r"has .*T03:00, and .*grid.wrap=true; row 4: utc must be a time .*\(01.01.2030 03:00: 1\)$",
+        ),
+        (
+            "zone,utc,g\n" + "".join(f"A,2030-01-01T0{k}:00Z,1\nA,01/01/2030 0{k}:30,9\n" for k in range(8)),
+            r"zone A, row 2: utc must be a time as in 2021-06-01T00:00Z \(01/01/2030 00:30: 9\), and the run",
+        ),
         ("zone,utc,g\nA,soon,1\nA,2030-01-02T00Z,1\n", "zone A: needs rows of more than one time"),
         (
             "zone,utc,g\nA,2030-01-01T00Z,1\nA,2030-01-02T00:00,1\n",
@@ -67,7 +83,7 @@ def test_a_file_that_is_no_trace_is_refused_when_it_is_named(tmp_path: Path, tex
         ("zone,utc,g\nA,2030-01-02T00Z,1\n", "needs rows of more than one time"),
         (hours("1", "-1"), "zone A, row 2: g must be a number >= 0"),
         (hours("1", "x"), "zone A, row 2: g must be a number >= 0"),
-        (hours("1", "2001"), "zone A, row 2: g must be g/kWh, and no grid emits over 2000"),
+        (hours("1", "2001"), "zone A, row 2: g must be at most 2000 g/kWh, as no grid emits more"),
         (hours("1", "1") + "A,2030-01-01T01:00Z,2\n", "row 3: a row before has that time, and another value"),
         (
             "zone,utc,g\nA,2030-01-01T00:00:00Z,1\nA,2030-01-01T00:00:00.5Z,1\nA,2030-01-01T02:00Z,1\n",
@@ -171,12 +187,30 @@ def test_an_export_of_electricity_maps(tmp_path: Path, header: str) -> None:
     text = "\n".join([header, *rows])
     lifecycle = trace(tmp_path, text, column="lifecycle_g_per_kwh")
     assert lifecycle.steps("A", NOW, NOW + timedelta(hours=1))[1] == (NOW + timedelta(hours=1), 21)
+    own_name = trace(tmp_path, text, column=header.split(",")[4])
+    assert own_name.steps("A", NOW, NOW) == [(NOW, 10)]
     direct = trace(tmp_path, text, column="direct_g_per_kwh")
     assert direct.steps("A", NOW, NOW) == [(NOW, 10)]
     about = direct.about()
     assert about["estimated"] == "1 of 3 rows"
     assert about["factor"] == "direct_g_per_kwh"
     assert len(about["sha256"]) == 64
+
+
+def test_values_are_read_in_the_unit_that_their_column_states(tmp_path: Path) -> None:
+    text = hours("0.22", "0.23", "5").replace(",g\n", ",kg_per_kwh\n")
+    grid = trace(tmp_path, text, column="kg_per_kwh")
+    assert [value for _, value in grid.steps("A", NOW, NOW + timedelta(hours=1))] == [220, 230]
+    with pytest.raises(ConfigError, match="row 3: kg_per_kwh must be at most 2000 g/kWh"):
+        grid.steps("A", NOW, NOW + timedelta(hours=2.5))
+
+
+def test_a_file_of_files_has_its_header_again(tmp_path: Path) -> None:
+    text = hours("10", "20") + "zone,utc,g\n" + "A,2030-01-01T02:00Z,30\nA,2030-01-01T03:00Z,-4\n"
+    grid = trace(tmp_path, text)
+    assert [value for _, value in grid.steps("A", NOW, NOW + timedelta(hours=2))] == [10, 20, 30]
+    with pytest.raises(ConfigError, match="row 5: g must be a number >= 0"):
+        grid.steps("A", NOW, NOW + timedelta(hours=3.5))
 
 
 @pytest.mark.skipif(not HOURLY.exists(), reason="the real trace is not here")

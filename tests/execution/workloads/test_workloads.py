@@ -192,11 +192,21 @@ def test_every_file_builds_a_workload(tmp_path: Path) -> None:
         assert len(first) >= 1
 
 
+def test_a_torn_last_line_is_no_request(tmp_path: Path) -> None:
+    """It was a request without a deadline."""
+    found = replay(tmp_path, "timestamp,tenant,deadline_s\n0,a,0.05\n1,b")
+    assert all_of(found).arrival_s.tolist() == [0]
+    assert [(c.tenant, c.deadline_s) for c in found.classes] == [("a", 0.05)]
+    assert len(all_of(replay(tmp_path, "timestamp,tenant\n0,a\n1,b"))) == 2  # whole, without an end
+
+
 def test_rows_with_more_fields_than_names_are_refused(tmp_path: Path) -> None:
     """pandas would take the first field for a name of the row."""
     file = tmp_path / "requests.csv"
     file.write_text("timestamp\n0,50\n1,90\n")
-    with pytest.raises(ConfigError, match=r"workload.path: .* rows with more fields than its header"):
+    with pytest.raises(
+        ConfigError, match=r"workload.path: .*rows have more fields than the header 'timestamp'"
+    ):
         Replay(str(file))
     with pytest.raises(ConfigError, match=r"workload.path: must be a file's path"):
         Replay(None)  # type: ignore[arg-type]
