@@ -107,18 +107,15 @@ def unread_times(at_s: Floats, utc: pd.Series, values: pd.Series) -> pd.DataFram
     """The rows of a table whose time cannot be read (at_s is NaN), though they say something.
 
     Columns: since_s and until_s, between which the row lies: the times of the nearest rows above and below
-    that can be read, the earlier first, NaN where one of them is missing; and text: the row and what it says.
+    that can be read, the earlier first (-inf and inf where there is none); and text: what it says.
     """
     at = pd.Series(at_s, index=utc.index)
-    above, below, bad = at.ffill(), at.bfill(), at.isna()
+    above, below, bad = at.ffill().fillna(-np.inf), at.bfill().fillna(np.inf), at.isna()
     table = pd.DataFrame(
         {
             "since_s": np.minimum(above, below)[bad],
             "until_s": np.maximum(above, below)[bad],
-            "text": [
-                f"row {row + 1}: {A_TIME} ({time}: {value})"
-                for row, time, value in zip(utc.index[bad], utc[bad], values[bad], strict=True)
-            ],
+            "text": utc[bad].astype(str) + ": " + values[bad].astype(str),
         }
     )
     return table[~(_blank(utc[bad]) & _blank(values[bad]))]

@@ -42,8 +42,8 @@ def g_per_kwh_of_one(column: str) -> float:
     certain = len(masses) == len(energies) == 1 and masses[0] in _G and energies[0] in _KWH
     require(
         certain,
-        f"grid.column: {column!r} states a unit that is not read; give the values in g/kWh, or in g, kg, t or "
-        "lb per kWh or MWh under a name that says so, as g_per_kwh or kg_per_mwh",
+        f"grid.column: {column!r} states a unit that is not read; give the values in g/kWh, or in g, kg, t "
+        "or lb per kWh or MWh under a name that says so, as g_per_kwh or kg_per_mwh",
     )
     return _G[masses[0]] / _KWH[energies[0]]
 

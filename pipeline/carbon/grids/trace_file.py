@@ -16,6 +16,7 @@ from pipeline.carbon.grid import MAX_G_PER_KWH
 from pipeline.carbon.grids.column_unit import g_per_kwh_of_one
 from pipeline.domain.checks import require
 from pipeline.host.utc_table import (
+    A_TIME,
     WITH_OFFSET,
     Floats,
     have_offset,
@@ -126,8 +127,9 @@ def _series(column: str, rows: pd.DataFrame) -> Series:
     short = np.roll(step_s < 0.5 * np.minimum(earlier_s, later_s), 1)
     after_s = np.roll(step_s, 1)
     faults: dict[int, str] = {}
-    for since_s, text in zip(unread["since_s"], unread["text"], strict=True):
-        if np.isfinite(since_s):
+    unread_texts = [f"row {row + 1}: {A_TIME} ({text})" for row, text in unread["text"].items()]
+    for since_s, until_s, text in zip(unread["since_s"], unread["until_s"], unread_texts, strict=True):
+        if np.isfinite(since_s) and np.isfinite(until_s):
             faults.setdefault(int(since.searchsorted(since_s, side="right")) - 1, text)
     for wrong, expected in (
         (~rows["has_offset"].to_numpy(), f"utc {WITH_OFFSET}"),
@@ -144,8 +146,8 @@ def _series(column: str, rows: pd.DataFrame) -> Series:
             utc, value = rows["utc"].iloc[row], rows["value"].iloc[row]
             faults.setdefault(row, f"row {rows.index[row] + 1}: {expected} ({utc}: {value})")
     unplaced = next((text for text in faults.values() if WITH_OFFSET in text), "")
-    first_unread = next(iter(unread["text"]), "")
-    return Series(since, until, g_per_kwh, faults, unplaced, int(rows["estimated"].sum()), first_unread)
+    num_estimated = int(rows["estimated"].sum())
+    return Series(since, until, g_per_kwh, faults, unplaced, num_estimated, "".join(unread_texts[:1]))
 
 
 def _near_steps_s(since: Floats) -> tuple[Floats, Floats]:

@@ -85,6 +85,9 @@ def test_what_lies_outside_the_run_does_no_harm(around: tuple[str, str], tmp_pat
         ([(-1, 24, 10), (0.21, 1, "unavailable"), (0.25, 40, 10)], "power_w must be a number >= 0"),
         ([(-1, 24, 10), (0.21, 1, 1e300), (0.25, 40, 10)], r"power_w must be at most 1e\+06"),
         ([(-1, 24, 10), (0.21, 1, 10), (0.21, 1, 11), (0.25, 40, 10)], "another row has that time"),
+        ([(-1, 80, "10 W")], r"row \d+: power_w must be a number >= 0, in W and without a unit \(.*: 10 W\)"),
+        ([(-1, 80, '"10,5"')], r"row \d+: power_w must be a number >= 0.*: 10,5\)"),
+        ([(-1, 30, 10), (0.5, 30, "x")], r"power_w must be a number >= 0, in W and without a unit \(.*: x\)"),
     ],
 )
 def test_a_file_that_does_not_tell_leaves_the_run_without_a_reading(
@@ -98,9 +101,61 @@ def test_a_file_that_does_not_tell_leaves_the_run_without_a_reading(
     assert reading.method == f"refused: {reading.problem}"
 
 
+def day_first(line: str) -> str:
+    """A line of a meter with its time as in 28/11/2026 20:05:51."""
+    at, power_w = line.split(",")
+    return f"{datetime.fromisoformat(at):%d/%m/%Y %H:%M:%S.%f},{power_w}"
+
+
+@pytest.mark.parametrize(
+    "part", [slice(0, None, 2), slice(1, None, 2), slice(25, 26), slice(20, None), slice(0, None)]
+)
+def test_a_row_of_the_run_whose_time_cannot_be_read_is_not_left_out(part: slice, tmp_path: Path) -> None:
+    """Every other row, one in the middle, all from the run's begin at about row 20 on, all."""
+    lines = rows(-1, 80, 10).splitlines(keepends=True)
+    bad = [day_first(line) for line in lines[part]]
+    lines[part] = bad
+    reading = metered_run(tmp_path, "".join(lines))
+    assert reading.metrics == {}
+    assert re.search(
+        r"wall.csv, row \d+: utc must be a time as in 2021-06-01T00:00Z \(../../.*: 10", reading.problem
+    )
+
+
+def test_rows_of_two_meters_are_not_one_reading(tmp_path: Path) -> None:
+    """50 and 30 W in turn are 80 W, not 40."""
+    lines = rows(-1, 80, 50).split() + rows(-0.98, 80, 30).split()
+    lines = [f"{line},{line.endswith('30')},{k % 7}" for k, line in enumerate(lines)]
+    (tmp_path / "wall.csv").write_text("\n".join(["utc,power_w,plug,volt", *lines, ""]))
+    with metered(External(str(tmp_path / "wall.csv"))) as reading:
+        time.sleep(0.6)
+    assert reading.metrics == {}
+    words = (
+        "has rows of several meters in the run from .*: plug alternates between .*(False|True); keep the rows"
+    )
+    assert re.search(words, reading.problem)
+
+
+@pytest.mark.parametrize("more", ["", ",230.1 V,a"])
+def test_a_row_that_is_there_twice_counts_once(more: str, tmp_path: Path) -> None:
+    lines = [line + more for line in rows(-1, 80, 50).split()]
+    doubled = [line for line in lines for _ in range(2)]
+    header = "utc,power_w" + (",voltage,plug" if more else "")
+    (tmp_path / "wall.csv").write_text("\n".join([header, *doubled, ""]))
+    with metered(External(str(tmp_path / "wall.csv"))) as reading:
+        time.sleep(0.6)
+    assert reading.metrics["host_energy_j"] == pytest.approx(50 * reading.about["seconds"], rel=1e-6)
+    assert reading.about["interval_s"] == pytest.approx(0.05, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "utc,power_w\n2030-01-01T00:00Z,1,5\n",
+            "rows have more fields than the header 'utc,power_w'; separate",
+        ),
+        ("utc,power_w\n2030-01-01T00:00Z,1,\n", "and end no row with one"),
         ("utc,watts\n", "has no column 'power_w'"),
         (
             "utc,power_w\n2030-01-01T00:00Z,1\n2030-01-01 00:01:00,1\n",
