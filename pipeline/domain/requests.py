@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.domain.checks import named, require, require_mapping, require_number
+from pipeline.domain.quantities import plain_values
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class RequestClass:
         if isinstance(classes, tuple):
             return classes or (cls(),)
         require_mapping("workload.classes", classes, "names to classes")
-        found = tuple(named(cls, "workload.classes", name, given) for name, given in classes.items())
+        owner = "workload.classes"
+        found = tuple(
+            named(cls, owner, name, plain_values(f"{owner}.{name}", given, ("deadline_s",)))
+            for name, given in classes.items()
+        )
         require(not found or sum(c.share for c in found) > 0, "workload.classes: the shares are all 0")
         return found or (cls(),)
 

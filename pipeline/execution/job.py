@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.carbon.intensity import Intensity
 from pipeline.domain.checks import require, require_list, require_number
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import Plan
+from pipeline.domain.quantities import plain_values
 from pipeline.domain.records import Records
 from pipeline.execution.workloads.workload import Workload
 from pipeline.planning.problem import Problem
@@ -54,7 +55,8 @@ class Outage:
                 and {"device", "at_s"} <= given.keys() <= {"device", "at_s", "duration_s"}
             )
             require(known, f"outages.{index}: must be {{device, at_s, duration_s}} (it is {given!r})")
-            outage = given if isinstance(given, cls) else cls(**cast("Mapping[str, Any]", given))
+            numbers = plain_values(f"outages.{index}", given, ("at_s", "duration_s"))
+            outage = given if isinstance(given, cls) else cls(**numbers)
             named = isinstance(outage.device, str)
             require(named, f"outages.{index}.device: must be a name ({outage.device!r})")
             fleet.require_device(f"outages.{index}.device", outage.device)

@@ -12,6 +12,7 @@ from pipeline.results.fleet_notes import fleet_notes
 from pipeline.trial.profile_action import profile
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.run_action import run
+from pipeline.trial.start_notes import start_notes
 from pipeline.trial.trial import Trial
 from pipeline.trial.validate_action import validate
 
@@ -27,7 +28,9 @@ def perform(trial: Trial, provenance: Provenance) -> TrialResult:
     """
     trial.tracking.check()
     torch.set_num_threads(1)
-    for note in fleet_notes(trial.fleet):
+    first_utc = getattr(trial.workload, "first_utc", None)  # of a log that is dated
+    when = start_notes(first_utc, trial.start_utc, trial.grid, trial.fleet) if trial.action == "run" else []
+    for note in fleet_notes(trial.fleet) + when:
         _tell(note)
     actions = {"run": run, "profile": profile, "validate": validate}
     return actions[trial.action](trial, provenance)
@@ -35,5 +38,5 @@ def perform(trial: Trial, provenance: Provenance) -> TrialResult:
 
 @functools.cache
 def _tell(note: str) -> None:
-    """Log a line once: the trials of a sweep share their fleet."""
+    """Log a line once: the trials of a sweep share their fleet and their log."""
     _log.warning(note)

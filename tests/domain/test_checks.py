@@ -155,3 +155,14 @@ def test_what_must_be_a_list_is_one(key: str, make: Callable[[Any], object], val
     if value is not None or key != "fleet.links.lan.between":  # null: the link connects all devices
         with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: must be a list of .* \(it is "):
             make(value)
+
+
+def test_an_outages_times_may_have_units() -> None:
+    fleet = Fleet("f", (Device("a", 1e9, 5, zone="FR"),))
+    assert Outage.all([{"device": "a", "at_s": "20 ms", "duration_s": "1 min"}], fleet) == (
+        Outage("a", 0.02, 60.0),
+    )
+    with pytest.raises(
+        ConfigError, match=r"^outages\.0\.at_s: must be a number in s or a text such as '5 ms'"
+    ):
+        Outage.all([{"device": "a", "at_s": "20 W"}], fleet)

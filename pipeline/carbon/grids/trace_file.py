@@ -127,7 +127,8 @@ def _series(column: str, rows: pd.DataFrame) -> Series:
     short = np.roll(step_s < 0.5 * np.minimum(earlier_s, later_s), 1)
     after_s = np.roll(step_s, 1)
     faults: dict[int, str] = {}
-    unread_texts = [f"row {row + 1}: {A_TIME} ({text})" for row, text in unread["text"].items()]
+    unread_rows = zip(unread.index.tolist(), unread["text"], strict=True)
+    unread_texts = [f"row {row + 1}: {A_TIME} ({text})" for row, text in unread_rows]
     for since_s, until_s, text in zip(unread["since_s"], unread["until_s"], unread_texts, strict=True):
         if np.isfinite(since_s) and np.isfinite(until_s):
             faults.setdefault(int(since.searchsorted(since_s, side="right")) - 1, text)

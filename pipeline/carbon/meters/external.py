@@ -136,7 +136,7 @@ class External:
 
     def _require_none(self, bad: pd.DataFrame, expected: str) -> None:
         """Raise ConfigError naming the first of the bad rows, where there are any."""
-        for row, text in bad["text"].iloc[:1].items():
+        for row, text in zip(bad.index[:1].tolist(), bad["text"], strict=False):
             raise ConfigError(f"meter.path: {self.path}, row {row + 1}: {expected} ({text})")
 
     def _table(self) -> pd.DataFrame:

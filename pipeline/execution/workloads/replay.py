@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_SINCE_1970_S = 1e10
 """The largest timestamp, in the year 2286: a float of that size still tells two microseconds apart."""
+EPOCH_S = 1e9
+"""Seconds from which on a timestamp counts from 1970, and not from a log's own begin: the year 2001."""
 REPLAY_COLUMNS = ("timestamp", "model", "deadline_s", "tenant")
 
 
@@ -51,18 +53,24 @@ class Replay:
         return self._read()[1]
 
     @property
+    def first_utc(self) -> datetime | None:
+        """When the first request was; None: the log counts its seconds from a time that it does not state."""
+        first_s = self._read()[2]
+        return None if first_s < EPOCH_S else datetime.fromtimestamp(first_s, UTC)
+
+    @property
     def horizon_s(self) -> float:
         """Seconds from the first request to the last."""
         return float(self._read()[0].arrival_s[-1])
 
     def arrivals(self, capacity_rps: float, start_utc: datetime) -> Iterator[Requests]:
         """The file's requests in blocks of at most BLOCK."""
-        rows, _ = self._read()
+        rows = self._read()[0]
         for begin in range(0, len(rows), BLOCK):
             part = slice(begin, begin + BLOCK)
             yield Requests(rows.arrival_s[part], rows.kind[part])
 
-    def _read(self) -> tuple[Requests, tuple[RequestClass, ...]]:
+    def _read(self) -> tuple[Requests, tuple[RequestClass, ...], float]:
         require(isinstance(self.path, str), f"workload.path: must be a file's path (it is {self.path!r})")
         path = Path(self.path).expanduser()
         require(path.is_file(), f"workload.path: no such file ({path})")
@@ -72,8 +80,8 @@ class Replay:
 @functools.lru_cache(maxsize=4)
 def _read_requests(
     path: Path, modified_ns: int, most_bytes: int
-) -> tuple[Requests, tuple[RequestClass, ...]]:
-    """The requests of a file and their classes, in the order in which the classes first appear."""
+) -> tuple[Requests, tuple[RequestClass, ...], float]:
+    """The requests of a file, their classes in the order of first appearance, and the first timestamp."""
     table = _read_table(path, most_bytes)
     numbers = pd.to_numeric(table["timestamp"], errors="coerce")
     if numbers.notna().any():
@@ -99,7 +107,7 @@ def _read_requests(
     first = np.unique(kind, return_index=True)[1]
     lines = zip(first + 2, distinct, strict=True)
     classes = tuple(_request_class(line, *values) for line, values in lines)
-    return Requests(at_s - at_s[0], kind.astype(np.int64)), classes
+    return Requests(at_s - at_s[0], kind.astype(np.int64)), classes, float(at_s[0])
 
 
 def _read_table(path: Path, most_bytes: int) -> pd.DataFrame:

@@ -102,6 +102,11 @@ def test_classes_of_a_config() -> None:
     assert Closed().classes == (RequestClass(),)
 
 
+def test_a_deadline_may_have_a_unit() -> None:
+    (found,) = RequestClass.all({"a": {"deadline_s": "50 ms"}})
+    assert found.deadline_s == 0.05
+
+
 def replay(path: Path, text: str) -> Replay:
     (path / "trace.csv").write_text(text)
     return Replay(str(path / "trace.csv"))
@@ -164,6 +169,11 @@ def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, text: str, message:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
+        (
+            Poisson,
+            {"rate_rps": 1, "classes": {"a": {"deadline_s": "50 mW"}}},
+            r"^workload\.classes\.a\.deadline_s: must be a number in s or a text such as '5 ms'",
+        ),
         (Poisson, {"rate_rps": 1, "utilisation": 0.5}, "give either rate_rps or utilisation"),
         (Poisson, {}, "give either rate_rps or utilisation"),
         (Poisson, {"rate_rps": 0}, "rate_rps must be a number > 0"),
@@ -190,6 +200,13 @@ def test_every_file_builds_a_workload(tmp_path: Path) -> None:
         workload = configured("workload", name, **rest)
         first = next(itertools.islice(workload.arrivals(10.0, START), 1))
         assert len(first) >= 1
+
+
+def test_a_dated_log_knows_when_it_was(tmp_path: Path) -> None:
+    first = datetime(2021, 6, 1, 10, tzinfo=UTC)
+    assert replay(tmp_path, "timestamp\n2021-06-01T12:00+02:00\n").first_utc == first
+    assert replay(tmp_path, "timestamp\n1622541600\n").first_utc == first
+    assert replay(tmp_path, "timestamp\n0\n1622541600\n").first_utc is None
 
 
 def test_a_torn_last_line_is_no_request(tmp_path: Path) -> None:
