@@ -19,6 +19,6 @@ def start_notes(first_utc: datetime | None, start_utc: str | None, grid: Grid, f
         return []
     own = first_utc.isoformat().replace("+00:00", "Z")
     return [
-        f"the log's first request is of {own}, and the run is accounted from now on; start_utc={own} accounts "
-        "it in the log's own time"
+        f"the log's first request is of {own}, and the run is accounted from now on; start_utc={own} "
+        "accounts it in the log's own time"
     ]

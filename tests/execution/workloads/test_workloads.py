@@ -206,7 +206,7 @@ def test_a_dated_log_knows_when_it_was(tmp_path: Path) -> None:
     first = datetime(2021, 6, 1, 10, tzinfo=UTC)
     assert replay(tmp_path, "timestamp\n2021-06-01T12:00+02:00\n").first_utc == first
     assert replay(tmp_path, "timestamp\n1622541600\n").first_utc == first
-    assert replay(tmp_path, "timestamp\n0\n1622541600\n").first_utc is None
+    assert replay(tmp_path, "timestamp\n0\n160\n").first_utc is None
 
 
 def test_a_torn_last_line_is_no_request(tmp_path: Path) -> None:
