@@ -35,7 +35,7 @@ def read_table(owner: str, path: Path, most_bytes: int, *, growing: bool = False
         table = csv_table(csv_content(path, most_bytes), growing=growing)
         # Files that were put together have their header again.
         again = table.iloc[:, 0] == table.columns[0]
-        return table[~again]
+        return table[~again] if again.any() else table
     except Exception as error:  # each format has its own for a broken file
         reason = f"{first_line(error)}; {owner}.most_bytes: {most_bytes}"
         raise ConfigError(f"{owner}.path: cannot read {path} ({reason})") from error

@@ -31,8 +31,8 @@ class Trace:
 
     path: str
     column: str = "lifecycle_g_per_kwh"
-    """The column of the values, in gCO2e/kWh or in the unit that its name states (kg_per_mwh); in an export lifecycle_g_per_kwh or direct_g_per_kwh. Its name
-    is stored with every result as the emission factors."""
+    """The column of the values, in gCO2e/kWh or in the unit that its name states, as kg_per_mwh; in an export
+    lifecycle_g_per_kwh or direct_g_per_kwh. Its name is stored with every result as the emission factors."""
     wrap: bool = False
     """Whether the rows repeat, before the first and after the last."""
     most_bytes: int = MOST_BYTES
