@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from pipeline.domain.checks import require
@@ -18,9 +20,26 @@ def require_compression(key: str, value: Any) -> None:
     require(value in COMPRESSIONS, f"{key}: must be one of {', '.join(COMPRESSIONS)} ({value!r})")
 
 
-def _shown(values: tuple[Any, ...]) -> str:
+def _shown(values: object) -> str:
     """Values as text, of which a file may have thousands: the first 200 letters."""
     return str(values) if len(str(values)) <= 200 else f"{str(values)[:200]} ..."
+
+
+def _whole_numbers(name: str, values: Iterable[Any]) -> tuple[int, ...]:
+    """The values as Python's own whole numbers: numpy's count too. Raises ConfigError for others."""
+    given = tuple(values) if isinstance(values, Iterable) else (values,)
+    whole = all(isinstance(value, Integral) and not isinstance(value, bool) for value in given)
+    require(whole, f"{name} must be whole numbers ({name}: {_shown(given)})")
+    return tuple(int(value) for value in given)
+
+
+def _names(values: Iterable[Any]) -> tuple[str, ...]:
+    """The devices' names as Python's own texts. Raises ConfigError for others, and for a single text."""
+    several = isinstance(values, Iterable) and not isinstance(values, str)
+    given = tuple(values) if several else ()
+    texts = several and all(isinstance(value, str) for value in given)
+    require(texts, f"devices must be a list of names (devices: {_shown(given or values)})")
+    return tuple(str(value) for value in given)
 
 
 @dataclass(frozen=True)
@@ -28,7 +47,8 @@ class Plan:
     """Cuts and a device for each stage: stage k is layers[bounds[k]:bounds[k + 1]] on devices[k].
 
     A device may be AUTO: the scheduler then chooses one for every task of that stage. Raises ConfigError for
-    bounds that do not rise from 0, and for devices or an order that do not match them.
+    bounds or an order that are not whole numbers, devices that are not names, bounds that do not rise from 0,
+    and for devices or an order that do not match them.
     """
 
     bounds: tuple[int, ...]
@@ -40,9 +60,9 @@ class Plan:
     """Format of the tensors that cross between stages on different devices."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bounds", tuple(self.bounds))
-        object.__setattr__(self, "devices", tuple(self.devices))
-        object.__setattr__(self, "order", tuple(self.order))
+        object.__setattr__(self, "bounds", _whole_numbers("bounds", self.bounds))
+        object.__setattr__(self, "devices", _names(self.devices))
+        object.__setattr__(self, "order", _whole_numbers("order", self.order))
         rising = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
         require(
             len(self.bounds) >= 2 and self.bounds[0] == 0 and rising,

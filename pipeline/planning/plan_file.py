@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipeline.domain.checks import ConfigError, one_line, require
 from pipeline.domain.fleet import Fleet
 from pipeline.domain.plan import Plan
 from pipeline.host.data_file import text_of
 from pipeline.network.graph import Graph
+from pipeline.planning.fitting import require_fits, require_layers
 
 
 def plan_text(plan: Plan, model: str, fleet: str) -> str:
@@ -27,15 +26,15 @@ def stored_plan(path: Path, graph: Graph) -> Plan:
     or if it is for another number of layers.
     """
     _, plan = _read(path)
-    _require_layers(path, plan, graph, "")
+    require_layers(f"plan: {path}", plan, graph)
     return plan
 
 
-def read_plan(file: str, graph: Graph, fleet: Fleet) -> Plan:
-    """The plan in a file that `plan_text` wrote, for a run's own model and devices.
+def read_plan(file: str, graph: Graph, fleet: Fleet, compression: str) -> Plan:
+    """The plan in a file that `plan_text` wrote, for a run's own model, devices and compression.
 
-    Raises ConfigError as `stored_plan`, and if the file is for another model, or if the fleet lacks one of
-    its devices; the line states the model and the fleet for which it is.
+    Raises ConfigError as `stored_plan`, and if the file is for another model or another compression, or if
+    the fleet lacks one of its devices; the line states the model and the fleet for which it is.
     """
     path = Path(file).expanduser()
     require(path.is_file(), f"plan: no such file ({path})")
@@ -43,12 +42,7 @@ def read_plan(file: str, graph: Graph, fleet: Fleet) -> Plan:
     made_for = f"; it was made for the model {model!r:.60} and the fleet {fleet_name!r:.60}: choose these"
     own = graph.name
     require(model == own, f"plan: {path} is for model {model!r:.60}, but this run has {own!r}{made_for}")
-    _require_layers(path, plan, graph, made_for)
-    for device in plan.devices:
-        try:
-            fleet.require_device("plan", device)
-        except ConfigError as error:
-            raise ConfigError(f"{error}{made_for}") from error
+    require_fits(f"plan: {path}", plan, graph, fleet, compression, made_for)
     return plan
 
 
@@ -57,24 +51,9 @@ def _read(path: Path) -> tuple[tuple[str, str], Plan]:
     try:
         fields = json.loads(text_of(path))
         names = str(fields.pop("model")), str(fields.pop("fleet"))
-        _require_kinds(fields)
         return names, Plan(**fields)
     except ConfigError as error:
         raise ConfigError(f"plan: {path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise ConfigError(f"plan: {path} is not a plan file ({reason:.200})") from error
-
-
-def _require_layers(path: Path, plan: Plan, graph: Graph, made_for: str) -> None:
-    layers = plan.bounds[-1]
-    same = layers == len(graph)
-    require(same, f"plan: {path} has {layers} layers, but {graph.name} has {len(graph)}{made_for}")
-
-
-def _require_kinds(fields: Mapping[str, Any]) -> None:
-    """Raise TypeError unless the fields of a plan are lists of whole numbers, and of names."""
-    for name, kind in (("bounds", int), ("order", int), ("devices", str)):
-        values = fields.get(name, [])
-        if not isinstance(values, list) or not all(type(value) is kind for value in values):
-            raise TypeError("bounds and order must be whole numbers, devices names")

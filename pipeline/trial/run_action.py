@@ -24,7 +24,9 @@ from pipeline.execution.job import Job, Service
 from pipeline.host.locks import machine_lock
 from pipeline.network.models.spec import ModelSpec
 from pipeline.planning.cost import require_connected
+from pipeline.planning.fitting import require_fits
 from pipeline.planning.plan_file import plan_text, read_plan
+from pipeline.planning.problem import Partitioner, Problem
 from pipeline.results.host_notes import host_notes
 from pipeline.results.metrics import output_max_abs_error, require_answers, run_name, top1_agreement
 from pipeline.results.summary import Summary
@@ -114,13 +116,22 @@ def _service(
     trial: Trial, spec: ModelSpec, intensity: Intensity, inputs: Tensors, answers: Tensors
 ) -> Service:
     # A plan that does not fit is refused before the profile is measured, which takes minutes.
-    given = None if trial.plan is None else read_plan(trial.plan, built(spec, trial.models)[1], trial.fleet)
+    given = None
+    if trial.plan is not None:
+        given = read_plan(trial.plan, built(spec, trial.models)[1], trial.fleet, trial.compression)
     problem = trial.problem(intensity, spec)
-    plan = given or trial.partitioner.partition(problem)
-    answered = f"partitioner: {type(trial.partitioner).__name__} answered {plan!r:.100}"
-    require(isinstance(plan, Plan), f"{answered} for {problem.graph.name}: it must be a Plan")
+    plan = given or _answer(trial.partitioner, problem)
     require_connected(problem, plan)
     return Service(problem, plan, inputs, answers)
+
+
+def _answer(partitioner: Partitioner, problem: Problem) -> Plan:
+    """The partitioner's plan. Raises ConfigError naming it where it answers none, or one for another run."""
+    plan, name = partitioner.partition(problem), type(partitioner).__name__
+    answered = f"partitioner: {name} answered {plan!r:.100}"
+    require(isinstance(plan, Plan), f"{answered} for {problem.graph.name}: it must be a Plan")
+    require_fits(f"partitioner: the plan of {name}", plan, problem.graph, problem.fleet, problem.compression)
+    return plan
 
 
 def _metrics(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.domain.checks import ConfigError
@@ -22,6 +24,32 @@ def test_a_stage_is_the_half_open_range_between_two_bounds() -> None:
 def test_bounds_must_rise_strictly_from_0(bounds: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=r"rise strictly from 0 \(bounds: \("):
         Plan(bounds, ("a",) * (len(bounds) - 1))
+
+
+def test_numpys_numbers_and_texts_become_pythons_own() -> None:
+    """Of numpy's, a run could not write its plan once it was computed."""
+    bounds, devices, order = np.array([0, 1, 3]), np.array(["a", "auto"]), np.array([1, 0, 2])
+    plan = Plan(bounds, devices, order)  # type: ignore[arg-type]
+    assert plan == Plan((0, 1, 3), ("a", "auto"), (1, 0, 2))
+    assert {type(value) for value in plan.bounds + plan.order} == {int}
+    assert {type(value) for value in plan.devices} == {str}
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"bounds": (0, 76.0, 153.0)}, "bounds must be whole numbers (bounds: (0, 76.0, 153.0))"),
+        ({"bounds": (False, 76, 153)}, "bounds must be whole numbers (bounds: (False, 76, 153))"),
+        ({"bounds": None}, "bounds must be whole numbers (bounds: (None,))"),
+        ({"order": ("0", 1)}, "order must be whole numbers (order: ('0', 1))"),
+        ({"devices": ("a", 1)}, "devices must be a list of names (devices: ('a', 1))"),
+        ({"devices": "ab"}, "devices must be a list of names (devices: ab)"),
+        ({"devices": None}, "devices must be a list of names (devices: None)"),
+    ],
+)
+def test_what_is_no_number_of_layers_and_no_name_is_refused(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(complaint)}$"):
+        Plan(**({"bounds": (0, 76, 153), "devices": ("a", "b")} | fields))
 
 
 def test_a_plan_needs_a_device_for_each_stage() -> None:

@@ -29,7 +29,7 @@ def test_it_comes_back_the_same(
     problem = make_problem(two_devices)
     file = tmp_path / "plan.json"
     file.write_text(plan_text(plan, problem.graph.name, "pair"))
-    assert read_plan(str(file), problem.graph, problem.fleet) == plan
+    assert read_plan(str(file), problem.graph, problem.fleet, plan.compression) == plan
 
 
 @pytest.mark.parametrize(
@@ -40,16 +40,17 @@ def test_it_comes_back_the_same(
         ({"bounds": [0, 6, 2]}, "bounds must rise"),
         (
             {"devices": ["fast", "gone"]},
-            "plan: unknown device 'gone' .*; it was made for the model 'tiny' and the",
+            "plan: .*plan.json: unknown device 'gone' .*; it was made for the model 'tiny' and the",
         ),
         ({"devices": ["fast"]}, "needs a device"),
         ({"colour": "red"}, "is not a plan file"),
         ({"compression": "zip"}, "compression"),
-        ({"bounds": [0, 2.5, 6]}, "is not a plan file .*whole numbers"),
-        ({"bounds": [False, 2, 6]}, "is not a plan file .*whole numbers"),
-        ({"devices": [{}, "fast"]}, "is not a plan file .*names"),
-        ({"devices": "fast"}, "is not a plan file .*names"),
-        ({"bounds": {"0": 1}}, "is not a plan file .*whole numbers"),
+        ({"compression": "int8"}, "has compression int8, but this run has float32: choose compression=int8$"),
+        ({"bounds": [0, 2.5, 6]}, "bounds must be whole numbers"),
+        ({"bounds": [False, 2, 6]}, "bounds must be whole numbers"),
+        ({"devices": [{}, "fast"]}, "devices must be a list of names"),
+        ({"devices": "fast"}, "devices must be a list of names"),
+        ({"bounds": {"0": 1}}, "bounds must be whole numbers"),
         ({"bounds": [0, 10**9], "devices": ["fast"]}, "has 1000000000 layers, but .* has 6"),
         (
             {"bounds": [0, 10**9], "devices": ["fast"], "order": [1]},
@@ -66,7 +67,7 @@ def test_another_models_or_fleets_is_refused(
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(fields | change))
     with pytest.raises(ConfigError, match=complaint):
-        read_plan(str(file), problem.graph, problem.fleet)
+        read_plan(str(file), problem.graph, problem.fleet, "float32")
 
 
 def test_a_pipe_or_a_device_is_not_read(
@@ -90,7 +91,7 @@ def test_what_is_no_plan_is_named(
 ) -> None:
     problem = make_problem(two_devices)
     with pytest.raises(ConfigError, match="plan: no such file"):
-        read_plan(str(tmp_path / "plan.json"), problem.graph, problem.fleet)
+        read_plan(str(tmp_path / "plan.json"), problem.graph, problem.fleet, "float32")
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(ConfigError, match=r"plan: .*plan.json is not a plan file"):
-        read_plan(str(tmp_path / "plan.json"), problem.graph, problem.fleet)
+        read_plan(str(tmp_path / "plan.json"), problem.graph, problem.fleet, "float32")
