@@ -234,12 +234,13 @@ class Fleet:
         )
         require(len(self.devices) > 0, "fleet.devices: at least one device must be given")
         object.__setattr__(self, "by_name", {device.name: device for device in self.devices})
+        _require_one_link(self.links)
         shared = next((link for link in self.links if link.between is None), None)
         object.__setattr__(self, "shared_link", shared)
         own: dict[str, dict[str, Link]] = {}
         for link in self.links:
             for a, b in () if link.between is None else (link.between, link.between[::-1]):
-                own.setdefault(a, {}).setdefault(b, link)
+                own.setdefault(a, {})[b] = link
         object.__setattr__(self, "_own_links", own)
         require(AUTO not in self.by_name, f"fleet.devices: no device may be called {AUTO!r}")
         for link in self.links:
@@ -300,6 +301,17 @@ class Fleet:
 
 def _keys(cls: type[Device | Link | Fleet]) -> set[str]:
     return {f.name for f in fields(cls)}
+
+
+def _require_one_link(links: Sequence[Link]) -> None:
+    """Raise ConfigError naming two links that connect the same two devices, or both all: one would count."""
+    seen: dict[frozenset[str], Link] = {}
+    for link in links:
+        other = seen.setdefault(frozenset(link.between or ()), link)
+        pair = " and ".join(link.between) if link.between else "any two devices (they have no between)"
+        require(
+            other is link, f"fleet.links: {other.name} and {link.name} both connect {pair}; leave one out"
+        )
 
 
 def _part(cls: type[_Part], key: str, name: str, values: Any) -> _Part:

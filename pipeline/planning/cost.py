@@ -301,7 +301,7 @@ def _links(problem: Problem, names: Sequence[str]) -> tuple[Floats, Floats, Floa
     """
     fleet, places = problem.fleet, {name: place for place, name in enumerate(names)}
     tables = [np.full((len(names), len(names)), figure) for figure in _figures(fleet.shared_link)]
-    for link in reversed(fleet.links):  # of two links between the same devices the first counts
+    for link in fleet.links:
         ends = [places[end] for end in link.between or () if end in places]
         for table, figure in zip(tables, _figures(link), strict=True) if len(ends) == 2 else ():
             table[ends, ends[::-1]] = figure
