@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pipeline.commands.terminal import cli
 from pipeline.commands.terminal.error_message import complaint, fail
+from pipeline.commands.terminal.own_config import require_as_meant
 from pipeline.domain.checks import ConfigError
 from pipeline.domain.trial_result import TrialResult
 from pipeline.host.interrupts import signals_interrupt
@@ -101,6 +102,7 @@ def run_app() -> None:
     hydra_plugin.register()
     try:
         sys.argv[1:] = cli.flags_first(cli.spread_overrides(sys.argv[1:]))
+        require_as_meant(sys.argv[1:])
         with signals_interrupt():
             run()
     except KeyboardInterrupt:
