@@ -9,6 +9,7 @@ import torch
 
 from pipeline.domain.trial_result import TrialResult
 from pipeline.results.fleet_notes import fleet_notes
+from pipeline.results.zone_notes import zone_notes
 from pipeline.trial.profile_action import profile
 from pipeline.trial.provenance import Provenance
 from pipeline.trial.run_action import run
@@ -28,9 +29,10 @@ def perform(trial: Trial, provenance: Provenance) -> TrialResult:
     """
     trial.tracking.check()
     torch.set_num_threads(1)
+    zones = zone_notes(trial.fleet, trial.grid, getattr(trial.meter, "zone", None))
     first_utc = getattr(trial.workload, "first_utc", None)  # of a log that is dated
     when = start_notes(first_utc, trial.start_utc, trial.grid, trial.fleet) if trial.action == "run" else []
-    for note in fleet_notes(trial.fleet) + when:
+    for note in (*fleet_notes(trial.fleet), *zones, *when):
         _tell(note)
     actions = {"run": run, "profile": profile, "validate": validate}
     return actions[trial.action](trial, provenance)

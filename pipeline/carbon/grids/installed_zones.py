@@ -72,11 +72,21 @@ OTHER_CODES = {"UK": "GB", "EL": "GR", "USA": "US"}
 """Codes that people and the EU use for a country, and its ISO 3166 code."""
 
 
+def country_and_state(zone: str) -> tuple[str, str] | None:
+    """The names of the country and of the US state that both have the code, such as CA; None: not both."""
+    import pycountry
+
+    country = pycountry.countries.get(alpha_2=zone)
+    state = pycountry.subdivisions.get(code=f"US-{zone}")  # type: ignore[no-untyped-call]
+    return None if country is None or state is None else (country.name, state.name)
+
+
 def installed_g_per_kwh(key: str, zone: str, remedy: str = "") -> float:
     """The annual average of a zone, in gCO2e/kWh. Raises ConfigError naming the key and similar zones."""
     zones = installed_zones()
     if zone not in zones:
-        meant = OTHER_CODES.get(zone.upper())
+        state = f"US-{zone.upper()}"
+        meant = OTHER_CODES.get(zone.upper(), state if state in zones else None)
         close = [meant] if meant else difflib.get_close_matches(zone, zones, n=3, cutoff=0.75)
         examples = "known are, for example, DE, FRA, US-CA, SE3 and WORLD"
         hint = f"did you mean {', '.join(close)}" if close else examples

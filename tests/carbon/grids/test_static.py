@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.carbon.grids.static import Static
 from pipeline.carbon.intensity import Intensity
+from pipeline.domain.checks import ConfigError
 from tests.carbon.conftest import NOW
 from tests.conftest import choices, configured
 
@@ -41,3 +42,9 @@ def test_every_fleet_has_an_intensity_for_every_device(name: str) -> None:
     values = Intensity.of(fleet, Static(), NOW).at(0.0).values()
     assert all(0 < value < 2000 for value in values)
     assert fleet.monolithic in fleet.by_name
+
+
+@pytest.mark.parametrize(("zone", "meant"), [("TX", "US-TX"), ("ny", "US-NY"), ("UK", "GB")])
+def test_the_code_that_is_meant_is_told(zone: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown zone '{zone}' .did you mean {meant};"):
+        Static().steps(zone, NOW, NOW)
