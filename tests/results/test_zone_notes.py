@@ -13,7 +13,7 @@ from pipeline.results.zone_notes import zone_notes
 from tests.conftest import choices, configured
 
 
-def in_zones(*zones: str, **keys: float) -> Fleet:
+def in_zones(*zones: str, **keys: Any) -> Fleet:
     devices = (Device(f"d{k}", 1e9, active_w=5, zone=zone, **keys) for k, zone in enumerate(zones))
     return Fleet("mine", tuple(devices))
 
