@@ -6,8 +6,10 @@ import itertools
 import math
 import random
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Self, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -201,12 +203,36 @@ def _values(override: Override) -> list[Value]:
     sweep, shuffled = override.value(), False
     if isinstance(sweep, ChoiceSweep | RangeSweep) and sweep.shuffle:
         override, shuffled = replace(override, _value=replace(sweep, shuffle=False)), True
-    raw: Iterable[Any] = override.sweep_iterator() if override.is_sweep_override() else [override._value]
+    raw: Iterable[Any] = [override._value]
+    if isinstance(sweep, RangeSweep):
+        raw = _numbers(sweep)
+    elif override.is_sweep_override():
+        raw = override.sweep_iterator()
     values: list[Value] = [v if isinstance(v, bool | int | float) else Transformer.str(v) for v in raw]
     if shuffled:
         random.Random(override.input_line).shuffle(values)
     require(len(values) > 0, f"{override.input_line}: holds no value")
     return values
+
+
+def _numbers(sweep: RangeSweep) -> Sequence[int | float]:
+    """The numbers of a range, which ends before its stop: 0.1, 0.2, 0.3 of range(0.1,0.4,0.1).
+
+    Hydra adds up floats, and has 0.30000000000000004 and 0.4 too.
+    """
+    ends = sweep.start, sweep.stop, sweep.step
+    start, stop, step = (Fraction(str(end)) for end in ends)  # as they were written
+    count = max(0, math.ceil((stop - start) / step))
+    kind = int if all(isinstance(end, int) for end in ends) else float
+    return [kind(start + index * step) for index in range(count)]
+
+
+def on_step(distribution: BaseDistribution, drawn: Value) -> Value:
+    """A value that Optuna has drawn, as the number of the range: 0.9 where it computed 3 * 0.3 in floats."""
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return drawn
+    low, step = Fraction(str(distribution.low)), Fraction(str(distribution.step))
+    return float(low + round((Fraction(drawn) - low) / step) * step)
 
 
 def _probe_values(override: Override) -> list[Value]:
@@ -229,6 +255,11 @@ def _distribution(override: Override) -> BaseDistribution:
         return CategoricalDistribution(_values(override))
     kind: Any = IntDistribution if isinstance(values[0], int) else FloatDistribution
     try:
-        return cast(BaseDistribution, kind(values[0], values[-1], log="log" in sweep.tags, **step))
+        with warnings.catch_warnings(action="ignore"):
+            made = cast(BaseDistribution, kind(values[0], values[-1], log="log" in sweep.tags, **step))
     except ValueError as error:
         raise ConfigError(f"{override.input_line}: {error}") from error
+    # By Optuna's decimals, the last of numbers with 16 digits may not lie on a step; it would be left out.
+    whole = isinstance(sweep, IntervalSweep) or getattr(made, "high", None) == values[-1]
+    require(whole, f"{override.input_line}: its numbers have too many digits for a study")
+    return made

@@ -4,7 +4,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from pipeline.domain.checks import ConfigError
-from pipeline.search.search_space import SearchSpace
+from pipeline.search.search_space import SearchSpace, on_step
 
 
 def space(*arguments: str, **params: Any) -> SearchSpace:
@@ -42,6 +42,38 @@ def test_command_line_overrides_params_key_by_key() -> None:
 def test_grid_is_the_product_with_the_last_dimension_fastest() -> None:
     points = list(space("a=1,2", "b=range(0,3)", "model=resnet50").grid())
     assert points == [{"a": a, "b": b} for a in (1, 2) for b in (0, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ("range(0.1,0.4,0.1)", [0.1, 0.2, 0.3]),  # Hydra: 0.1, 0.2, 0.30000000000000004, 0.4
+        ("range(0,1,0.3)", [0.0, 0.3, 0.6, 0.9]),
+        ("range(0.7,0.1,-0.2)", [0.7, 0.5, 0.3]),
+        ("range(1e-3,4e-3,1e-3)", [0.001, 0.002, 0.003]),
+        ("float(range(1,3))", [1.0, 2.0]),
+        ("range(1,8,3)", [1, 4, 7]),
+    ],
+)
+def test_a_range_has_the_decimal_numbers_that_are_written_and_ends_before_its_stop(
+    numbers: str, expected: list[float]
+) -> None:
+    found = [point["key"] for point in space(f"key={numbers}").grid()]
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+    assert space("key=0,1").points("enqueue", {"key": numbers}) == [
+        {"key": value} for value in expected if value in (0, 1)
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_range_of_a_study_ends_where_that_of_a_grid_does() -> None:
+    """Optuna left out 0.9, which Hydra's floats made 0.8999999999999999, with a warning of its own."""
+    (dimension,) = space("key=range(0,1,0.3)").distributions().values()
+    assert dimension == FloatDistribution(0, 0.9, step=0.3)
+    assert [on_step(dimension, 0.3 * steps) for steps in range(4)] == [0, 0.3, 0.6, 0.9]
+    with pytest.raises(ConfigError, match=r"key=range\(.*: its numbers have too many digits for a study"):
+        space("key=range(-1,1000,0.012345678901234567)").distributions()
 
 
 def test_grid_of_nothing_is_one_job() -> None:

@@ -34,7 +34,7 @@ from pipeline.host.locks import machine_lock
 from pipeline.host.processes import alive, is_identity, this_process
 from pipeline.results.metric_keys import is_metric
 from pipeline.results.metric_values import require_metrics
-from pipeline.search.search_space import Point, SearchSpace, Value
+from pipeline.search.search_space import Point, SearchSpace, Value, on_step
 from pipeline.search.studies.database import patiently
 from pipeline.search.studies.fixed_values import require_same_held
 from pipeline.search.studies.journal import open_storage
@@ -271,15 +271,17 @@ def _checked(study: str, trial: FrozenTrial) -> SweepTrial:
                 key: each for key, each in result.metrics.items() if each is not None and math.isfinite(each)
             }
             require_metrics(owner, known)  # others are unknown
+        point = _point(trial)
     except ConfigError:
         raise
     except (TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{owner} is broken ({first_line(error)})") from error
-    return SweepTrial(trial.number, _point(trial), results, str(stored.get("failure", "")))
+    return SweepTrial(trial.number, point, results, str(stored.get("failure", "")))
 
 
 def _point(trial: FrozenTrial) -> Point:
-    return dict(trial.user_attrs.get("point", trial.params))
+    drawn = {key: on_step(trial.distributions[key], value) for key, value in trial.params.items()}
+    return dict(trial.user_attrs.get("point", drawn))
 
 
 def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Value:
@@ -295,4 +297,4 @@ def _suggested(trial: optuna.Trial, key: str, distribution: BaseDistribution) ->
         found = trial.suggest_float(
             key, distribution.low, distribution.high, step=distribution.step, log=distribution.log
         )
-    return found
+    return on_step(distribution, found)

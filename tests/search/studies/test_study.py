@@ -70,6 +70,19 @@ def test_samples_lie_in_the_space(tmp_path: Path, sampler: str) -> None:
     assert len({trial.point["cut"] for trial in trials}) == 12
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_the_points_of_a_range_are_the_numbers_that_are_written(tmp_path: Path, sampler: str) -> None:
+    """0.9 was never drawn, and 0.8999999999999999 is 3 * 0.3 in floats."""
+    space = SearchSpace.parse({"cut": "range(0,1,0.3)", "stages": "range(1,4)", "device": "a,b"})
+    trials = run(
+        study(tmp_path, 30, sampler=sampler, sampler_options={}, space=space, enqueue=[{"cut": 0.9}])
+    )
+    assert {trial.point["cut"] for trial in trials} == {0, 0.3, 0.6, 0.9}
+    again = study(tmp_path, 30, sampler=sampler, sampler_options={}, space=space)
+    assert [trial.point for trial in again.trials] == [trial.point for trial in trials]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "qmc"])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_a_resumed_study_is_the_undisturbed_one(tmp_path: Path, sampler: str, batch_size: int) -> None:
