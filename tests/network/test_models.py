@@ -254,16 +254,70 @@ def test_safetensors_may_have_a_prefix_too(tmp_path: Path) -> None:
     assert torch.equal(small(weights=str(path)).build()(x), source(x))
 
 
-def test_two_sets_of_weights_are_not_chosen_from(tmp_path: Path) -> None:
-    state, path = small(seed=3).build().state_dict(), tmp_path / "weights.pt"
-    torch.save(
-        {f"{who}.{key}": value for who in ("student", "teacher") for key, value in state.items()}, path
-    )
-    with pytest.raises(ConfigError, match="has two of them, as 'student.' and 'teacher.': name one"):
+SETS: list[tuple[str, str, Any]] = [
+    ("state_dict", "state_dict_ema", {"epoch": 3, "optimizer": {"state": {0: torch.ones(1)}}}),  # timm's
+    ("model", "model_ema", {"args": {"lr": 0.1}}),  # torchvision's
+    ("net", "net_ema", {}),
+    ("state_dict", "model", {}),
+    ("student.", "teacher.", {}),
+    ("model.", "model.ema.", {}),
+    (".", "ema.", {}),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "beside"), SETS, ids=[f"{one} {other}" for one, other, _ in SETS])
+@pytest.mark.parametrize("outer", ["", "model"])
+def test_of_two_sets_of_weights_the_key_says_which(
+    one: str, other: str, beside: Any, outer: str, tmp_path: Path
+) -> None:
+    """timm's own loader takes the averaged weights of its checkpoints, others the last ones."""
+    path, x = tmp_path / "weights.pt", torch.randn(1, 3, 32, 32)
+    sources = {one: small(seed=3).build(), other: small(seed=4).build()}
+    content = {**beside}
+    for place, source in sources.items():
+        if place.endswith("."):
+            content |= {f"{place}{key}".lstrip("."): value for key, value in source.state_dict().items()}
+        else:
+            content[place] = source.state_dict()
+    torch.save({outer: content} if outer else content, path)
+    with pytest.raises(ConfigError, match="weights under each of|has two of them") as refused:
         small(weights=str(path)).build()
-    torch.save({"model": state, "state_dict": state}, path)
-    with pytest.raises(ConfigError, match="has weights under each of state_dict, model$"):
+    for place, source in sources.items():
+        key = f"{outer}.{place.lstrip('.')}" if outer else place
+        assert f"++model.weights_key={key}" in str(refused.value)
+        assert torch.equal(small(weights=str(path), weights_key=key).build()(x), source(x))
+
+
+def test_a_mapping_without_tensors_is_no_set_of_weights(tmp_path: Path) -> None:
+    source, path, x = small(seed=3).build(), tmp_path / "weights.PTH", torch.randn(1, 3, 32, 32)
+    torch.save({"model": {"name": "mine", "classes": 9}, "state_dict": source.state_dict()}, path)
+    assert torch.equal(small(weights=str(path)).build()(x), source(x))
+
+
+def test_a_set_of_weights_under_an_unknown_key_is_named(tmp_path: Path) -> None:
+    source, path, x = small(seed=3).build(), tmp_path / "weights.pt", torch.randn(1, 3, 32, 32)
+    torch.save({"net": source.state_dict(), "epoch": 3}, path)
+    with pytest.raises(ConfigError, match=r"its keys: net, epoch; name .*: \+\+model.weights_key=net\)$"):
         small(weights=str(path)).build()
+    assert torch.equal(small(weights=str(path), weights_key="net").build()(x), source(x))
+
+
+def test_a_key_that_names_no_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.save({"state_dict": {"a.b": torch.zeros(1)}, "model_ema": {"shadow": [torch.zeros(1)]}}, path)
+    for key, message in (
+        ("state_dict.c", r"has no keys below 'c', as model.weights_key says \(one is 'a.b'\)"),
+        ("model_ema", r"must hold a state_dict \(its keys: shadow"),
+        ("gone", "weights under each of state_dict, model_ema"),
+    ):
+        with pytest.raises(ConfigError, match=f"^model.weights: .*{message}"):
+            small(weights=str(path), weights_key=key).build()
+    with pytest.raises(
+        ConfigError, match="model.weights_key: names a part of a file, and model.weights is random"
+    ):
+        small(weights_key="state_dict")
+    with pytest.raises(ConfigError, match="model.weights_key: must be text"):
+        small(weights=str(path), weights_key=3)
 
 
 def test_position_decides_only_where_it_is_asked_to(tmp_path: Path) -> None:
@@ -272,7 +326,7 @@ def test_position_decides_only_where_it_is_asked_to(tmp_path: Path) -> None:
         {f"n{k}.{key.rpartition('.')[2]}": v for k, (key, v) in enumerate(source.state_dict().items())}, path
     )
     with pytest.raises(
-        ConfigError, match="does not fit .missing: 262, unknown: 314.*set model.weights_by_order=t"
+        ConfigError, match="does not fit .missing: 262, unknown: 314.*set ..model.weights_by_order=t"
     ):
         small(weights=str(path)).build()
     x = torch.randn(1, 3, 32, 32)

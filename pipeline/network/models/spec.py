@@ -40,6 +40,9 @@ class ModelSpec:
     package:MODULE/PATH, a file of an installed package."""
     weights_by_order: bool = False
     """Whether a file's keys are others than the model's, and in its order. Else names decide."""
+    weights_key: str | None = None
+    """Where in a file of several weights the model's are: keys and a prefix of names, such as
+    `state_dict_ema`; null: they are the only ones."""
     seed: int = 0
     """Seed of random weights."""
     input_size: int = 224
@@ -60,6 +63,12 @@ class ModelSpec:
         )
         ordered = self.weights_by_order
         require(isinstance(ordered, bool), f"model.weights_by_order: must be true or false ({ordered!r:.60})")
+        if self.weights_key is not None:
+            _require_text("weights_key", self.weights_key)
+            require(
+                self.weights not in ("random", "pretrained"),
+                f"model.weights_key: names a part of a file, and model.weights is {self.weights}",
+            )
         require_seed("model", self.seed)
         require_whole("model", "input_size", self.input_size, least=1)
         object.__setattr__(self, "mean", _channels("mean", self.mean))
@@ -100,7 +109,14 @@ class ModelSpec:
                     make_responsive(model, self.name, self.input_size)
                 else:
                     unused = libraries.auxiliary_heads(self.library, self.name)
-                    load_weights(model, self.name, self.weights, unused, in_order=self.weights_by_order)
+                    load_weights(
+                        model,
+                        self.name,
+                        self.weights,
+                        unused,
+                        in_order=self.weights_by_order,
+                        key=self.weights_key,
+                    )
             model = model.eval().requires_grad_(False)
             if self.weights != "random":  # which are checked when they are calibrated
                 with fitting_input(self.name, self.input_size):

@@ -14,47 +14,59 @@ from torch import Tensor, nn
 from pipeline.domain.checks import ConfigError, first_line, require
 from pipeline.host.data_file import opened
 from pipeline.network.models.pickled import require_readable
-from pipeline.network.models.weight_names import by_name, by_order
-
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which checkpoints of training programs have a model's weights."""
+from pipeline.network.models.weight_names import below, by_name, by_order, only_prefix
+from pipeline.network.models.weight_places import found
 
 
 def load_weights(
-    model: nn.Module, name: str, weights: str, unused: tuple[str, ...] = (), *, in_order: bool = False
+    model: nn.Module,
+    name: str,
+    weights: str,
+    unused: tuple[str, ...] = (),
+    *,
+    in_order: bool = False,
+    key: str | None = None,
 ) -> None:
     """Copy a file's weights into the model, by their names.
 
     weights: the file's path or package:MODULE/PATH. unused: prefixes of keys to ignore where the model does
-    not have them. in_order: whether the keys are others, and in the model's order. Raises ConfigError for a
-    file that cannot be read or does not fit the model.
+    not have them. in_order: whether the keys are others, and in the model's order. key: where in the file the
+    weights are (see `found`). Raises ConfigError for a file that cannot be read, that has several weights of
+    which key names none, or that does not fit the model.
     """
-    read, wanted, owner = _read(weights), model.state_dict(), f"model.weights: {weights}, for {name},"
+    owner, wanted = f"model.weights: {weights}, for {name},", model.state_dict()
+    place = found(f"model.weights: {weights}", _read(weights), key)
+    read = _plain(weights, place.weights)
+    prefix = place.prefix
+    if prefix is None:
+        prefix = "" if in_order else only_prefix(owner, read, wanted, place.path)
+    read = below(owner, read, wanted, prefix)
     model.load_state_dict(by_order(owner, read, wanted) if in_order else by_name(owner, read, wanted, unused))
 
 
-def _read(weights: str) -> dict[str, Tensor]:
-    """Weights by key. No code that the file may contain is run."""
+def _read(weights: str) -> Any:
+    """What a file holds. No code that it may contain is run."""
     try:
         path = _weights_file(weights)
+        safe = path.suffix.lower() == ".safetensors"
         with opened(path) as file:
-            if path.suffix != ".safetensors":
+            if not safe:
                 require_readable(file)
-        if path.suffix == ".safetensors":
+        if safe:
             from safetensors.torch import load_file
 
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
             f"model.weights: {weights} must hold only tensors (save model.state_dict(), not the model)"
         ) from error
     except Exception as error:  # the readers of these formats raise errors of many kinds
         raise ConfigError(f"model.weights: cannot read {weights} ({first_line(error)})") from error
-    state = _unwrapped(weights, state)
-    good = isinstance(state, Mapping) and all(isinstance(value, Tensor) for value in state.values())
-    require(good, f"model.weights: {weights} must hold a state_dict (it holds a {type(state).__name__})")
+
+
+def _plain(weights: str, state: Mapping[Any, Tensor]) -> dict[str, Tensor]:
+    """Weights by name. Raises ConfigError for names that are no text, and tensors of other kinds."""
     for key, value in state.items():
         require(isinstance(key, str), f"model.weights: {weights} must have text as keys (one is {key!r:.60})")
         plain = value.layout is torch.strided and not (
@@ -62,17 +74,6 @@ def _read(weights: str) -> dict[str, Tensor]:
         )
         require(plain, f"model.weights: {weights} must hold plain tensors ({key!r:.60} is another kind)")
     return dict(state)
-
-
-def _unwrapped(weights: str, state: Any) -> Any:
-    """The innermost mapping under one of WRAPPERS. Raises ConfigError where two of them hold mappings."""
-    while isinstance(state, Mapping):
-        found = [key for key in WRAPPERS if isinstance(state.get(key), Mapping)]
-        require(len(found) < 2, f"model.weights: {weights} has weights under each of {', '.join(found)}")
-        if not found:
-            break
-        state = state[found[0]]
-    return state
 
 
 def _weights_file(weights: str) -> Path:
@@ -85,7 +86,7 @@ def _weights_file(weights: str) -> Path:
             raise ValueError(f"it lies outside the package {module}")
         return file
     file = Path(weights).expanduser()
-    if file.suffix not in (".pt", ".pth", ".safetensors"):
+    if file.suffix.lower() not in (".pt", ".pth", ".safetensors"):
         raise ValueError(
             "expected random, pretrained, package:MODULE/PATH or a .pt, .pth or .safetensors file"
         )
