@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,10 @@ from pipeline.domain.checks import (
 )
 from pipeline.network.models.spec import ModelSpec
 from pipeline.network.picture import MOST_PIXELS, opened
+from pipeline.network.picture_folder import SUFFIXES, pictures
 from pipeline.network.picture_pixels import as_rgb
+
+_log = logging.getLogger(__name__)
 
 
 class Images(Protocol):
@@ -35,7 +40,6 @@ class Images(Protocol):
         ...
 
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 RESIZE = 256 / 224
 """The usual evaluation on ImageNet scales the shorter side to 256 and crops the central 224; other sizes keep
 the proportion."""
@@ -99,7 +103,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images of a folder and its subfolders, in the order of their paths.
+    """The images of a folder and its subfolders, in the order of their paths (see `picture_folder`).
 
     Raises ConfigError for a bad count.
     """
@@ -122,12 +126,18 @@ class ImageFolder:
         """
         folder = Path(self.path).expanduser()
         require(folder.is_dir(), f"images.path: no such folder ({folder})")
-        files = sorted(file for file in folder.rglob("*") if _is_picture(file.relative_to(folder), file))
+        found = pictures(folder)
+        left_out = f"; left out: {found.left_out}" if found.left_out else ""
         require(
-            bool(files),
-            f"images.path: no images in {self.path} (looked for {', '.join(sorted(SUFFIXES))})",
+            bool(found.files),
+            f"images.path: no images in {self.path} (looked for {', '.join(sorted(SUFFIXES))}{left_out})",
         )
-        return [self._centre(file, spec) for file in files[: _least(self.count, requests)]]
+        used = found.files[: _least(self.count, requests)]
+        if left_out:
+            _warn_once(
+                f"images.path: {len(used)} of {len(found.files)} pictures in {folder} are used{left_out}"
+            )
+        return [self._centre(file, spec) for file in used]
 
     def _centre(self, file: Path, spec: ModelSpec) -> torch.Tensor:
         try:
@@ -138,10 +148,10 @@ class ImageFolder:
             raise ConfigError(f"images.path: cannot read the image {file} ({reason})") from error
 
 
-def _is_picture(name: Path, file: Path) -> bool:
-    """Whether a name is a picture's; hidden files and folders, such as ._a.jpg, are of other programs."""
-    hidden = any(part.startswith(".") for part in name.parts)
-    return not hidden and name.suffix.lower() in SUFFIXES and not file.is_dir()
+@functools.cache
+def _warn_once(line: str) -> None:
+    """Log a line, in a sweep not for each trial."""
+    _log.warning(line)
 
 
 def _least(count: int, requests: int | None) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,66 @@ def test_hidden_files_and_folders_named_like_pictures_are_passed_over(tmp_path: 
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     (tmp_path / "._a.jpg").write_bytes(b"a Mac's")
     assert len(ImageFolder(str(tmp_path)).inputs(SPEC)) == 1
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, depth: int, colour: int, row: bytes, clear: tuple[int, ...]) -> io.BytesIO:
+    """A PNG of one row; clear: its transparent colour in the file's own bits, as Pillow cannot write it."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0))
+    colours = chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    data = chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + head + colours + data)
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (png(2, 16, 0, struct.pack(">2H", 257, 514), (257,)), [255, 2]),
+        (png(2, 16, 0, struct.pack(">2H", 257, 258), (257,)), [255, 1]),
+        (png(4, 2, 0, b"\x1b", (1,)), [0, 255, 170, 255]),  # 0, 1, 2, 3
+        (png(2, 4, 0, b"\x1f", (1,)), [255, 255]),
+        (png(2, 8, 0, b"\1\2", (1,)), [255, 2]),
+        (png(2, 16, 2, struct.pack(">6H", *[0x0100] * 3, *[0x0200] * 3), (0x0100,) * 3), [255, 2]),
+    ],
+    ids=["16", "16 exactly", "2", "4", "8", "colours of 16"],
+)
+def test_the_transparent_colour_of_a_png_is_in_its_own_bits(file: io.BytesIO, expected: list[int]) -> None:
+    with opened(file, 10) as image:
+        assert np.asarray(as_rgb(image))[0, :, 0].tolist() == expected
+
+
+def tiff(bits: int, photometric: int, kind: int, data: bytes, width: int) -> io.BytesIO:
+    tags = {
+        256: width,
+        257: 1,
+        258: bits,
+        259: 1,
+        262: photometric,
+        273: 122,
+        278: 1,
+        279: len(data),
+        339: kind,
+    }
+    rows = b"".join(struct.pack("<HHLL", tag, 3, 1, value) for tag, value in tags.items())
+    return io.BytesIO(b"II*\0" + struct.pack("<LH", 8, len(tags)) + rows + bytes(4) + data)
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (tiff(16, 0, 1, struct.pack("<3H", 0, 257 * 55, 65_535), 3), [255, 200, 0]),
+        (tiff(16, 1, 1, struct.pack("<3H", 0, 257 * 55, 65_535), 3), [0, 55, 255]),
+        (tiff(8, 0, 1, bytes([0, 55, 255]), 3), [255, 200, 0]),
+        (tiff(32, 0, 3, struct.pack("<3f", 0, 0.2, 1), 3), [255, 204, 0]),
+        (tiff(12, 1, 1, bytes.fromhex("000fff"), 2), [0, 255]),
+    ],
+    ids=["16 of white", "16", "8 of white", "floats of white", "12"],
+)
+def test_a_tiff_says_whether_zero_is_white_and_how_many_bits_it_has(
+    file: io.BytesIO, expected: list[int]
+) -> None:
+    with opened(file, 10) as image:
+        assert np.asarray(as_rgb(image))[0, :, 0].tolist() == expected

@@ -34,8 +34,9 @@ def found(owner: str, content: Any, key: str | None) -> Place:
     """The weights that key names, else those under WRAPPERS where no others are beside them.
 
     key: keys and a prefix of names, joined by points: `state_dict_ema`, `state_dict.teacher`. A point at its
-    end stands for names without a prefix; keys that are the only choice may be left out. Raises ConfigError beginning with owner where several mappings may
-    be meant, none does, or what is there is no mapping of tensors.
+    end stands for names without a prefix; keys that are the only choice may be left out. Raises ConfigError
+    beginning with owner where several mappings may be meant, none does, or what is there is no mapping of
+    tensors.
     """
     path, rest = "", key
     while isinstance(content, Mapping):
