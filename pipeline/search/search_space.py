@@ -15,7 +15,7 @@ from typing import Any, Self, cast
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -24,6 +24,7 @@ from optuna.distributions import (
 )
 
 from pipeline.domain.checks import ConfigError, first_line, require
+from pipeline.search.override_text import unreadable
 
 Value = bool | int | float | str
 """A number or bool, else the text after `=` in an override."""
@@ -154,6 +155,8 @@ def _parse(lines: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
     for line in lines:
         try:
             overrides += parser.parse_overrides([line])
+        except OverrideParseException as error:
+            raise ConfigError(unreadable(line, error)) from error
         except (HydraException, OverflowError) as error:
             raise ConfigError(f"{line}: {first_line(error)}") from error
         sweep = overrides[-1].value()

@@ -62,6 +62,7 @@ BAD = [
     (("tracking.uri=http://127.0.0.1:9",), ["tracking.uri", "127.0.0.1:9"]),
     (("model.name=",), ["model.name"]),
     (("workload.requests=(",), ["workload.requests"]),
+    (("workload.path=My  logs (2).csv",), ["needs quotes: 'workload.path=\"My  logs (2).csv\"'"]),
     (("overrides=workload.requests='3",), ["overrides=workload.requests='3", "No closing quotation"]),
     (("sweep=pareto", "hydra.sweeper.n_trials=4"), ["hydra.sweeper.n_trials", "use sweep.n_trials"]),
     (("sweep=pareto", "sweep.n_trials=abc"), ["sweep.n_trials", "whole number from 1", "'abc'"]),

@@ -9,14 +9,15 @@ import traceback
 from collections.abc import Iterator
 from typing import NoReturn
 
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pipeline.domain.checks import ConfigError, one_line
+from pipeline.domain.checks import ConfigError, one_line, printable
 from pipeline.domain.credentials import masked
 from pipeline.execution.devices.device_error import DeviceError
 from pipeline.search.hydra_plugin import CONF
+from pipeline.search.override_text import unreadable
 
 BAD_INPUT = 2
 """Exit code."""
@@ -52,6 +53,9 @@ def _complaint(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in UNWRITABLE:
             where = f"{cause.filename}: " if cause.filename else ""
             return f"{where}{cause.strerror}; free some space, or run where this directory is writable"
+    for cause in causes:
+        if isinstance(cause, OverrideParseException):
+            return printable(unreadable(cause.override, cause))
     for cause in causes:
         if isinstance(cause, YAMLError):
             return one_line(f"not valid YAML: {cause}")

@@ -9,14 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from pipeline.domain.checks import require
+from pipeline.domain.checks import listed, require
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which checkpoints of training programs have a model's weights."""
 AVERAGED = re.compile(r"(?:^|[^a-z])(?:ema|swa|avg|averaged?|polyak)(?:[^a-z]|$)", re.IGNORECASE)
 """A key of weights that were averaged over a training: timm's state_dict_ema, torchvision's model_ema."""
-MOST_SHOWN = 8
-"""Most keys in an error."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ def found(owner: str, content: Any, key: str | None) -> Place:
         choices = _choices(content)
         require(
             len(choices) < 2,
-            f"{owner} has weights under each of {_listed(choices)}: "
-            f"set {_settings([path + choice for choice in choices])}",
+            f"{owner} has weights under each of {listed(choices)}: "
+            f"set {' or '.join(setting(path + choice) for choice in choices)}",
         )
         if not choices:
             break
@@ -62,10 +60,6 @@ def found(owner: str, content: Any, key: str | None) -> Place:
 def setting(place: str) -> str:
     """The override that names a place, whether the config has the key or not."""
     return f"++model.weights_key={place or '.'}"
-
-
-def _settings(places: list[str]) -> str:
-    return " or ".join(map(setting, places[:MOST_SHOWN]))
 
 
 def _named(content: Mapping[Any, Any], key: str | None) -> str | None:
@@ -119,9 +113,4 @@ def _about(content: Any) -> str:
         if isinstance(key, str) and _is_nested(value) and _has_tensor(value)
     ]
     remedy = f"; name the one of the weights: {setting(inner[0])}" if inner else ""
-    return f"its keys: {_listed(content)}{remedy}" if content else "it is empty"
-
-
-def _listed(keys: Any) -> str:
-    shown = [f"{key!s:.60}" for key in keys]
-    return ", ".join(shown[:MOST_SHOWN]) + (" ..." if len(shown) > MOST_SHOWN else "")
+    return f"its keys: {listed([f'{key!s:.60}' for key in content])}{remedy}" if content else "it is empty"
