@@ -13,8 +13,9 @@ from hydra.errors import HydraException, InstantiationException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from pipeline.domain.checks import ConfigError, one_line, printable
+from pipeline.domain.checks import ConfigError, one_line
 from pipeline.domain.credentials import masked
+from pipeline.domain.printable import printable
 from pipeline.execution.devices.device_error import DeviceError
 from pipeline.search.hydra_plugin import CONF
 from pipeline.search.override_text import unreadable
