@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipeline.domain.checks import require
+from pipeline.domain.checks import ConfigError, require
 from pipeline.domain.plan import Plan
 
 
@@ -37,6 +37,8 @@ class TrialResult:
         for name, text in {**texts, **result.labels}.items():
             require(isinstance(text, str), f"{owner}: {name} must be a text ({text!r:.60})")
         if result.plan is not None:
-            devices = Plan(**result.plan).devices
-            require(all(isinstance(device, str) for device in devices), f"{owner}: devices must be texts")
+            try:
+                Plan(**result.plan)
+            except ConfigError as error:
+                raise ConfigError(f"{owner}: {error}") from error
         return result

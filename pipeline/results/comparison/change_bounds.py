@@ -25,9 +25,8 @@ def change_bounds(a: Side, b: Side) -> tuple[float, float] | None:
         return None
     names = _names_apart(a.fleet, b.fleet)
     others = [replace(d, name=names[d.name]) for d in b.fleet.devices if names[d.name] != d.name]
-    # The bounds do not depend on which devices a link joins.
-    links = tuple(replace(link, between=None) for link in a.fleet.links)
-    fleet = Fleet("both", (*a.fleet.devices, *others), links)
+    # The bounds do not depend on which devices a link joins, so those of A's names will do.
+    fleet = Fleet("both", (*a.fleet.devices, *others), a.fleet.links)
     difference = b.parts.rename(index=names).sub(a.parts, fill_value=0.0)
     return coefficients.bounds(difference.loc[list(fleet.by_name)], fleet, a.accounting)
 

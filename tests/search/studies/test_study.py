@@ -338,8 +338,8 @@ RESULT = {"run_id": "r", "name": "n", "labels": {}}
         ([{"run_id": "r", "name": "n", "metrics": {}, "labels": {"cuts": -7.0}}], "cuts must be a text"),
         ([{"run_id": "r", "name": "n", "metrics": {}, "labels": {"slo_miss_rate": "-7"}}], "is no label"),
         ([{"run_id": "r", "name": "n", "metrics": {}, "labels": {"number": "1"}}], "number is no label"),
-        ([{**RESULT, "metrics": {}, "plan": {"bounds": [0, 1], "devices": 5}}], "is broken"),
-        ([{**RESULT, "metrics": {}, "plan": {"bounds": [0, 1], "devices": [5]}}], "devices must be texts"),
+        ([{**RESULT, "metrics": {}, "plan": {"bounds": [0, 1], "devices": 5}}], "must be a list of names"),
+        ([{**RESULT, "metrics": {}, "plan": {"bounds": [0, 1], "devices": [5]}}], "must be a list of names"),
         (5, "is broken"),
     ],
 )
