@@ -16,7 +16,7 @@ from pipeline.results.paper.configurations import NAMES
 from pipeline.results.paper.measured import measured
 from pipeline.search.studies.sweep_trial import SweepTrial
 from pipeline.tracking.stored import Stored
-from tests.commands.conftest import SMALL, runs, store
+from tests.commands.conftest import SIMULATED, runs, store
 from tests.results.pages.packed_scripts import packed_scripts
 from tests.results.paper.conftest import REPETITIONS, result, tables
 
@@ -72,8 +72,7 @@ def test_without_a_meter_the_hosts_carbon_is_unknown(
 def test_the_papers_page_is_measured_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = [*SMALL, "workload.requests=3", "sweep.repeats=1", store(tmp_path)]
-    small.remove("workload.requests=4")
+    small = [*SIMULATED, "workload.requests=3", "sweep.repeats=1", store(tmp_path)]
     monkeypatch.chdir(tmp_path)
     paper([], small)
     text = Path("paper.md").read_text()

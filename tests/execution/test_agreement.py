@@ -17,7 +17,7 @@ def test_both_backends_queue_alike() -> None:
     carbon follows from them. `make agreement` and `make fidelity` print it.
     """
     torch.set_num_threads(1)
-    table = agreement(requests=150, repeats=(0,))
+    table = agreement(requests=80, repeats=(0,))
     print(table.to_string())
     assert len(table) == 16
     assert np.abs(table[[f"{key} replayed" for key in FIGURES]].to_numpy()).max() <= 0.05

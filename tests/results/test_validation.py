@@ -95,7 +95,7 @@ def test_measured_latency_against_cpu_time_and_against_the_prediction(fleet_name
     now = datetime.now(UTC)
     intensity = Intensity.of(fleet, Static(), now).at(0.0)
     problem = Problem(graph, fleet, profile, intensity)
-    validation = Validation(plans=12)
+    validation = Validation(plans=8)
     workload = Closed(validation.requests)
     inputs = configured("images", "photographs").inputs(spec, workload.count)
     backend = Emulated(calibrate_every_s=0.1)

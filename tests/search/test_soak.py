@@ -10,9 +10,9 @@ from tests.search.soak import main
 
 @pytest.mark.full
 def test_a_sweep_that_is_killed_ends_as_an_undisturbed_one() -> None:
-    main(kills=3, server_kills=2)
+    main(kills=2, server_kills=1)
 
 
 @pytest.mark.full
 def test_a_sweep_of_which_one_request_fails_ends_as_an_undisturbed_one() -> None:
-    request_faults.main(sample=10, seed=0)
+    request_faults.main(sample=6, seed=0)
