@@ -33,7 +33,7 @@ MOST_QUOTED = 200
 """Characters that an error quotes of an answer."""
 MOST_TOLD = 500
 """Characters of a whole error, which begins with the address."""
-IGNORED = r"(?:\\+(?:[tnrvf]|u[0-9a-f]{4}|x[0-9a-f]{2})|[\\\s\u200b-\u200f\u2060\ufeff])*"
+IGNORED = r"(?:\\(?:[tnrvf]|u[0-9a-f]{4}|x[0-9a-f]{2})?|[\s\u200b-\u200f\u2060\ufeff])*"
 """What an answer may put between the characters of a secret that it repeats."""
 LEAST_SECRET = 4
 """Characters of a text that is masked: a shorter one keeps no secret, and would hide half of each message."""

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.carbon.grids.live import http_client
 from pipeline.carbon.grids.live.electricity_maps import ElectricityMaps
+from pipeline.carbon.grids.live.http_client import _however_written
 from pipeline.domain.checks import ConfigError
 from tests.carbon.grids.live.conftest import HOUR, NOW, Answer, Service, hour, maps, past
 
@@ -197,3 +198,9 @@ def test_a_missing_key_makes_no_request(
     with pytest.raises(ConfigError, match="electricitymaps needs a key; set ELECTRICITYMAPS_API_KEY"):
         maps(service, tmp_path).steps("DE", NOW - 3 * HOUR, NOW - 2 * HOUR)
     assert service.requests == []
+
+
+def test_a_key_is_sought_in_a_time_that_grows_with_the_answer() -> None:
+    """A pattern that could read `\\\\\\\\t` in two ways would try 2**60 of them here."""
+    assert _however_written("a secret").sub("***", "a" + "\\\\t" * 60 + "!") == "a" + "\\\\t" * 60 + "!"
+    assert _however_written("a secret").sub("***", "a\\\\tsec\\nret!") == "***!"
